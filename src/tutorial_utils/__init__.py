@@ -1,0 +1,11 @@
+"""Support package of the tutorial series: transformers made fast on ONNX Runtime.
+
+Import this package before ``onnxruntime``: official ONNX Runtime builds report usage data unless
+``ORT_DISABLE_TELEMETRY`` is set before the library is first loaded.
+"""
+
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+__version__ = "0.1.0"

@@ -1,0 +1,79 @@
+"""Which sentences go through the model together, and how much of the work is padding.
+
+A batch is as wide as its longest sentence. Batches of sentences of like length, bounded in tokens
+rather than in sentences, waste little and cost about the same each.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+
+def padding_waste(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
+    """Share of the token positions computed that hold padding, between 0 and 1.
+
+    lengths: tokens of each sentence. batches: indices into ``lengths``, a batch each.
+    """
+    computed = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
+    real = sum(lengths[i] for batch in batches for i in batch)
+    return 1 - real / computed if computed else 0.0
+
+
+def in_order(count: int, size: int) -> list[list[int]]:
+    """Batches of ``size`` sentences in the order in which they came."""
+    return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
+
+
+def by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Length-sorted batches of at most ``budget`` tokens, padding included.
+
+    A sentence longer than the budget has a batch of its own: nothing is dropped.
+
+    Raises:
+        ValueError: the budget is not positive.
+    """
+    if budget < 1:
+        raise ValueError(f"A batch needs a budget of at least one token, not {budget}.")
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        # Sorted, the newest sentence is the longest: it sets the width of the whole batch.
+        if batches and (len(batches[-1]) + 1) * lengths[i] <= budget:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def pad(rows: Sequence[Sequence[int]], width: int | None = None) -> dict[str, np.ndarray]:
+    """Token ids as model inputs, each int64 (batch, width); width: the longest when not given."""
+    width = width or max(map(len, rows))
+    ids = np.zeros((len(rows), width), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+
+
+def run(
+    predict: Callable[[dict[str, np.ndarray]], np.ndarray],
+    rows: Sequence[Sequence[int]],
+    batches: Sequence[Sequence[int]],
+    width: int | None = None,
+) -> np.ndarray:
+    """Answers in the order of ``rows``, whatever the order of the batches.
+
+    predict: padded inputs of one batch → one answer a row. width: fixed padding, as in ``pad``.
+
+    Raises:
+        ValueError: the batches do not hold each row exactly once.
+    """
+    flat = [i for batch in batches for i in batch]
+    if sorted(flat) != list(range(len(rows))):
+        raise ValueError(f"The batches hold {len(flat)} indices, not each of {len(rows)} rows once.")
+    if not rows:
+        return np.empty(0)
+    answers = np.concatenate([predict(pad([rows[i] for i in batch], width)) for batch in batches])
+    ordered = np.empty_like(answers)
+    ordered[flat] = answers
+    return ordered

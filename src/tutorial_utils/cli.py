@@ -1,0 +1,109 @@
+"""The commands: ``python -m tutorial_utils check | prepare | notebooks | bench | ledger | serve``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit code (0: done, 1: a check failed, 2: it could not be done)."""
+    parser = argparse.ArgumentParser(prog="python -m tutorial_utils", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="will this machine run the series?")
+    check.add_argument("--json", action="store_true", help="for programs")
+    commands.add_parser("prepare", help="fetch, fine-tune and build what the notebooks start from")
+    bench = commands.add_parser("bench", help="measure the steps and record them in the ledger")
+    bench.add_argument("steps", nargs="*", help="some of them; all when not given")
+    ledger = commands.add_parser("ledger", help="print the ledger and save it as a figure")
+    ledger.add_argument("--figure", type=Path, help="where to (PNG)")
+    execute = commands.add_parser("notebooks", help="execute notebooks from top to bottom")
+    execute.add_argument("names", nargs="*", help="how their names start; all when not given")
+    execute.add_argument("--into", type=Path, help="folder for the results; in place by default")
+    serve = commands.add_parser("serve", help="start the service on loopback")
+    serve.add_argument("--registry", type=Path, required=True, help="folder of models")
+    serve.add_argument("--model", default="sentiment")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args(arguments)
+    try:
+        return _COMMANDS[options.command](options)
+    except (RuntimeError, ValueError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+
+
+def _check(options: argparse.Namespace) -> int:
+    from tutorial_utils import preflight
+
+    results = preflight.run()
+    if options.json:
+        print(json.dumps([result.to_dict() for result in results], indent=2))
+    else:
+        print(*results, sep="\n")
+    return 0 if preflight.passed(results) else 1
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from tutorial_utils import steps
+
+    steps.prepare(progress=lambda text: print(text, flush=True))
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from tutorial_utils import ledger, measure, steps
+
+    for step in options.steps or steps.STEPS:
+        if step not in steps.STEPS:
+            raise steps.UnknownStep(f"There is no step {step!r}: choose among {steps.STEPS}.")
+        ledger.record(measure.row(step))
+        print(f"measured {step}", flush=True)
+    return _ledger(argparse.Namespace(figure=None))
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    from tutorial_utils import figures, ledger, paths
+
+    rows = ledger.rows_of()
+    if not rows:
+        print("The ledger is empty: run the notebooks or `python -m tutorial_utils bench` first.")
+        return 1
+    target = options.figure or paths.home() / "ledger.png"
+    with paths.replacing(Path(target)) as temporary:
+        figures.ledger(rows).savefig(temporary, dpi=100)
+    print(ledger.table(rows))
+    print(f"\n{rows[-1].machine}\nfigure: {target.name} in {Path(target).parent.name}/")
+    return 0
+
+
+def _notebooks(options: argparse.Namespace) -> int:
+    import time
+
+    from tutorial_utils import notebooks
+
+    for source in notebooks.find(options.names):
+        start = time.perf_counter()
+        print(f"{source.stem} … ", end="", flush=True)
+        notebooks.execute(source, options.into / source.name if options.into else source)
+        print(f"{time.perf_counter() - start:.0f} s", flush=True)
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from tutorial_utils.serving import app, settings
+
+    chosen = {"registry": options.registry, "model": options.model}
+    app.serve(settings.Settings(**chosen), host=options.host, port=options.port)
+    return 0
+
+
+_COMMANDS = {
+    "check": _check,
+    "prepare": _prepare,
+    "bench": _bench,
+    "ledger": _ledger,
+    "notebooks": _notebooks,
+    "serve": _serve,
+}

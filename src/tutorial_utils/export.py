@@ -1,0 +1,146 @@
+"""PyTorch to ONNX with the current exporter, and the proof that both compute the same function."""
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tutorial_utils import candidates, paths
+from tutorial_utils.tables import Table
+
+OPSET = 18
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+SHAPES = ((1, 2), (1, 24), (1, 128), (3, 17), (8, 64))  # (batch, sequence) that parity tries
+
+
+class ParityError(ValueError):
+    """Two models were compared that cannot be: an answer is not finite, or shapes differ."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Largest differences of the logits at one input shape."""
+
+    batch: int
+    sequence: int
+    padded_rows: int
+    maximum: float  # max |a - b|
+    relative: float  # max |a - b| / max |a|
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Differences at several shapes; the worst of them decides."""
+
+    differences: tuple[Difference, ...]
+
+    @property
+    def maximum(self) -> float:
+        return max(difference.maximum for difference in self.differences)
+
+    def within(self, tolerance: float) -> bool:
+        """Whether no logit differs by more than ``tolerance``."""
+        return self.maximum <= tolerance
+
+    def table(self) -> Table:
+        headers = ("batch", "sequence", "padded rows", "max |difference|", "relative")
+        rows = [
+            (str(d.batch), str(d.sequence), str(d.padded_rows), f"{d.maximum:.1e}", f"{d.relative:.1e}")
+            for d in self.differences
+        ]
+        return Table.of(headers, rows)
+
+
+def example_inputs(batch: int = 2, sequence: int = 16) -> dict[str, torch.Tensor]:
+    """Inputs to trace with, int64 (batch, sequence). Neither size may be 1: see ``export``."""
+    return {
+        name: torch.from_numpy(value)
+        for name, value in candidates.random_inputs(batch, sequence).items()
+    }
+
+
+def export(model: torch.nn.Module, target: Path, opset: int = OPSET) -> Path:
+    """Export a BERT classifier with dynamic batch and sequence; return ``target``.
+
+    The example has no dimension of size 1, which ``torch.export`` would take for a constant.
+    The weights are stored in the one file.
+    """
+    inputs = example_inputs()
+    with warnings.catch_warnings(), quiet_exporter(), paths.replacing(Path(target)) as temporary:
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model.eval(),
+            (),
+            str(temporary),
+            kwargs=inputs,
+            input_names=list(INPUTS),
+            output_names=["logits"],
+            dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in INPUTS},
+            opset_version=opset,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    return Path(target)
+
+
+class quiet_exporter:
+    """Context in which ``torch.onnx`` says nothing below an error (it lists missing extras)."""
+
+    def __enter__(self) -> None:
+        self.logger = logging.getLogger("torch.onnx")
+        self.level = self.logger.level
+        self.logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_) -> None:
+        self.logger.setLevel(self.level)
+
+
+def parity(
+    reference: torch.nn.Module | Path,
+    candidate: torch.nn.Module | Path,
+    shapes: Sequence[tuple[int, int]] = SHAPES,
+    seed: int = 0,
+) -> Parity:
+    """Run both models on the same inputs at several shapes; every batch but the first row is padded.
+
+    Raises:
+        ParityError: an answer is NaN or infinite, or the two shapes of the logits differ.
+    """
+    predict, predict_other = _predictor(reference), _predictor(candidate)
+    generator = np.random.default_rng(seed)
+    differences = []
+    for batch, sequence in shapes:
+        inputs = candidates.random_inputs(batch, sequence, seed)
+        lengths = generator.integers(1, sequence, batch, endpoint=True)
+        lengths[0] = sequence
+        inputs["attention_mask"] = (np.arange(sequence) < lengths[:, None]).astype(np.int64)
+        inputs["input_ids"] = inputs["input_ids"] * inputs["attention_mask"]
+        a, b = predict(inputs), predict_other(inputs)
+        if a.shape != b.shape:
+            raise ParityError(f"The logits have shapes {a.shape} and {b.shape}.")
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise ParityError(
+                f"Not every logit is a finite number at batch {batch}, sequence {sequence}. Look for "
+                "a row whose mask is all zeros, a division by zero, or fp16 overflow."
+            )
+        maximum = float(np.abs(a - b).max())
+        scale = float(np.abs(a).max()) or 1.0
+        padded = int((lengths < sequence).sum())
+        differences.append(Difference(batch, sequence, padded, maximum, maximum / scale))
+    return Parity(tuple(differences))
+
+
+def _predictor(model: torch.nn.Module | Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    if not isinstance(model, torch.nn.Module):
+        return candidates.onnx_predict(Path(model))
+
+    def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        with torch.inference_mode():
+            return model(**{k: torch.from_numpy(v) for k, v in inputs.items()}).logits.numpy()
+
+    return predict

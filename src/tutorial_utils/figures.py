@@ -1,0 +1,214 @@
+"""Every plot of the series: one style, direct labels, colours that the colour-blind can tell apart.
+
+Each function returns a Matplotlib figure; ``show`` puts it into a notebook with its alt text.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import networkx
+import numpy as np
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from tutorial_utils import graph
+from tutorial_utils.benchmark import Comparison
+from tutorial_utils.ledger import Row
+
+# Okabe and Ito's palette; every use of colour is doubled by a marker, a hatch or a label.
+BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C"
+PALETTE = (BLUE, ORANGE, GREEN, PINK, GREY)
+STYLE = {
+    "figure.figsize": (9, 4.5),
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "font.size": 12,
+    "axes.titlesize": 14,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+}
+_OP_COLOURS = {
+    "MatMul": BLUE, "Gemm": BLUE, "MatMulInteger": BLUE, "DynamicQuantizeMatMul": BLUE,
+    "Attention": GREEN, "QAttention": GREEN, "MultiHeadAttention": GREEN,
+    "LayerNormalization": ORANGE, "SkipLayerNormalization": ORANGE,
+    "Softmax": PINK, "Gelu": PINK, "BiasGelu": PINK, "FastGelu": PINK, "Erf": PINK,
+}  # fmt: skip
+
+
+def figure(title: str, *, rows: int = 1, columns: int = 1, size=None) -> tuple[Figure, np.ndarray]:
+    """A figure in the series' style and its axes (a flat array); the title says the finding."""
+    with matplotlib.rc_context(STYLE):
+        fig, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
+    pyplot.close(fig)  # the notebook shows it once, through ``show``
+    fig.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
+    return fig, axes.ravel()
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Display ``fig`` in the notebook as a PNG with alt text, which is also its plain-text form."""
+    from IPython.display import display
+
+    picture = io.BytesIO()
+    fig.savefig(picture, format="png", dpi=90)
+    display(
+        {"image/png": picture.getvalue(), "text/plain": f"[Figure: {alt}]"},
+        raw=True,
+        metadata={"image/png": {"alt": alt}},
+    )
+
+
+def bars(
+    values: Mapping[str, float],
+    *,
+    title: str,
+    unit: str,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+    highlight: Sequence[str] = (),
+    digits: int = 1,
+) -> Figure:
+    """Horizontal bars in the given order, each labelled with its value.
+
+    intervals: low and high end of an error bar, by name. highlight: names drawn in colour and
+    hatched, the others grey; all in colour when empty.
+    """
+    fig, (axis,) = figure(title, size=(9, 0.8 + 0.55 * len(values)))
+    for i, (name, value) in enumerate(values.items()):
+        marked = not highlight or name in highlight
+        colour, hatch = (BLUE, "//" if highlight else "") if marked else (GREY, "")
+        axis.barh(i, value, color=colour, hatch=hatch, edgecolor="white")
+        end = value
+        if intervals and name in intervals:
+            low, high = intervals[name]
+            axis.errorbar(
+                value, i, xerr=[[value - low], [high - value]], color="black", capsize=4
+            )
+            end = max(value, high)
+        axis.annotate(
+            f"{value:,.{digits}f}", (end, i), xytext=(6, 0), textcoords="offset points", va="center"
+        )
+    axis.set_yticks(range(len(values)), list(values))
+    axis.invert_yaxis()
+    axis.set_xlabel(unit)
+    axis.margins(x=0.12)
+    return fig
+
+
+def comparison(result: Comparison, title: str) -> Figure:
+    """Median latency of each candidate with the span from p50 to p95."""
+    timings = result.timings
+    return bars(
+        {name: t.p50_ms for name, t in timings.items()},
+        title=title,
+        unit="milliseconds a call (bar: p50, whisker: to p95)",
+        intervals={name: (t.p50_ms, max(t.p50_ms, t.p95_ms)) for name, t in timings.items()},
+    )
+
+
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    log_x: bool = False,
+) -> Figure:
+    """Lines through (x, y) points, each with its own marker and its name at its end."""
+    fig, (axis,) = figure(title)
+    for (name, (xs, ys)), marker, colour in zip(series.items(), "osD^v", PALETTE, strict=False):
+        axis.plot(xs, ys, marker=marker, color=colour)
+        axis.annotate(
+            name, (xs[-1], ys[-1]), xytext=(8, 0), textcoords="offset points", color=colour
+        )
+    if log_x:
+        axis.set_xscale("log", base=2)
+        ticks = sorted({value for xs, _ in series.values() for value in xs})
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.set_ylim(bottom=0)
+    axis.margins(x=0.15)
+    return fig
+
+
+def histogram(
+    samples: Mapping[str, Sequence[float]], *, title: str, x: str, bins: int = 40
+) -> Figure:
+    """Distributions on common bins, one panel each, with the median marked."""
+    fig, axes = figure(title, rows=len(samples), size=(9, 1.2 + 1.8 * len(samples)))
+    everything = np.concatenate([np.asarray(values, dtype=float) for values in samples.values()])
+    edges = np.histogram_bin_edges(everything, bins)
+    for axis, (name, values), colour in zip(axes, samples.items(), PALETTE, strict=False):
+        axis.hist(values, bins=edges, color=colour, edgecolor="white")
+        axis.axvline(float(np.median(values)), color="black", linestyle="--")
+        axis.set_ylabel(name)
+        axis.annotate(
+            f"median {np.median(values):.3g}",
+            (float(np.median(values)), axis.get_ylim()[1]),
+            xytext=(5, -12),
+            textcoords="offset points",
+        )
+    axes[-1].set_xlabel(x)
+    return fig
+
+
+def encoder_layers(files: Mapping[str, Path], title: str, layer: int = 0) -> Figure:
+    """One encoder layer of each file drawn side by side, data flowing downwards."""
+    fig, axes = figure(title, columns=len(files), size=(5.2 * len(files), 9))
+    for axis, (name, path) in zip(axes, files.items(), strict=True):
+        flow = graph.encoder_layer(path, layer)
+        for depth, nodes in enumerate(networkx.topological_generations(flow)):
+            for node in nodes:
+                flow.nodes[node]["depth"] = depth
+        place = networkx.multipartite_layout(flow, subset_key="depth", align="horizontal")
+        place = {node: (x, -y) for node, (x, y) in place.items()}
+        networkx.draw_networkx_edges(
+            flow, place, ax=axis, edge_color=GREY, node_size=500, arrowsize=9
+        )
+        for node, (x, y) in place.items():
+            op = flow.nodes[node]["op"]
+            colour = _OP_COLOURS.get(op)
+            axis.text(
+                x, y, op, ha="center", va="center", fontsize=8 if len(flow) > 20 else 11,
+                color="white" if colour else "black",
+                bbox={"boxstyle": "round", "facecolor": colour or "white", "edgecolor": GREY},
+            )  # fmt: skip
+        axis.set_title(f"{name}: {len(flow) - 1} nodes", fontsize=12, loc="center")
+        axis.margins(0.12, 0.04)
+        axis.axis("off")
+    return fig
+
+
+def ledger(rows: Sequence[Row]) -> Figure:
+    """The steps one after the other: latency and throughput, with steps that do not pay in grey.
+
+    A step is in colour where, side by side with the step before it, it was measurably faster.
+    """
+    size = (9, 2.4 + 1.1 * len(rows))
+    fig, (left, right) = figure("What each step gained", rows=2, size=size)
+    names = [row.step for row in rows]
+    panels = (
+        (left, [r.latency_ms for r in rows], [r.latency_verdict for r in rows],
+         "milliseconds, p50, BERT-base shape 1 × 128 (less is better)"),
+        (right, [r.texts_per_s for r in rows], [r.throughput_verdict for r in rows],
+         "texts a second from text to label, fine-tuned classifier (more is better)"),
+    )  # fmt: skip
+    for axis, values, verdicts, unit in panels:
+        for i, (value, verdict) in enumerate(zip(values, verdicts, strict=True)):
+            pays = verdict == "faster"
+            axis.barh(i, value, color=BLUE if pays else GREY, hatch="" if pays else "//",
+                      edgecolor="white")  # fmt: skip
+            factor = max(value, values[0]) / min(value, values[0])
+            note = f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+            note += "" if i == 0 else f"  ({factor:.1f}×)"
+            note += "" if pays or i == 0 else f"  {verdict}"
+            axis.annotate(note, (value, i), xytext=(6, 0), textcoords="offset points", va="center")
+        axis.set_yticks(range(len(rows)), names)
+        axis.invert_yaxis()
+        axis.set_xlabel(unit)
+        axis.margins(x=0.3)
+    return fig

