@@ -49,7 +49,13 @@ class Parity:
     def table(self) -> Table:
         headers = ("batch", "sequence", "padded rows", "max |difference|", "relative")
         rows = [
-            (str(d.batch), str(d.sequence), str(d.padded_rows), f"{d.maximum:.1e}", f"{d.relative:.1e}")
+            (
+                str(d.batch),
+                str(d.sequence),
+                str(d.padded_rows),
+                f"{d.maximum:.1e}",
+                f"{d.relative:.1e}",
+            )
             for d in self.differences
         ]
         return Table.of(headers, rows)

@@ -84,9 +84,7 @@ def bars(
         end = value
         if intervals and name in intervals:
             low, high = intervals[name]
-            axis.errorbar(
-                value, i, xerr=[[value - low], [high - value]], color="black", capsize=4
-            )
+            axis.errorbar(value, i, xerr=[[value - low], [high - value]], color="black", capsize=4)
             end = max(value, high)
         axis.annotate(
             f"{value:,.{digits}f}", (end, i), xytext=(6, 0), textcoords="offset points", va="center"
@@ -192,19 +190,18 @@ def ledger(rows: Sequence[Row]) -> Figure:
     fig, (left, right) = figure("What each step gained", rows=2, size=size)
     names = [row.step for row in rows]
     panels = (
-        (left, [r.latency_ms for r in rows], [r.latency_verdict for r in rows],
+        (left, [(r.latency_ms, 1 / r.latency_ratio, r.latency_verdict) for r in rows],
          "milliseconds, p50, BERT-base shape 1 × 128 (less is better)"),
-        (right, [r.texts_per_s for r in rows], [r.throughput_verdict for r in rows],
+        (right, [(r.texts_per_s, r.throughput_ratio, r.throughput_verdict) for r in rows],
          "texts a second from text to label, fine-tuned classifier (more is better)"),
     )  # fmt: skip
-    for axis, values, verdicts, unit in panels:
-        for i, (value, verdict) in enumerate(zip(values, verdicts, strict=True)):
+    for axis, cells, unit in panels:
+        for i, (value, factor, verdict) in enumerate(cells):
             pays = verdict == "faster"
             axis.barh(i, value, color=BLUE if pays else GREY, hatch="" if pays else "//",
                       edgecolor="white")  # fmt: skip
-            factor = max(value, values[0]) / min(value, values[0])
             note = f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
-            note += "" if i == 0 else f"  ({factor:.1f}×)"
+            note += "" if i == 0 else f"  ({factor:.1f} × PyTorch)"
             note += "" if pays or i == 0 else f"  {verdict}"
             axis.annotate(note, (value, i), xytext=(6, 0), textcoords="offset points", va="center")
         axis.set_yticks(range(len(rows)), names)

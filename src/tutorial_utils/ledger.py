@@ -20,9 +20,9 @@ class Row:
     """One step of the series.
 
     latency_ms, size_mb: BERT-base shape with seeded weights, 1 × 128. texts_per_s, f1, agreement:
-    the fine-tuned classifier on real test sentences, from text to label. ratio: latency relative
-    to the previous step, measured side by side, with its interval; throughput_ratio likewise is
-    the time per text. Both are None for the first step.
+    the fine-tuned classifier on real test sentences, from text to label. latency_ratio (time, with
+    its 95 % interval) and throughput_ratio (texts): relative to PyTorch in the same run.
+    The verdicts compare with the previous step, in the same run too.
     """
 
     step: str
@@ -34,11 +34,10 @@ class Row:
     agreement: float
     machine: str
     versions: dict[str, str]
-    ratio: float | None = None
-    ratio_low: float | None = None
-    ratio_high: float | None = None
+    latency_ratio: float = 1.0
+    latency_interval: tuple[float, float] = (1.0, 1.0)
     latency_verdict: str = "reference"
-    throughput_ratio: float | None = None
+    throughput_ratio: float = 1.0
     throughput_verdict: str = "reference"
     time: str = ""
 
@@ -65,7 +64,7 @@ def record(row: Row, file: Path | None = None) -> Row:
 
 
 def rows_of(file: Path | None = None) -> tuple[Row, ...]:
-    """The rows in the order of the steps' first recording; none when there is no ledger yet.
+    """The rows, the one recorded last at the end; none when there is no ledger yet.
 
     Raises:
         BadLedger: the file is not a ledger.
@@ -86,34 +85,32 @@ def rows_of(file: Path | None = None) -> tuple[Row, ...]:
 
 
 def table(rows: tuple[Row, ...] | None = None) -> Table:
-    """The ledger as a table. The first row is what the others are compared with."""
+    """The ledger as a table; the factors are those measured beside PyTorch."""
     rows = rows_of() if rows is None else rows
     headers = ("step", "p50 ms", "× faster", "MB", "texts/s", "× more", "F1", "agreement", "pays?")
-    lines = []
-    for row in rows:
-        first = rows[0]
-        lines.append(
-            (
-                row.step,
-                f"{row.latency_ms:.1f}",
-                f"{first.latency_ms / row.latency_ms:.1f}",
-                f"{row.size_mb:,.1f}",
-                f"{row.texts_per_s:,.0f}",
-                f"{row.texts_per_s / first.texts_per_s:.1f}",
-                f"{row.f1:.4f}",
-                f"{row.agreement:.2%}",
-                pays(row),
-            )
+    lines = [
+        (
+            row.step,
+            f"{row.latency_ms:.1f}",
+            f"{1 / row.latency_ratio:.1f}",
+            f"{row.size_mb:,.1f}",
+            f"{row.texts_per_s:,.0f}",
+            f"{row.throughput_ratio:.1f}",
+            f"{row.f1:.4f}",
+            f"{row.agreement:.2%}",
+            pays(row),
         )
+        for row in rows
+    ]
     return Table.of(headers, lines)
 
 
 def pays(row: Row) -> str:
     """What a step gained beside the one before it, in words."""
-    if row.ratio is None:
+    verdicts = {"latency": row.latency_verdict, "throughput": row.throughput_verdict}
+    if "reference" in verdicts.values():
         return "reference"
-    gains = {"latency": row.latency_verdict, "throughput": row.throughput_verdict}
-    won = [what for what, verdict in gains.items() if verdict == "faster"]
-    lost = [what for what, verdict in gains.items() if verdict == "slower"]
+    won = [what for what, verdict in verdicts.items() if verdict == "faster"]
+    lost = [what for what, verdict in verdicts.items() if verdict == "slower"]
     text = "yes: " + " and ".join(won) if won else "no"
     return text + ("; costs " + " and ".join(lost) if lost else "")

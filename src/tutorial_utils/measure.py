@@ -1,11 +1,9 @@
 """One step of the series measured beside the one before it: the row that goes into the ledger."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from tutorial_utils import benchmark, graph, ledger, machine, quality, reviews, steps
-from tutorial_utils.candidates import Labelling, Onnx, Torch, label, onnx_predict
+from tutorial_utils.candidates import Labelling, Onnx, Torch, label, onnx_predict, torch_predict
 
 ONE_BY_ONE = 40  # texts a call where each is padded and run alone: their time is all alike
 TOGETHER = 1_000  # texts a call where they are sorted and batched
@@ -30,9 +28,7 @@ def labelling_candidate(step: str) -> Labelling:
 def predictions(step: str) -> np.ndarray:
     """Labels that the classifier of a step gives the test sentences, int64 (n,)."""
     if step == "pytorch":
-        from tutorial_utils import candidates
-
-        predict: Callable = candidates.torch_predict("classifier")
+        predict = torch_predict("classifier")
     else:
         predict = onnx_predict(steps.ensure(step), steps.recipe(step).session)
     return label(reviews.splits().test.texts, predict, budget=steps.recipe(step).token_budget)
@@ -46,34 +42,41 @@ def evaluate(step: str) -> quality.Quality:
 
 
 def row(step: str, rounds: int = 7, seconds: float = 0.4) -> ledger.Row:
-    """Measure ``step`` beside the step before it. Nothing is recorded yet: see ``ledger.record``."""
-    position = steps.STEPS.index(step)
-    pair = steps.STEPS[max(0, position - 1) : position + 1]
-    settings = {"rounds": rounds, "seconds": seconds}
-    latency = benchmark.compare({s: latency_candidate(s) for s in pair}, **settings)
-    settings |= {"warmup": 1, "minimum_calls": 1}
-    labelling = benchmark.compare({s: labelling_candidate(s) for s in pair}, **settings)
-    quality_of_step = evaluate(step)
-    timing, verdict = latency.timings[step], latency.verdicts.get(step)
-    throughput = labelling.verdicts.get(step)
+    """Measure ``step`` beside PyTorch and the step before it. See ``ledger.record`` to keep it.
+
+    All three run in turn: a machine that slows down in the meantime slows all of them, so the
+    ratios hold where the milliseconds do not.
+    """
+    before = steps.STEPS[max(0, steps.STEPS.index(step) - 1)]
+    names = dict.fromkeys(("pytorch", before, step))  # without repeats, in this order
+    latency = benchmark.compare(
+        {name: latency_candidate(name) for name in names}, rounds=rounds, seconds=seconds
+    )
+    labelling = benchmark.compare(
+        {name: labelling_candidate(name) for name in names},
+        rounds=rounds,
+        seconds=seconds,
+        warmup=1,
+        minimum_calls=1,
+    )
+    scores = evaluate(step)
     compared = {}
-    if verdict and throughput:
+    if step != "pytorch":
         compared = {
-            "ratio": verdict.ratio,
-            "ratio_low": verdict.low,
-            "ratio_high": verdict.high,
-            "latency_verdict": verdict.word,
-            "throughput_ratio": throughput.ratio,
-            "throughput_verdict": throughput.word,
+            "latency_ratio": latency.verdicts[step].ratio,
+            "latency_interval": (latency.verdicts[step].low, latency.verdicts[step].high),
+            "latency_verdict": latency.verdict(step, before).word,
+            "throughput_ratio": 1 / labelling.verdicts[step].ratio,
+            "throughput_verdict": labelling.verdict(step, before).word,
         }
     return ledger.Row(
         step=step,
-        latency_ms=timing.p50_ms,
-        latency_p95_ms=timing.p95_ms,
+        latency_ms=latency.timings[step].p50_ms,
+        latency_p95_ms=latency.timings[step].p95_ms,
         texts_per_s=labelling.timings[step].items_per_s,
         size_mb=size_mb(step),
-        f1=quality_of_step.f1,
-        agreement=quality_of_step.agreement,
+        f1=scores.f1,
+        agreement=scores.agreement,
         machine=str(machine.describe()),
         versions=machine.describe().versions,
         **compared,

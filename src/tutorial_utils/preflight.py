@@ -61,7 +61,9 @@ def passed(results: list[Check]) -> bool:
 
 def _interpreter():
     found = f"Python {platform.python_version()}"
-    mend = "Make the environment with Python 3.11: `conda env create`, or PYTHON=python3.11 make lab."
+    mend = (
+        "Make the environment with Python 3.11: `conda env create`, or PYTHON=python3.11 make lab."
+    )
     return ("OK" if sys.version_info[:2] == PYTHON else "FAIL"), found, mend
 
 

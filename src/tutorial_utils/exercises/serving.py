@@ -1,3 +1,1 @@
 """References of the exercises in 05_serving."""
-
-from tutorial_utils.exercises.core import exercise
