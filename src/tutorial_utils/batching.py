@@ -70,9 +70,7 @@ def run(
     """
     flat = [i for batch in batches for i in batch]
     if sorted(flat) != list(range(len(rows))):
-        raise ValueError(
-            f"The batches hold {len(flat)} indices, not each of {len(rows)} rows once."
-        )
+        raise ValueError(f"The batches must hold each of {len(rows)} rows once, not {len(flat)}.")
     if not rows:
         return np.empty(0)
     answers = np.concatenate([predict(pad([rows[i] for i in batch], width)) for batch in batches])

@@ -1,4 +1,4 @@
-"""The commands: ``python -m tutorial_utils check | prepare | notebooks | bench | ledger | serve``."""
+"""python -m tutorial_utils: check, prepare, notebooks, bench, ledger, serve."""
 
 import argparse
 import json
