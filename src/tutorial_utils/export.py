@@ -112,7 +112,7 @@ def parity(
     shapes: Sequence[tuple[int, int]] = SHAPES,
     seed: int = 0,
 ) -> Parity:
-    """Run both models on the same inputs at several shapes; every batch but the first row is padded.
+    """Run both models on the same inputs at several shapes; all rows but the first are padded.
 
     Raises:
         ParityError: an answer is NaN or infinite, or the two shapes of the logits differ.
@@ -131,7 +131,7 @@ def parity(
             raise ParityError(f"The logits have shapes {a.shape} and {b.shape}.")
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
             raise ParityError(
-                f"Not every logit is a finite number at batch {batch}, sequence {sequence}. Look for "
+                f"Not every logit is finite at batch {batch}, sequence {sequence}. Look for "
                 "a row whose mask is all zeros, a division by zero, or fp16 overflow."
             )
         maximum = float(np.abs(a - b).max())

@@ -1,4 +1,4 @@
-"""Will this machine run the series? Each check does a little of the real work, and names the mend."""
+"""Will this machine run the series? Each check does a little real work and names the mend."""
 
 import importlib.metadata
 import platform
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ def _one_onnxruntime():
     names = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
     builds = sorted(n for n in names if re.fullmatch(r"onnxruntime(-gpu|-openvino|-directml)?", n))
     keep = "onnxruntime" if sys.platform == "darwin" else "onnxruntime-gpu"
-    mend = f"`pip uninstall -y onnxruntime onnxruntime-gpu` and `pip install -c constraints.txt {keep}`"
+    mend = f"`pip uninstall -y {' '.join(builds)}`, then `pip install -c constraints.txt {keep}`"
     return ("OK" if len(builds) == 1 else "FAIL"), " and ".join(builds) or "none", mend
 
 
@@ -120,7 +121,8 @@ def _inference():
 
     from tutorial_utils.export import quiet_exporter
 
-    with tempfile.TemporaryDirectory() as folder, quiet_exporter():
+    with tempfile.TemporaryDirectory() as folder, quiet_exporter(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         file = str(Path(folder) / "tiny.onnx")
         given, layer = torch.ones(2, 4), torch.nn.Linear(4, 3).eval()
         torch.onnx.export(layer, (given,), file, dynamo=True, verbose=False)

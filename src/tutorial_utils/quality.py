@@ -1,4 +1,4 @@
-"""How good the answers are: F1, accuracy, agreement, and whether a difference is more than chance."""
+"""How good the answers are: F1, accuracy, agreement, and how sure a difference is."""
 
 from dataclasses import dataclass
 

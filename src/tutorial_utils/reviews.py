@@ -66,7 +66,7 @@ def load(domain: str = "movies") -> Reviews:
             continue
         _, rating, text = line.rstrip("\r").split("\t", 2)
         if abs(float(rating)) >= AMBIGUOUS and _identity(text):
-            # The first of several equal sentences is kept: an equal one in another split would leak.
+            # Of several equal sentences one is kept: an equal one in another split would leak.
             ratings.setdefault(_identity(text), (text.strip(), float(rating)))
     texts = tuple(text for text, _ in ratings.values())
     mean = np.array([rating for _, rating in ratings.values()], dtype=np.float32)
