@@ -5,7 +5,10 @@ Import this package before ``onnxruntime``: official ONNX Runtime builds report 
 """
 
 import os
+import warnings
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Notebooks here store no widgets, so the missing ones are no news.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __version__ = "0.1.0"

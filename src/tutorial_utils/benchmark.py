@@ -167,7 +167,14 @@ def judge(
     logs = np.log(np.asarray(times) / np.asarray(reference_times))
     low = high = logs.mean()
     if np.ptp(logs) > 0:
-        found = bootstrap((logs,), np.mean, confidence_level=CONFIDENCE, n_resamples=2_000, rng=0)
+        found = bootstrap(
+            (logs,),
+            np.mean,
+            confidence_level=CONFIDENCE,
+            n_resamples=2_000,
+            method="percentile",
+            rng=0,
+        )
         low, high = found.confidence_interval
     return Verdict(name, reference, *(float(np.exp(x)) for x in (logs.mean(), low, high)))
 

@@ -1,4 +1,4 @@
-"""python -m tutorial_utils: check, prepare, notebooks, bench, ledger, serve."""
+"""python -m tutorial_utils: check, prepare, notebooks, bench, ledger, publish, serve."""
 
 import argparse
 import json
@@ -21,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     execute = commands.add_parser("notebooks", help="execute notebooks from top to bottom")
     execute.add_argument("names", nargs="*", help="how their names start; all when not given")
     execute.add_argument("--into", type=Path, help="folder for the results; in place by default")
+    publish = commands.add_parser("publish", help="put the tuned classifier into a registry")
+    publish.add_argument("--registry", type=Path, required=True, help="folder of models")
+    publish.add_argument("--model", default="sentiment")
     serve = commands.add_parser("serve", help="start the service on loopback")
     serve.add_argument("--registry", type=Path, required=True, help="folder of models")
     serve.add_argument("--model", default="sentiment")
@@ -91,6 +94,14 @@ def _notebooks(options: argparse.Namespace) -> int:
     return 0
 
 
+def _publish(options: argparse.Namespace) -> int:
+    from tutorial_utils import steps
+
+    folder = steps.publish(options.registry, options.model)
+    print(f"published {folder.parent.name} version {folder.name}")
+    return 0
+
+
 def _serve(options: argparse.Namespace) -> int:
     from tutorial_utils.serving import app, settings
 
@@ -105,5 +116,6 @@ _COMMANDS = {
     "bench": _bench,
     "ledger": _ledger,
     "notebooks": _notebooks,
+    "publish": _publish,
     "serve": _serve,
 }

@@ -209,3 +209,29 @@ def ledger(rows: Sequence[Row]) -> Figure:
         axis.set_xlabel(unit)
         axis.margins(x=0.3)
     return fig
+
+
+def front(
+    points: Mapping[str, tuple[float, float]], best: Sequence[str], *, title: str, x: str, y: str
+) -> Figure:
+    """Named points where less is better on both axes; those of ``best`` in colour and joined."""
+    fig, (axis,) = figure(title)
+    chosen = sorted(points[name] for name in best)
+    axis.step(*zip(*chosen, strict=True), where="post", color=BLUE, linestyle=":")
+    widest = max(px for px, _ in points.values())
+    for i, (name, (px, py)) in enumerate(sorted(points.items(), key=lambda item: item[1])):
+        colour, marker = (BLUE, "o") if name in best else (GREY, "x")
+        axis.plot(
+            px, py, marker=marker, color=colour, markersize=10, linestyle="none", clip_on=False
+        )
+        left = px > 0.7 * widest or (i % 2 and px > 0.2 * widest)  # neighbours: one label a side
+        axis.annotate(
+            name, (px, py), xytext=(-9 if left else 9, 7), textcoords="offset points",
+            ha="right" if left else "left", color=colour if name in best else "black",
+        )  # fmt: skip
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.set_xlim(left=0)
+    axis.margins(y=0.15)
+    axis.set_ylim(bottom=0)
+    return fig

@@ -26,6 +26,7 @@ class Row:
     """
 
     step: str
+    position: int  # place among the steps
     latency_ms: float
     latency_p95_ms: float
     texts_per_s: float
@@ -64,7 +65,7 @@ def record(row: Row, file: Path | None = None) -> Row:
 
 
 def rows_of(file: Path | None = None) -> tuple[Row, ...]:
-    """The rows, the one recorded last at the end; none when there is no ledger yet.
+    """The rows in the order of the steps; none when there is no ledger yet.
 
     Raises:
         BadLedger: the file is not a ledger.
@@ -81,7 +82,7 @@ def rows_of(file: Path | None = None) -> tuple[Row, ...]:
             f"{file.name} cannot be read ({error}). Move it away to start a new ledger; it was not "
             "changed."
         ) from None
-    return tuple(rows)
+    return tuple(sorted(rows, key=lambda row: row.position))
 
 
 def table(rows: tuple[Row, ...] | None = None) -> Table:

@@ -71,6 +71,7 @@ def row(step: str, rounds: int = 7, seconds: float = 0.4) -> ledger.Row:
         }
     return ledger.Row(
         step=step,
+        position=steps.STEPS.index(step),
         latency_ms=latency.timings[step].p50_ms,
         latency_p95_ms=latency.timings[step].p95_ms,
         texts_per_s=labelling.timings[step].items_per_s,

@@ -92,7 +92,7 @@ def read_manifest(folder: Path) -> Manifest:
         BadModel: the manifest or a file is missing or broken; the message names it and the mend.
     """
     folder = Path(folder)
-    mend = "Write the version again with `python -m tutorial_utils prepare`, or serve another one."
+    mend = "Write a new version with `python -m tutorial_utils publish`, or serve another one."
     try:
         values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         values |= {"recipe": Recipe.from_dict(values["recipe"]), "labels": tuple(values["labels"])}

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from tutorial_utils import assets, machine, paths
-from tutorial_utils.recipe import Recipe
+from tutorial_utils.recipe import Recipe, write_version
 from tutorial_utils.session import SessionRecipe
 
 MODELS = ("classifier", "bert-base")
@@ -66,6 +66,16 @@ def recipe(step: str) -> Recipe:
     done = STEPS[1 : STEPS.index(step) + 1]
     disabled = REFUSING if "fused" in done else ()
     return Recipe(steps=done, session=SessionRecipe(disabled_optimizers=disabled))
+
+
+def publish(registry: Path, name: str = "sentiment") -> Path:
+    """Add the tuned classifier to a registry as a new version; return the version's folder."""
+    from tutorial_utils import reviews
+
+    tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
+    return write_version(
+        registry, name, ensure("tuned"), tokenizer, recipe("tuned"), reviews.LABELS
+    )
 
 
 def prepare(progress: Callable[[str], None] = print) -> None:

@@ -116,7 +116,7 @@ def _close(given: object, expected: object) -> str | None:
         return f"gives {_brief(given)}, expected {_brief(expected)}"
     if found.shape != wanted.shape:
         return f"gives shape {found.shape}, expected {wanted.shape}"
-    if np.allclose(found, wanted, rtol=1e-3, atol=1e-6):
+    if np.allclose(found, wanted, rtol=1e-3, atol=1e-6, equal_nan=True):
         return None
     if wanted.ndim == 0:
         off = abs(float(found) - float(wanted))

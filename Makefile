@@ -1,0 +1,47 @@
+# Two commands set up everything on a fresh machine: `make lab` and `make test`.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+TUTORIAL := $(BIN)/python -m tutorial_utils
+
+.DEFAULT_GOAL := help
+.PHONY: help install prepare lab test lint run notebooks bench clean
+
+help: ## say what each target does
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed ## create the virtual environment and install the tested versions
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (some minutes, once)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[learn,serve,test]'
+	@touch $@
+
+prepare: install ## fetch the assets, fine-tune the classifier once, build the models
+	$(TUTORIAL) prepare
+
+lab: prepare ## set up, then open the first notebook in JupyterLab
+	$(TUTORIAL) check
+	$(BIN)/jupyter lab $(LAB_OPTIONS) notebooks/00_start_here.ipynb
+
+lint: install ## check style, notebooks included
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: prepare lint ## set up, then run all tests and check every stored output of the notebooks
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 tests notebooks
+
+run: prepare ## run the whole series headless; print the ledger and save it as a figure
+	$(TUTORIAL) notebooks --into artifacts/run
+	$(TUTORIAL) ledger --figure artifacts/run/ledger.png
+
+notebooks: prepare ## execute all notebooks and store their outputs
+	$(TUTORIAL) notebooks
+
+bench: prepare ## measure all steps anew, and the A/A run; results go to benchmarks/results
+	$(BIN)/python benchmarks/run.py
+
+clean: ## remove the environment and everything that was downloaded or built
+	rm -rf $(VENV) artifacts .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

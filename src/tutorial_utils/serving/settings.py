@@ -1,0 +1,21 @@
+"""What the service can be told, by environment variables (``SERVE_…``) or by the caller."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Limits of the service. Times in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True, extra="forbid")
+
+    registry: Path
+    model: str = "sentiment"
+    version: str = Field("latest", pattern=r"^(latest|[0-9]+)$")
+    max_texts: int = Field(32, ge=1)  # in one request
+    max_characters: int = Field(20_000, ge=1)  # in one text; the model reads 512 tokens of it
+    max_body: int = Field(2_000_000, ge=1_000)
+    max_waiting_texts: int = Field(256, ge=1)  # accepted and not yet answered
+    deadline: float = Field(5.0, gt=0)  # after that a waiting request is answered with 504

@@ -1,0 +1,144 @@
+"""Faults of a download: each is found before anything is used, and leaves the cache empty."""
+
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from tutorial_utils import assets, paths
+from tutorial_utils.assets import Asset, AssetError, Member
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A zip with a plain member, a tar in it, and a member that nobody asked for."""
+    inner = io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w:gz") as tar:
+        entry = tarfile.TarInfo("data/sentences.txt")
+        entry.size = 5
+        tar.addfile(entry, io.BytesIO(b"hello"))
+    path = tmp_path / "package.zip"
+    with zipfile.ZipFile(path, "w") as outer:
+        outer.writestr("package/weights.bin", b"weights")
+        outer.writestr("package/data.tar.gz", inner.getvalue())
+        outer.writestr("package/__init__.py", b"raise SystemExit('imported')")
+    return path
+
+
+@pytest.fixture
+def asset(archive):
+    return Asset(
+        name="thing",
+        requirement="thing==1",
+        sha256=assets.sha256(archive),
+        members=(
+            Member("package/weights.bin", digest(b"weights")),
+            Member("package/data.tar.gz!data/sentences.txt", digest(b"hello")),
+        ),
+    )
+
+
+@pytest.fixture
+def downloads(monkeypatch, archive):
+    """What the download hands over, instead of asking the index."""
+    calls = []
+
+    def download(asset, scratch):
+        calls.append(asset.name)
+        return archive
+
+    monkeypatch.setattr(assets, "_download", download)
+    return calls
+
+
+def test_only_the_named_members_are_unpacked(asset, downloads):
+    folder = assets.fetch(asset)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {
+        "weights.bin": b"weights",
+        "sentences.txt": b"hello",
+    }
+
+
+def test_the_second_fetch_downloads_nothing(asset, downloads):
+    assert assets.fetch(asset) == assets.fetch(asset)
+    assert downloads == ["thing"]
+
+
+def test_a_member_changed_in_the_cache_is_fetched_again(asset, downloads):
+    (assets.fetch(asset) / "weights.bin").write_bytes(b"tampered")
+    assert not assets.present(asset)
+    assert (assets.fetch(asset) / "weights.bin").read_bytes() == b"weights"
+    assert len(downloads) == 2
+
+
+@pytest.mark.parametrize("fault", ["truncated", "wrong archive hash", "wrong member hash"])
+def test_a_wrong_archive_leaves_nothing_and_says_what_to_do(asset, archive, downloads, fault):
+    if fault == "truncated":
+        archive.write_bytes(archive.read_bytes()[:-20])
+    elif fault == "wrong archive hash":
+        asset = replace(asset, sha256="0" * 64)
+    else:
+        asset = replace(asset, members=(Member("package/weights.bin", "0" * 64),))
+    with pytest.raises(AssetError, match=r"[Tt]ry again"):
+        assets.fetch(asset)
+    assert not (paths.home() / "assets" / "thing").exists()
+    assert list((paths.home() / "assets").iterdir()) == []
+
+
+def test_an_unreachable_index_is_told_with_the_mend(asset, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(AssetError, match="pip config list"):
+        assets.fetch(replace(asset, requirement="there-is-no-such-package==0"))
+    assert list((paths.home() / "assets").iterdir()) == []
+
+
+def test_the_hub_serves_the_same_files_under_the_same_hashes(asset, monkeypatch):
+    files = {"weights.bin": b"weights", "sentences.txt": b"hello"}
+
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            data = files[self.path.rsplit("/", 1)[-1]]
+            self.send_response(200)
+            self.send_header("ETag", f'"{digest(data)}"')
+            self.send_header("X-Repo-Commit", "1" * 40)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub_download = pytest.importorskip("huggingface_hub")
+    original = hub_download.hf_hub_download
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(
+        hub_download,
+        "hf_hub_download",
+        lambda *args, **kwargs: original(*args, endpoint=endpoint, **kwargs),
+    )
+    monkeypatch.setenv("TUTORIAL_SOURCE", "hub")
+    try:
+        folder = assets.fetch(replace(asset, hub_repository="someone/thing"))
+        assert sorted(p.name for p in folder.iterdir()) == sorted(files)
+        files["weights.bin"] = b"changed"
+        (folder / "weights.bin").unlink()
+        with pytest.raises(AssetError, match=r"weights\.bin from the hub"):
+            assets.fetch(replace(asset, hub_repository="someone/thing"))
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,143 @@
+"""Behaviour of the timing, on work of known length. Nothing here asserts that something is fast."""
+
+import itertools
+import os
+import time
+from dataclasses import dataclass
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutorial_utils import benchmark
+
+
+@dataclass(frozen=True)
+class Sleep:
+    seconds: float
+    items: int = 1
+
+    def build(self):
+        return lambda: time.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes down when it runs, in which process."""
+
+    path: str
+    items: int = 1
+
+    def build(self):
+        def call():
+            start = time.monotonic()
+            time.sleep(0.01)
+            with open(self.path, "a") as file:
+                file.write(f"{os.getpid()} {start} {time.monotonic()}\n")
+
+        return call
+
+
+@dataclass(frozen=True)
+class Fails:
+    when: str
+    items: int = 1
+
+    def build(self):
+        if self.when == "build":
+            raise ValueError("no such model")
+        if self.when == "dies":
+            return lambda: os._exit(7)
+        return lambda: 1 / 0
+
+
+@dataclass(frozen=True)
+class Hungry:
+    megabytes: int
+    items: int = 1
+
+    def build(self):
+        kept = bytearray(os.urandom(1)) * (self.megabytes * 1_000_000)
+        return lambda: len(kept)
+
+
+def children() -> set[int]:
+    return {
+        child.pid
+        for child in psutil.Process().children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    }
+
+
+def test_known_durations_come_out_in_order_with_verdicts():
+    result = benchmark.compare({"slow": Sleep(0.02), "fast": Sleep(0.005)}, rounds=4, seconds=0.05)
+    verdict = result.verdicts["fast"]
+    assert verdict.word == "faster"
+    assert verdict.low <= verdict.ratio <= verdict.high < 0.6
+    assert result.verdict("slow", "fast").word == "slower"
+    timing = result.timings["slow"]
+    assert 20 <= timing.p50_ms <= timing.p95_ms <= timing.p99_ms
+    assert "faster" in str(result)
+
+
+def test_throughput_counts_items_and_ratios_are_per_item():
+    result = benchmark.compare({"one": Sleep(0.01), "batch": Sleep(0.02, items=8)}, rounds=3)
+    timing = result.timings["batch"]
+    assert timing.items_per_s == pytest.approx(8 * 1e3 / timing.mean_ms)
+    assert result.verdicts["batch"].ratio == pytest.approx(0.25, rel=0.3)
+
+
+def test_candidates_run_in_processes_of_their_own_and_never_at_once(tmp_path):
+    path = tmp_path / "runs.txt"
+    benchmark.compare({"a": Recorder(str(path)), "b": Recorder(str(path))}, rounds=3, seconds=0.05)
+    runs = [line.split() for line in path.read_text().splitlines()]
+    assert len({pid for pid, _, _ in runs}) == 2
+    assert str(os.getpid()) not in {pid for pid, _, _ in runs}
+    spans = sorted((float(start), float(end)) for _, start, end in runs)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+    turns = [pid for i, (pid, _, _) in enumerate(runs) if i == 0 or runs[i - 1][0] != pid]
+    assert len(turns) >= 4  # they alternate: rounds, not one block after the other
+
+
+def test_peak_memory_is_that_of_the_candidates_own_process():
+    result = benchmark.compare({"small": Hungry(1), "large": Hungry(301)}, rounds=2, seconds=0.01)
+    difference = result.timings["large"].peak_mb - result.timings["small"].peak_mb
+    assert difference == pytest.approx(300, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("when", "message"), [("build", "no such model"), ("call", "ZeroDivisionError"), ("dies", "7")]
+)
+def test_a_candidate_that_fails_is_named_and_no_process_is_left(when, message):
+    with pytest.raises(benchmark.CandidateFailed, match=f"(?s)'bad'.*{message}"):
+        benchmark.compare({"good": Sleep(0.001), "bad": Fails(when)}, rounds=2)
+    assert children() == set()
+
+
+def test_no_process_is_left_after_a_comparison():
+    benchmark.compare({"a": Sleep(0.001), "b": Sleep(0.001)}, rounds=2, seconds=0.01)
+    assert children() == set()
+
+
+def test_nothing_to_compare_is_refused():
+    with pytest.raises(ValueError, match="two rounds"):
+        benchmark.compare({})
+    with pytest.raises(ValueError, match="two rounds"):
+        benchmark.compare({"a": Sleep(0.001)}, rounds=1)
+
+
+@given(st.lists(st.floats(0.9, 1.1), min_size=3, max_size=9), st.floats(0.2, 5))
+def test_a_verdict_depends_on_ratios_alone(noise, ratio):
+    reference = tuple(10 * n for n in noise)
+    verdict = benchmark.judge("b", tuple(ratio * t for t in reference), "a", reference)
+    assert verdict.ratio == pytest.approx(ratio, rel=1e-6)
+    expected = "faster" if ratio < 0.97 else "slower" if ratio > 1.03 else "no measurable"
+    if abs(ratio - 0.97) > 1e-6 and abs(ratio - 1.03) > 1e-6:
+        assert verdict.word.startswith(expected)
+
+
+def test_noise_of_the_same_size_as_the_difference_is_no_verdict():
+    verdict = benchmark.judge("b", (10.0, 9.0, 11.5, 10.2, 9.4), "a", (9.5, 10.5, 9.8, 10.0, 10.4))
+    assert verdict.low < 1 < verdict.high
+    assert verdict.word == "no measurable difference"

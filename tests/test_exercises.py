@@ -1,0 +1,89 @@
+"""For each exercise: the stub, wrong answers and the solution are told apart."""
+
+import importlib.util
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+from tutorial_utils.exercises import EXERCISES, Status, check, predict
+
+ROOT = Path(__file__).parents[1]
+SOLUTIONS = ROOT / "notebooks" / "solutions"
+WRONG = ROOT / "tests" / "wrong_answers"
+
+
+def module(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def solution(name: str):
+    number, function = name.split(".")
+    return getattr(module(SOLUTIONS / f"s{number}.py"), function)
+
+
+@pytest.mark.parametrize("name", sorted(EXERCISES))
+def test_the_solution_is_right_and_says_so(name):
+    assert check(name, solution(name)).status is Status.RIGHT
+    assert inspect.getdoc(solution(name))
+
+
+@pytest.mark.parametrize("name", sorted(EXERCISES))
+def test_a_stub_has_not_been_attempted(name):
+    result = check(name, lambda *_: ...)
+    assert result.status is Status.NOT_ATTEMPTED
+    assert "not attempted yet" in str(result)
+
+
+@pytest.mark.parametrize("name", sorted(EXERCISES))
+def test_wrong_answers_are_found_and_the_hint_is_given(name):
+    wrong = module(WRONG / f"w{name.split('.')[0]}.py").WRONG[name]
+    assert len(wrong) >= 2
+    for answer in wrong:
+        result = check(name, answer)
+        assert result.status is Status.WRONG, inspect.getsource(answer)
+        assert EXERCISES[name].hint in str(result)
+
+
+@pytest.mark.parametrize("name", sorted(EXERCISES))
+def test_an_answer_that_raises_does_not_stop_the_lesson(name):
+    def raises(*_):
+        raise RuntimeError("unfinished")
+
+    result = check(name, raises)
+    assert result.status is Status.WRONG
+    assert "RuntimeError: unfinished" in str(result)
+
+
+@pytest.mark.parametrize("name", sorted(EXERCISES))
+def test_the_notebooks_stub_has_the_name_and_arguments_of_the_solution(name):
+    number, function = name.split(".")
+    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    parameters = ", ".join(inspect.signature(solution(name)).parameters)
+    assert f"def {function}({parameters})" in source
+    assert f'check("{name}", {function})' in source
+
+
+def test_every_lesson_has_at_least_two_exercises():
+    lessons = [path.name[:2] for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")]
+    for lesson in lessons:
+        assert sum(name.startswith(lesson) for name in EXERCISES) >= 2
+
+
+def test_an_unknown_exercise_is_an_error_with_the_known_ones():
+    with pytest.raises(KeyError, match=r"00\.percentile"):
+        check("99.nothing", lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("guess", "told"), [(None, "no guess yet"), (10.0, "well judged"), (30.0, "factor of 3.0")]
+)
+def test_a_guess_is_set_beside_the_measurement(guess, told, capsys):
+    predict(guess, 10.0, "ms")
+    assert told in capsys.readouterr().out

@@ -1,0 +1,86 @@
+from collections import Counter
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from tutorial_utils import candidates, export, fusion, graph, quantization, steps
+from tutorial_utils.session import SessionRecipe
+
+
+def test_every_layer_fuses_and_the_function_stays(tiny_onnx, tiny_fused):
+    counts = graph.op_counts(tiny_fused)
+    assert counts["Attention"] == 2
+    assert counts["SkipLayerNormalization"] == 4
+    assert counts["BiasGelu"] == 2
+    assert counts["Softmax"] == 0
+    assert export.parity(tiny_onnx, tiny_fused).within(1e-5)
+
+
+def test_fused_attention_is_as_the_quantizer_wants_it(tiny_fused):
+    model = graph.load_structure(tiny_fused)
+    weights = {w.name for w in model.graph.initializer}
+    attention = [n for n in model.graph.node if n.op_type == "Attention"]
+    for node in attention:
+        assert {node.input[1], node.input[2]} <= weights
+        assert node.input[3] == "mask_index"
+        assert "qkv_hidden_sizes" not in {a.name for a in node.attribute}
+    assert not model.graph.value_info
+
+
+def test_the_mask_is_kept(tiny_fused):
+    predict = candidates.onnx_predict(tiny_fused)
+    alone = candidates.random_inputs(1, 7)
+    padded = {k: np.pad(v, ((0, 0), (0, 9))) for k, v in alone.items()}
+    assert np.allclose(predict(alone), predict(padded), atol=1e-5)
+
+
+@pytest.mark.parametrize("ops", [("SkipLayerNormalization",), ("BiasGelu",), fusion.UNFUSABLE])
+def test_taken_apart_nothing_of_it_is_left_and_the_function_stays(tiny_fused, tmp_path, ops):
+    target = tmp_path / "apart.onnx"
+    undone = fusion.unfuse(tiny_fused, target, ops)
+    before, after = graph.op_counts(tiny_fused), graph.op_counts(target)
+    assert undone == {op: before[op] for op in ops}
+    assert all(after[op] == 0 for op in ops)
+    assert export.parity(tiny_fused, target).within(1e-5)
+
+
+def test_what_pays_is_attention_without_the_slow_normalization(tiny_onnx, tmp_path):
+    target = tmp_path / "best.onnx"
+    fusion.fuse_what_pays(tiny_onnx, target)
+    counts = graph.op_counts(target)
+    assert counts["Attention"] == 2
+    assert counts["SkipLayerNormalization"] == counts["BiasGelu"] == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["best.onnx"]
+
+
+def test_ablation_gives_every_combination_and_all_compute_the_same(tiny_onnx, tmp_path):
+    variants = fusion.ablate(tiny_onnx, tmp_path)
+    assert list(variants)[:2] == ["none", "all"]
+    assert len(variants) == 2 + 3
+    for path in variants.values():
+        assert export.parity(tiny_onnx, path, shapes=((3, 9),)).within(1e-5)
+
+
+def test_an_operator_that_cannot_be_taken_apart_is_refused(tiny_fused, tmp_path):
+    with pytest.raises(ValueError, match="Attention"):
+        fusion.unfuse(tiny_fused, tmp_path / "x.onnx", ("Attention",))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_recipe_of_the_step_keeps_onnxruntime_from_fusing_again(tiny_onnx, tmp_path):
+    fusion.fuse_what_pays(tiny_onnx, tmp_path / "best.onnx")
+    quantization.dynamic(tmp_path / "best.onnx", tmp_path / "int8.onnx")
+
+    def loaded(name: str, recipe: SessionRecipe) -> Counter:
+        options = recipe.options()
+        options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+        disabled = list(recipe.disabled_optimizers)
+        ort.InferenceSession(str(tmp_path / name), options, disabled_optimizers=disabled)
+        return graph.op_counts(tmp_path / "loaded.onnx")
+
+    ours = steps.recipe("fused").session
+    assert loaded("best.onnx", SessionRecipe())["BiasGelu"] == 2
+    assert loaded("best.onnx", ours)["BiasGelu"] == 0
+    assert loaded("int8.onnx", SessionRecipe())["SkipLayerNormalization"] == 4
+    assert loaded("int8.onnx", ours)["SkipLayerNormalization"] == 0

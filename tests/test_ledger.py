@@ -1,0 +1,107 @@
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from tutorial_utils import figures, ledger
+
+ROW = ledger.Row(
+    step="pytorch", position=0, latency_ms=100.0, latency_p95_ms=110.0, texts_per_s=50.0,
+    size_mb=438.0, f1=0.88, agreement=1.0, machine="here", versions={"torch": "2"},
+)  # fmt: skip
+FASTER = replace(
+    ROW, step="int8", position=3, latency_ms=25.0, latency_ratio=0.25, latency_verdict="faster",
+    throughput_ratio=2.0, throughput_verdict="no measurable difference",
+)  # fmt: skip
+
+
+def test_rows_come_back_as_they_were_dated_and_in_the_order_of_the_steps(tmp_path):
+    file = tmp_path / "ledger.json"
+    ledger.record(FASTER, file)
+    ledger.record(ROW, file)
+    rows = ledger.rows_of(file)
+    assert [row.step for row in rows] == ["pytorch", "int8"]
+    assert replace(rows[0], time="") == replace(ROW, latency_interval=rows[0].latency_interval)
+    assert rows[0].time
+
+
+def test_a_step_measured_again_replaces_its_row(tmp_path):
+    file = tmp_path / "ledger.json"
+    ledger.record(ROW, file)
+    ledger.record(replace(ROW, latency_ms=90.0), file)
+    assert [row.latency_ms for row in ledger.rows_of(file)] == [90.0]
+
+
+def test_no_ledger_is_an_empty_one_and_a_broken_one_is_kept(tmp_path):
+    file = tmp_path / "ledger.json"
+    assert ledger.rows_of(file) == ()
+    file.write_text('[{"step": ')
+    with pytest.raises(ledger.BadLedger, match="Move it away"):
+        ledger.record(ROW, file)
+    assert file.read_text() == '[{"step": '
+
+
+def test_the_table_says_which_steps_pay():
+    loses = replace(
+        ROW, step="fused", position=2, latency_ratio=1.2, latency_verdict="slower",
+        throughput_verdict="slower",
+    )  # fmt: skip
+    assert [ledger.pays(row) for row in (ROW, FASTER, loses)] == [
+        "reference",
+        "yes: latency",
+        "no; costs latency and throughput",
+    ]
+    assert "4.0" in str(ledger.table((ROW, FASTER)))
+
+
+def test_the_figure_writes_the_verdict_on_a_step_that_does_not_pay():
+    fig = figures.ledger((ROW, FASTER))
+    texts = [t.get_text() for axis in fig.axes for t in axis.texts]
+    assert any("4.0 × PyTorch" in text for text in texts)
+    assert any("no measurable difference" in text for text in texts)
+
+
+def _write(file, step):
+    for i in range(20):
+        ledger.record(replace(ROW, step=step, latency_ms=float(i)), file)
+
+
+def test_concurrent_writers_lose_no_row(tmp_path):
+    file = tmp_path / "ledger.json"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write, args=(file, f"step {i}")) for i in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    rows = ledger.rows_of(file)
+    assert sorted(row.step for row in rows) == [f"step {i}" for i in range(4)]
+    assert {row.latency_ms for row in rows} == {19.0}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+def test_a_killed_writer_leaves_a_whole_ledger_that_others_can_write_to(tmp_path):
+    file = tmp_path / "ledger.json"
+    ledger.record(ROW, file)
+    code = (
+        "import sys, dataclasses; from pathlib import Path; from tutorial_utils import ledger\n"
+        "row = ledger.rows_of(Path(sys.argv[1]))[0]\n"
+        "while True: ledger.record(dataclasses.replace(row, step='other'), Path(sys.argv[1]))"
+    )
+    for delay in (0.05, 0.11, 0.17):
+        writer = subprocess.Popen([sys.executable, "-c", code, str(file)])
+        deadline = time.monotonic() + 20
+        while len(ledger.rows_of(file)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(delay)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        assert {row.step for row in ledger.rows_of(file)} == {"pytorch", "other"}
+        file.unlink()
+        ledger.record(ROW, file)
+        assert len(ledger.rows_of(file)) == 1

@@ -1,0 +1,104 @@
+"""The notebooks keep their contract. That their outputs are true is nbval's part."""
+
+import base64
+import json
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+NAMES = [path.stem for path in NOTEBOOKS]
+CONTRACT = ("You will do", "You will learn", "You need", "Minutes", "Hardware")
+
+pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+
+
+def load(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code(path: Path) -> list[dict]:
+    return [cell for cell in load(path)["cells"] if cell["cell_type"] == "code"]
+
+
+def outputs(path: Path) -> list[dict]:
+    return [output for cell in code(path) for output in cell["outputs"]]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def test_opens_with_the_contract_and_closes_with_a_recap_and_links(path):
+    cells = load(path)["cells"]
+    first, last = source(cells[0]), source(cells[-1])
+    assert first.startswith("# ")
+    assert [key for key in CONTRACT if f"- **{key}**" not in first] == []
+    assert last.startswith("## Recap")
+    assert "https://" in last
+    neighbours = [NAMES[i] for i in (NAMES.index(path.stem) - 1, NAMES.index(path.stem) + 1)
+                  if 0 <= i < len(NAMES)]  # fmt: skip
+    assert [name for name in neighbours if f"({name}.ipynb)" not in last] == []
+
+
+def test_has_the_size_of_a_lesson(path):
+    assert 25 <= len(load(path)["cells"]) <= 45
+    lengths = [len(source(cell).splitlines()) for cell in code(path)]
+    assert 4 <= statistics.median(lengths) <= 9
+    assert max(lengths) <= 25
+    assert path.stat().st_size < 1_000_000
+
+
+def test_was_executed_from_top_to_bottom(path):
+    counts = [cell["execution_count"] for cell in code(path)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert [o for o in outputs(path) if o["output_type"] == "error"] == []
+    assert [o for o in outputs(path) if o.get("name") == "stderr"] == []
+
+
+def test_stores_no_state_of_widgets_machine_or_time(path):
+    notebook = load(path)
+    assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert set().union(*(cell["metadata"] for cell in notebook["cells"])) <= {"tags"}
+    assert not re.search(r"[\"' (](/[a-z]\w+){2,}|[A-Z]:\\\\", json.dumps(outputs(path)))
+
+
+def test_most_cells_are_compared(path):
+    tagged = [c for c in code(path) if "nbval-ignore-output" in c["metadata"].get("tags", [])]
+    assert len(tagged) <= 0.4 * len(code(path))
+
+
+def test_asks_for_a_guess_and_has_exercises_not_attempted(path):
+    text = "\n".join(source(cell) for cell in code(path))
+    assert "predict(" in text
+    assert text.count("check(") >= 2
+    said = json.dumps(outputs(path))
+    assert said.count("not attempted yet") == len(re.findall(r'check\("', text))
+
+
+def test_every_picture_has_alt_text_and_is_a_picture(path):
+    pictures = [o for o in outputs(path) if "image/png" in o.get("data", {})]
+    assert pictures
+    for picture in pictures:
+        alt = picture["metadata"]["image/png"]["alt"]
+        assert len(alt) > 30
+        assert alt in "".join(picture["data"]["text/plain"])
+        data = base64.b64decode("".join(picture["data"]["image/png"]))
+        assert data.startswith(b"\x89PNG")
+        assert len(data) > 2_000
+    assert "image/svg+xml" not in json.dumps(outputs(path))
+
+
+def test_records_a_row_and_shows_the_ledger(path):
+    text = "\n".join(source(cell) for cell in code(path))
+    assert "ledger." in text
+
+
+def test_prose_has_no_measured_times(path):
+    prose = "\n".join(source(c) for c in load(path)["cells"] if c["cell_type"] == "markdown")
+    found = re.findall(r"\b\d+(?:\.\d+)?\s?(?:ms|milliseconds|texts/s|items/s)\b", prose)
+    assert found == []

@@ -1,0 +1,76 @@
+import json
+
+import onnxruntime as ort
+import pytest
+
+from tutorial_utils import candidates, session
+from tutorial_utils.session import ProviderUnavailable, SessionRecipe, open_session
+
+NO_CUDA = session.provider_problem("cuda")
+needs_no_cuda = pytest.mark.skipif(NO_CUDA is None, reason="CUDA works on this machine")
+
+
+def test_a_session_runs_what_was_asked_for(tiny_onnx):
+    opened = open_session(tiny_onnx, SessionRecipe(threads=1))
+    assert opened.get_providers() == ["CPUExecutionProvider"]
+    (logits,) = opened.run(None, candidates.random_inputs(2, 5))
+    assert logits.shape == (2, 2)
+
+
+@needs_no_cuda
+def test_cuda_on_a_machine_without_it_is_an_error_with_reason_and_mend(tiny_onnx):
+    with pytest.raises(ProviderUnavailable) as caught:
+        open_session(tiny_onnx, SessionRecipe(provider="cuda"))
+    message = str(caught.value)
+    assert NO_CUDA in message
+    assert "onnxruntime-gpu" in message
+    assert "fallback=True" in message
+
+
+@needs_no_cuda
+def test_a_fallback_that_was_allowed_is_announced(tiny_onnx):
+    with pytest.warns(session.ProviderFallback, match="Running on the CPU"):
+        opened = open_session(tiny_onnx, SessionRecipe(provider="cuda"), fallback=True)
+    assert opened.get_providers() == ["CPUExecutionProvider"]
+
+
+def test_an_unknown_provider_names_those_there_are(tiny_onnx):
+    with pytest.raises(ProviderUnavailable, match=r"'gpu'.*openvino"):
+        open_session(tiny_onnx, SessionRecipe(provider="gpu"))
+
+
+def test_a_recipe_survives_json():
+    recipe = SessionRecipe(
+        threads=3, spinning=False, disabled_optimizers=("GeluFusion",), config={"a.b": "1"}
+    )
+    assert SessionRecipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_every_field_of_the_recipe_reaches_onnxruntime():
+    options = SessionRecipe(
+        threads=3,
+        spinning=False,
+        optimization="extended",
+        arena=False,
+        memory_pattern=False,
+        config={"session.disable_prepacking": "1"},
+    ).options()
+    assert options.intra_op_num_threads == 3
+    assert options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    assert not options.enable_cpu_mem_arena
+    assert not options.enable_mem_pattern
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.disable_prepacking") == "1"
+
+
+def test_a_disabled_optimizer_stays_away(tiny_onnx, tmp_path):
+    from tutorial_utils import graph
+
+    def loaded(name, disabled):
+        options = SessionRecipe().options()
+        options.optimized_model_filepath = str(tmp_path / f"{name}.onnx")
+        ort.InferenceSession(str(tiny_onnx), options, disabled_optimizers=disabled)
+        return graph.op_counts(tmp_path / f"{name}.onnx")["SkipLayerNormalization"]
+
+    assert loaded("free", []) > 0
+    assert loaded("held", ["SkipLayerNormFusion"]) == 0

@@ -1,0 +1,114 @@
+"""The chain of steps on real artifacts, and the properties that every machine must show."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tutorial_utils import baseline, export, graph, measure, recipe, reviews, steps
+
+
+@pytest.mark.built
+def test_the_chain_keeps_the_answers():
+    labels = reviews.splits().test.labels
+    expected = measure.evaluate("pytorch")
+    assert expected.sentences >= 2_000
+    assert expected.f1 >= 0.87
+    for step, agreement in (("exported", 0.999), ("fused", 0.999), ("int8", 0.97)):
+        found = measure.evaluate(step)
+        assert found.sentences == len(labels)
+        assert found.agreement >= agreement
+        assert abs(found.difference) <= 0.005
+
+
+@pytest.mark.built
+def test_fused_is_the_exported_function():
+    parity = export.parity(
+        steps.ensure("exported"), steps.ensure("fused"), shapes=((1, 24), (3, 17))
+    )
+    assert parity.within(1e-4)
+
+
+@pytest.mark.built
+def test_the_bert_base_file_is_four_times_smaller():
+    ratio = measure.size_mb("exported") / measure.size_mb("int8")
+    assert ratio >= 3.9
+    assert graph.op_counts(steps.ensure("int8", "bert-base"))["QAttention"] == 12
+
+
+@pytest.mark.built
+def test_what_is_built_is_not_built_again():
+    before = steps.ensure("int8").stat().st_mtime_ns
+    assert steps.ensure("tuned").stat().st_mtime_ns == before
+
+
+@pytest.mark.built
+def test_the_pipeline_runs_with_sockets_blocked():
+    code = """
+import socket
+def refuse(*_, **__): raise OSError("the network was touched")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from tutorial_utils import assets, measure, steps
+for step in steps.STEPS:
+    steps.ensure(step)
+assert all(assets.present(a) for a in (assets.ENCODER, assets.SENTENCES))
+print(measure.evaluate("tuned").f1 > 0.8)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500)
+    assert done.stdout.strip() == "True", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("step", "model"), [("onnx", "classifier"), ("int8", "gpt")])
+def test_unknown_names_are_refused_with_the_known_ones(step, model):
+    with pytest.raises(steps.UnknownStep, match="choose one of"):
+        steps.ensure(step, model)
+
+
+def test_a_missing_step_and_those_before_it_are_built_once_and_stale_ones_again(
+    tiny_model, monkeypatch
+):
+    monkeypatch.setattr(baseline, "bert_base", lambda: tiny_model)
+    path = steps.ensure("int8", "bert-base")
+    built = {p.name for p in path.parent.glob("*.onnx")}
+    assert built == {"exported.onnx", "fused.onnx", "int8.onnx"}
+    assert graph.op_counts(path)["QAttention"] == 2
+    times = {p.name: p.stat().st_mtime_ns for p in path.parent.glob("*.onnx")}
+    fused = path.with_name("fused.onnx")
+    fused.with_suffix(".json").write_text("{}")  # as if another version had made it
+    steps.ensure("int8", "bert-base")
+    again = {p.name: p.stat().st_mtime_ns for p in path.parent.glob("*.onnx")}
+    assert again["exported.onnx"] == times["exported.onnx"]
+    assert again["fused.onnx"] > times["fused.onnx"]
+
+
+def test_a_version_is_complete_or_not_there(tmp_path, monkeypatch):
+    model, tokenizer = tmp_path / "m.onnx", tmp_path / "t.json"
+    model.write_bytes(b"model")
+    tokenizer.write_text("{}")
+    made = recipe.Recipe(steps=("exported",), token_budget=512)
+    arguments = (tmp_path / "shelf", "x", model, tokenizer, made, ("no", "yes"))
+    folder = recipe.write_version(*arguments, figures={"f1": 0.9})
+    manifest = recipe.read_manifest(folder)
+    assert (manifest.version, manifest.recipe, manifest.labels) == ("1", made, ("no", "yes"))
+    assert manifest.figures == {"f1": 0.9}
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(recipe.json, "dumps", fail)
+    with pytest.raises(OSError, match="disk full"):
+        recipe.write_version(*arguments)
+    monkeypatch.undo()
+    assert [p.name for p in (tmp_path / "shelf" / "x").iterdir() if p.name.isdecimal()] == ["1"]
+    assert recipe.write_version(*arguments).name == "2"
+
+
+@pytest.mark.built
+def test_labelling_is_the_same_in_batches_and_alone():
+    from tutorial_utils.candidates import label, onnx_predict
+
+    predict = onnx_predict(steps.ensure("fused"), steps.recipe("fused").session)
+    texts = reviews.splits().test.texts[:50]
+    alone = label(texts, predict, width=128)
+    assert np.array_equal(alone, label(texts, predict, budget=1024))

@@ -1,0 +1,24 @@
+"""Plausible wrong answers to the exercises in 01_export."""
+
+import numpy as np
+
+WRONG = {
+    "01.same": [
+        lambda a, b, tolerance: not (abs(a - b) > tolerance).any(),  # NaN passes
+        lambda a, b, tolerance: np.allclose(a, b, atol=tolerance),  # relative too; inf equals inf
+        lambda a, b, tolerance: bool(abs(a - b).max() <= tolerance),  # shapes are stretched
+        lambda a, b, tolerance: bool((a - b).max() <= tolerance),  # too small is not seen
+    ],
+    "01.foldable": [
+        lambda nodes, constants: sum(set(inputs) <= constants for inputs, _ in nodes),  # one step
+        lambda nodes, constants: sum(bool(set(inputs) & constants) for inputs, _ in nodes),  # any
+        lambda nodes, constants: len(nodes),
+    ],
+    "01.baked": [
+        lambda inputs: sorted(n for n, shape in inputs.items() if isinstance(shape[0], int)),
+        lambda inputs: [(n, 0) for n, shape in sorted(inputs.items()) if shape[0] != "batch"],
+        lambda inputs: sorted(
+            (n, axis) for n, s in inputs.items() for axis, d in enumerate(s, 1) if d != str(d)
+        ),
+    ],
+}
