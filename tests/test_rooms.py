@@ -68,7 +68,8 @@ def test_every_pin_says_what_needs_it():
 
 
 ORDER = [
-    {"__init__", "load", "quiet", "tables"}, {"paths"}, {"assets", "machine"}, {"reviews"}, {"session"},
+    {"__init__", "load", "quiet", "tables"}, {"paths"}, {"assets", "machine"}, {"reviews"},
+    {"session"},
     {"batching"}, {"candidates"}, {"baseline"}, {"export"}, {"graph"}, {"fusion"},
     {"quantization"}, {"recipe"}, {"benchmark"}, {"quality"}, {"ledger"}, {"figures"}, {"steps"},
     {"measure"}, {"exercises"}, {"preflight"}, {"notebooks"}, {"serving"}, {"cli"}, {"__main__"},

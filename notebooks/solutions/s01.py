@@ -21,13 +21,3 @@ def foldable(nodes: list[tuple[list[str], str]], constants: set[str]) -> int:
             known.add(output)  # the nodes behind it may now be foldable too
             count += 1
     return count
-
-
-def baked(inputs: dict[str, tuple[str | int, ...]]) -> list[tuple[str, int]]:
-    """Sorted list of (input name, axis) of all dimensions that are fixed numbers."""
-    found = []
-    for name, shape in inputs.items():
-        for axis, size in enumerate(shape):
-            if not isinstance(size, str):
-                found.append((name, axis))
-    return sorted(found)

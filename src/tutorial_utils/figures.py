@@ -182,32 +182,36 @@ def encoder_layers(files: Mapping[str, Path], title: str, layer: int = 0) -> Fig
 
 
 def ledger(rows: Sequence[Row]) -> Figure:
-    """The steps one after the other: latency and throughput, with steps that do not pay in grey.
+    """The steps one after the other, relative to PyTorch; steps that do not pay are grey, hatched.
 
-    A step is in colour where, side by side with the step before it, it was measurably faster.
+    A step is in colour where, side by side with the step before it, it was measurably faster. Bars
+    are factors measured in one run with PyTorch: milliseconds of different hours do not compare.
     """
     size = (9, 2.4 + 1.1 * len(rows))
     fig, (left, right) = figure("What each step gained", rows=2, size=size)
-    names = [row.step for row in rows]
+    times = [(r.latency_ratio, f"{r.latency_ms:,.1f} ms", r.latency_verdict) for r in rows]
+    texts = [(r.throughput_ratio, f"{r.texts_per_s:,.0f}/s", r.throughput_verdict) for r in rows]
     panels = (
-        (left, [(r.latency_ms, 1 / r.latency_ratio, r.latency_verdict) for r in rows],
-         "milliseconds, p50, BERT-base shape 1 × 128 (less is better)"),
-        (right, [(r.texts_per_s, r.throughput_ratio, r.throughput_verdict) for r in rows],
-         "texts a second from text to label, fine-tuned classifier (more is better)"),
-    )  # fmt: skip
+        (left, times, "p50 latency, PyTorch = 1; BERT-base shape 1 × 128 (less is better)"),
+        (right, texts, "texts a second, PyTorch = 1; fine-tuned classifier (more is better)"),
+    )
     for axis, cells, unit in panels:
-        for i, (value, factor, verdict) in enumerate(cells):
+        for i, (factor, value, verdict) in enumerate(cells):
             pays = verdict == "faster"
-            axis.barh(i, value, color=BLUE if pays else GREY, hatch="" if pays else "//",
-                      edgecolor="white")  # fmt: skip
-            note = f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
-            note += "" if i == 0 else f"  ({factor:.1f} × PyTorch)"
-            note += "" if pays or i == 0 else f"  {verdict}"
-            axis.annotate(note, (value, i), xytext=(6, 0), textcoords="offset points", va="center")
-        axis.set_yticks(range(len(rows)), names)
+            axis.barh(
+                i,
+                factor,
+                color=BLUE if pays else GREY,
+                hatch="" if pays else "//",
+                edgecolor="white",
+            )
+            note = f"{factor:.2f} × PyTorch  ({value})" if verdict != "reference" else value
+            note += "" if pays or verdict == "reference" else f"  {verdict}"
+            axis.annotate(note, (factor, i), xytext=(6, 0), textcoords="offset points", va="center")
+        axis.set_yticks(range(len(rows)), [row.step for row in rows])
         axis.invert_yaxis()
         axis.set_xlabel(unit)
-        axis.margins(x=0.3)
+        axis.margins(x=0.45)
     return fig
 
 

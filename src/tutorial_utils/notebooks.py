@@ -46,6 +46,7 @@ def execute(source: Path, target: Path) -> None:
         kernel_name="python3",
         record_timing=False,
         store_widget_state=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(source.parent)}},
     )
     client.execute()

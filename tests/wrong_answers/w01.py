@@ -14,11 +14,4 @@ WRONG = {
         lambda nodes, constants: sum(bool(set(inputs) & constants) for inputs, _ in nodes),  # any
         lambda nodes, constants: len(nodes),
     ],
-    "01.baked": [
-        lambda inputs: sorted(n for n, shape in inputs.items() if isinstance(shape[0], int)),
-        lambda inputs: [(n, 0) for n, shape in sorted(inputs.items()) if shape[0] != "batch"],
-        lambda inputs: sorted(
-            (n, axis) for n, s in inputs.items() for axis, d in enumerate(s, 1) if d != str(d)
-        ),
-    ],
 }

@@ -1,0 +1,69 @@
+"""All steps side by side in one run, and the A/A run that shows how far the timing can be trusted.
+
+Writes ``benchmarks/results/``: the figures as JSON, tables as Markdown, the ledger as a picture.
+Run it on a quiet machine: ``make bench``.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from tutorial_utils import benchmark, figures, ledger, machine, measure, paths, steps
+from tutorial_utils.tables import Table
+
+RESULTS = Path(__file__).parent / "results"
+SHAPES = ((1, 24), (1, 128), (8, 128))
+
+
+def main() -> None:
+    """Measure, write, and say what was found."""
+    RESULTS.mkdir(exist_ok=True)
+    found = {"machine": machine.describe().to_dict(), "a/a": {}, "shapes": {}, "texts": {}}
+    sections = [f"# Results\n\nMeasured by `make bench` on: {machine.describe()}.\n"]
+
+    same = measure.latency_candidate("int8")
+    aa = benchmark.compare({"int8": same, "int8 again": same}, rounds=11)
+    found["a/a"] = asdict(aa)
+    sections.append(section("A/A: the same candidate twice, BERT-base shape 1 × 128", aa))
+    print(aa.verdicts["int8 again"], flush=True)
+
+    for batch, length in SHAPES:
+        candidates = {s: measure.latency_candidate(s, batch, length) for s in steps.STEPS[:-1]}
+        result = benchmark.compare(candidates, rounds=9)
+        found["shapes"][f"{batch}x{length}"] = asdict(result)
+        sections.append(section(f"BERT-base shape (seeded weights), {batch} × {length}", result))
+        print(f"measured {batch} × {length}", flush=True)
+
+    labelling = {s: measure.labelling_candidate(s) for s in steps.STEPS}
+    result = benchmark.compare(labelling, rounds=7, warmup=1, minimum_calls=1)
+    found["texts"] = asdict(result)
+    sections.append(section("Real sentences from text to label, fine-tuned classifier", result))
+
+    file = paths.home() / "benchmark_ledger.json"
+    file.unlink(missing_ok=True)
+    for step in steps.STEPS:
+        ledger.record(measure.row(step), file)
+        print(f"ledger: {step}", flush=True)
+    rows = ledger.rows_of(file)
+    found["ledger"] = [asdict(row) for row in rows]
+    sections.append(f"## The ledger\n\n{ledger.table(rows).markdown()}\n")
+    with paths.replacing(RESULTS / "ledger.png") as temporary:
+        figures.ledger(rows).savefig(temporary, dpi=90)
+    write(RESULTS / "results.json", json.dumps(found, indent=1) + "\n")
+    write(RESULTS / "results.md", "\n".join(sections))
+
+
+def section(title: str, result: benchmark.Comparison) -> str:
+    """A comparison under its heading, in Markdown."""
+    table: Table = result.table()
+    return f"## {title}\n\n{table.markdown()}\n"
+
+
+def write(target: Path, text: str) -> None:
+    """Put ``text`` in the place of a file."""
+    with paths.replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
