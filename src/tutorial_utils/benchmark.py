@@ -195,7 +195,7 @@ def _summarise(
             p50_ms=float(p50),
             p95_ms=float(p95),
             p99_ms=float(p99),
-            items_per_s=items * len(calls) / (calls.sum() / 1e3),
+            items_per_s=float(items * len(calls) / (calls.sum() / 1e3)),
             peak_mb=peaks[name],
         )
         # Per item, so that candidates of different batch sizes can be compared.
