@@ -13,7 +13,10 @@ WRONG = {
             1 - sum(lengths) / (len(lengths) * max(lengths))
         ),
         lambda lengths, batches: (  # a mean of shares, whatever the sizes of the batches
-            sum(1 - sum(lengths[i] for i in b) / (len(b) * max(lengths[i] for i in b)) for b in batches)
+            sum(
+                1 - sum(lengths[i] for i in batch) / (len(batch) * max(lengths[i] for i in batch))
+                for batch in batches
+            )
             / len(batches)
         ),
         lambda lengths, batches: (  # padding relative to the real tokens
