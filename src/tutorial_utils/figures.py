@@ -154,16 +154,27 @@ def histogram(
     return fig
 
 
+def _layers(flow: networkx.DiGraph) -> dict[int, tuple[float, float]]:
+    """Where to draw each node: a row for each step of the flow, each node below what feeds it."""
+    place: dict[int, tuple[float, float]] = {}
+    for depth, nodes in enumerate(networkx.topological_generations(flow)):
+
+        def centre(node: int) -> float:
+            feeders = [place[before][0] for before in flow.predecessors(node)]
+            return sum(feeders) / len(feeders) if feeders else 0.0
+
+        ordered = sorted(nodes, key=centre)
+        for i, node in enumerate(ordered):
+            place[node] = (i - (len(ordered) - 1) / 2, -float(depth))
+    return place
+
+
 def encoder_layers(files: Mapping[str, Path], title: str, layer: int = 0) -> Figure:
     """One encoder layer of each file drawn side by side, data flowing downwards."""
     fig, axes = figure(title, columns=len(files), size=(5.2 * len(files), 9))
     for axis, (name, path) in zip(axes, files.items(), strict=True):
         flow = graph.encoder_layer(path, layer)
-        for depth, nodes in enumerate(networkx.topological_generations(flow)):
-            for node in nodes:
-                flow.nodes[node]["depth"] = depth
-        place = networkx.multipartite_layout(flow, subset_key="depth", align="horizontal")
-        place = {node: (x, -y) for node, (x, y) in place.items()}
+        place = _layers(flow)
         networkx.draw_networkx_edges(
             flow, place, ax=axis, edge_color=GREY, node_size=500, arrowsize=9
         )
