@@ -1,6 +1,7 @@
 """All steps side by side in one run, and the A/A run that shows how far the timing can be trusted.
 
-Writes ``benchmarks/results/``: the figures as JSON, tables as Markdown, the ledger as a picture.
+Writes ``benchmarks/results/`` (the figures as JSON, tables as Markdown, the ledger as a picture) and
+the README's table.
 Run it on a quiet machine: ``make bench``.
 """
 
@@ -12,6 +13,8 @@ from tutorial_utils import benchmark, figures, ledger, machine, measure, paths, 
 from tutorial_utils.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 SHAPES = ((1, 24), (1, 128), (8, 128))
 
 
@@ -51,6 +54,15 @@ def main() -> None:
         figures.ledger(rows).savefig(temporary, dpi=90)
     write(RESULTS / "results.json", json.dumps(found, indent=1) + "\n")
     write(RESULTS / "results.md", "\n".join(sections))
+    write(README, with_results(README.read_text(encoding="utf-8"), rows))
+
+
+def with_results(readme: str, rows: tuple[ledger.Row, ...]) -> str:
+    """The README with its table replaced by that of this run, its machine named."""
+    before, rest = readme.split(BEGIN)
+    after = rest.split(END)[1]
+    table = f"{ledger.table(rows).markdown()}\n\nMeasured on: {rows[-1].machine}."
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
 def section(title: str, result: benchmark.Comparison) -> str:
