@@ -1,6 +1,6 @@
 """All steps side by side in one run, and the A/A run that shows how far the timing can be trusted.
 
-Writes ``benchmarks/results/`` (the figures as JSON, tables as Markdown, the ledger as a picture) and
+Writes ``benchmarks/results/`` (figures as JSON, tables as Markdown, the ledger as a picture) and
 the README's table.
 Run it on a quiet machine: ``make bench``.
 """

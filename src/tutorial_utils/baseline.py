@@ -118,7 +118,13 @@ def _train(training: Training, progress: bool) -> BertForSequenceClassification:
     start = _resume(training, parts)
     model.train()
     bar = tqdm(
-        plan[start:], "Fine-tuning", len(plan), initial=start, disable=not progress, ascii=True
+        plan[start:],
+        "Fine-tuning",
+        len(plan),
+        initial=start,
+        disable=not progress,
+        ascii=True,
+        mininterval=1,
     )
     for step, batch in enumerate(bar, start):
         logits = model(**pad([ids[i] for i in batch])).logits
