@@ -105,3 +105,14 @@ def test_prose_has_no_measured_times(path):
     prose = "\n".join(source(c) for c in load(path)["cells"] if c["cell_type"] == "markdown")
     found = re.findall(r"\b\d+(?:\.\d+)?\s?(?:ms|milliseconds|texts/s|items/s)\b", prose)
     assert found == []
+
+
+def test_has_notes_for_whoever_teaches_it(path):
+    notes = (FOLDER.parent / "docs" / "teaching" / f"{path.name[:2]}.md").read_text(
+        encoding="utf-8"
+    )
+    assert "minutes" in notes.lower()
+    assert "Break" in notes
+    assert "short of time" in notes or "time is short" in notes
+    _, questions = notes.split("uestions that always come")
+    assert questions.count("?*") >= 4
