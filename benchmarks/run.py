@@ -32,7 +32,7 @@ def main() -> None:
 
     for batch, length in SHAPES:
         candidates = {s: measure.latency_candidate(s, batch, length) for s in steps.STEPS[:-1]}
-        result = benchmark.compare(candidates, rounds=9)
+        result = benchmark.compare(candidates, rounds=7, minimum_calls=1 if batch > 1 else 3)
         found["shapes"][f"{batch}x{length}"] = asdict(result)
         sections.append(section(f"BERT-base shape (seeded weights), {batch} × {length}", result))
         print(f"measured {batch} × {length}", flush=True)
