@@ -84,7 +84,7 @@ def test_the_learning_rate_rises_falls_and_ends_near_zero():
     rates = [baseline._learning_rate(step, 100, 0.1) for step in range(100)]
     assert rates.index(max(rates)) in (9, 10)
     assert rates[-1] < 0.01
-    assert all(a >= b for a, b in itertools.pairwise(rates))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
 
 
 def test_the_bert_base_shape_is_the_same_each_time():
