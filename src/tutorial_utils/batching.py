@@ -5,8 +5,17 @@ rather than in sentences, waste little and cost about the same each.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How a model wants its shorter rows filled up: with which token id, and on which side."""
+
+    token: int = 0
+    side: str = "right"
 
 
 def padding_waste(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
@@ -44,14 +53,17 @@ def by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return batches
 
 
-def pad(rows: Sequence[Sequence[int]], width: int | None = None) -> dict[str, np.ndarray]:
+def pad(
+    rows: Sequence[Sequence[int]], width: int | None = None, padding: Padding = Padding()
+) -> dict[str, np.ndarray]:
     """Token ids as model inputs, each int64 (batch, width); width: the longest when not given."""
     width = width or max(map(len, rows))
-    ids = np.zeros((len(rows), width), dtype=np.int64)
+    ids = np.full((len(rows), width), padding.token, dtype=np.int64)
     mask = np.zeros_like(ids)
     for i, row in enumerate(rows):
-        ids[i, : len(row)] = row
-        mask[i, : len(row)] = 1
+        filled = slice(len(row)) if padding.side == "right" else slice(width - len(row), width)
+        ids[i, filled] = row
+        mask[i, filled] = 1
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
 
@@ -60,6 +72,7 @@ def run(
     rows: Sequence[Sequence[int]],
     batches: Sequence[Sequence[int]],
     width: int | None = None,
+    padding: Padding = Padding(),
 ) -> np.ndarray:
     """Answers in the order of ``rows``, whatever the order of the batches.
 
@@ -73,7 +86,9 @@ def run(
         raise ValueError(f"The batches must hold each of {len(rows)} rows once, not {len(flat)}.")
     if not rows:
         return np.empty(0)
-    answers = np.concatenate([predict(pad([rows[i] for i in batch], width)) for batch in batches])
+    answers = np.concatenate(
+        [predict(pad([rows[i] for i in batch], width, padding)) for batch in batches]
+    )
     ordered = np.empty_like(answers)
     ordered[flat] = answers
     return ordered

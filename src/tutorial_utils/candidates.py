@@ -15,9 +15,11 @@ from tutorial_utils.session import SessionRecipe, open_session
 LABELLING_BATCH = 200  # sentences a call of the text-to-label candidates handles, by default
 
 
-def random_inputs(batch: int, length: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Inputs without padding: seeded token ids, int64 (batch, length)."""
-    ids = np.random.default_rng(seed).integers(1_000, 30_000, (batch, length), dtype=np.int64)
+def random_inputs(
+    batch: int, length: int, seed: int = 0, vocabulary: tuple[int, int] = (1_000, 30_000)
+) -> dict[str, np.ndarray]:
+    """Inputs without padding: seeded token ids from ``vocabulary``, int64 (batch, length)."""
+    ids = np.random.default_rng(seed).integers(*vocabulary, (batch, length), dtype=np.int64)
     return {
         "input_ids": ids,
         "attention_mask": np.ones_like(ids),

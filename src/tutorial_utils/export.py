@@ -1,5 +1,6 @@
 """PyTorch to ONNX with the current exporter, and the proof that both compute the same function."""
 
+import inspect
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tutorial_utils import candidates, paths
+from tutorial_utils import batching, candidates, paths
+from tutorial_utils.batching import Padding
 from tutorial_utils.tables import Table
 
 OPSET = 18
@@ -69,13 +71,19 @@ def example_inputs(batch: int = 2, sequence: int = 16) -> dict[str, torch.Tensor
     }
 
 
-def export(model: torch.nn.Module, target: Path, opset: int = OPSET) -> Path:
-    """Export a BERT classifier with dynamic batch and sequence; return ``target``.
+def export(
+    model: torch.nn.Module,
+    target: Path,
+    opset: int = OPSET,
+    inputs: dict[str, torch.Tensor] | None = None,
+) -> Path:
+    """Export a classifier with dynamic batch and sequence; return ``target``.
 
-    The example has no dimension of size 1, which ``torch.export`` would take for a constant.
-    The weights are stored in the one file.
+    inputs: what the model takes, as an example to trace with; BERT's three inputs by default. The
+    example has no dimension of size 1, which ``torch.export`` would take for a constant. The
+    weights are stored in the one file.
     """
-    inputs = example_inputs()
+    inputs = inputs or example_inputs()
     with warnings.catch_warnings(), quiet_exporter(), paths.replacing(Path(target)) as temporary:
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -83,9 +91,9 @@ def export(model: torch.nn.Module, target: Path, opset: int = OPSET) -> Path:
             (),
             str(temporary),
             kwargs=inputs,
-            input_names=list(INPUTS),
+            input_names=list(inputs),
             output_names=["logits"],
-            dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in INPUTS},
+            dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in inputs},
             opset_version=opset,
             dynamo=True,
             external_data=False,
@@ -111,8 +119,13 @@ def parity(
     candidate: torch.nn.Module | Path,
     shapes: Sequence[tuple[int, int]] = SHAPES,
     seed: int = 0,
+    padding: Padding = Padding(),
+    vocabulary: tuple[int, int] = (1_000, 30_000),
 ) -> Parity:
     """Run both models on the same inputs at several shapes; all rows but the first are padded.
+
+    padding, vocabulary: the token that fills rows up, the side it goes to, and the range that the
+    other token ids are drawn from.
 
     Raises:
         ParityError: an answer is NaN or infinite, or the two shapes of the logits differ.
@@ -121,11 +134,11 @@ def parity(
     generator = np.random.default_rng(seed)
     differences = []
     for batch, sequence in shapes:
-        inputs = candidates.random_inputs(batch, sequence, seed)
+        ids = candidates.random_inputs(batch, sequence, seed, vocabulary)["input_ids"]
         lengths = generator.integers(1, sequence, batch, endpoint=True)
         lengths[0] = sequence
-        inputs["attention_mask"] = (np.arange(sequence) < lengths[:, None]).astype(np.int64)
-        inputs["input_ids"] = inputs["input_ids"] * inputs["attention_mask"]
+        rows = [row[:length] for row, length in zip(ids, lengths, strict=True)]
+        inputs = batching.pad(rows, sequence, padding)
         a, b = predict(inputs), predict_other(inputs)
         if a.shape != b.shape:
             raise ParityError(f"The logits have shapes {a.shape} and {b.shape}.")
@@ -145,8 +158,11 @@ def _predictor(model: torch.nn.Module | Path) -> Callable[[dict[str, np.ndarray]
     if not isinstance(model, torch.nn.Module):
         return candidates.onnx_predict(Path(model))
 
+    parameters = inspect.signature(model.forward).parameters
+    takes = [name for name in INPUTS if name in parameters] or INPUTS
+
     def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
         with torch.inference_mode():
-            return model(**{k: torch.from_numpy(v) for k, v in inputs.items()}).logits.numpy()
+            return model(**{k: torch.from_numpy(inputs[k]) for k in takes}).logits.numpy()
 
     return predict

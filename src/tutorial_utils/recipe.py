@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tutorial_utils import assets, machine, paths
+from tutorial_utils.batching import Padding
 from tutorial_utils.session import SessionRecipe
 
 MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
@@ -21,17 +22,24 @@ class Recipe:
     """How a model file came to be, and how it wants to be run.
 
     token_budget: tokens of one length-sorted batch. max_length: tokens kept of one text.
+    task: how the logits read, one of ``quality.TASKS``.
     """
 
     steps: tuple[str, ...] = ()
     session: SessionRecipe = SessionRecipe()
     token_budget: int = 1024
     max_length: int = 512
+    padding: Padding = Padding()
+    task: str = "single_label"
 
     @classmethod
     def from_dict(cls, values: dict) -> "Recipe":
-        session = SessionRecipe.from_dict(values["session"])
-        return cls(**(values | {"session": session, "steps": tuple(values["steps"])}))
+        rooms = {
+            "session": SessionRecipe.from_dict(values["session"]),
+            "padding": Padding(**values.get("padding", {})),
+            "steps": tuple(values["steps"]),
+        }
+        return cls(**(values | rooms))
 
 
 @dataclass(frozen=True)
