@@ -71,7 +71,8 @@ ORDER = [
     {"__init__", "load", "quiet", "tables"}, {"paths"}, {"assets", "machine"}, {"reviews"},
     {"session"},
     {"batching"}, {"candidates"}, {"baseline"}, {"export"}, {"graph"}, {"fusion"},
-    {"quantization"}, {"recipe"}, {"benchmark"}, {"quality"}, {"ledger"}, {"figures"}, {"steps"},
+    {"quantization"}, {"recipe"}, {"benchmark"}, {"quality"}, {"classifiers"}, {"labelled"},
+    {"variants"}, {"gate"}, {"optimize"}, {"ledger"}, {"figures"}, {"report"}, {"steps"},
     {"measure"}, {"exercises"}, {"preflight"}, {"notebooks"}, {"serving"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}

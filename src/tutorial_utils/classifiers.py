@@ -20,6 +20,10 @@ from tutorial_utils.session import SessionRecipe
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LONGEST = 512  # tokens; models that take more are cut here, or a single text fills a batch
 # Families that count positions from the padding token's id on, and so take that many fewer.
+_TOKENIZER_FILES = (
+    "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "spm.model",
+    "sentencepiece.bpe.model",
+)  # fmt: skip
 _COUNTING_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
 
 
@@ -186,7 +190,11 @@ def _load(source: str):
 def _tokenizer(source: str):
     from transformers import AutoTokenizer
 
+    folder = Path(source)
     try:
+        # Without its files the library makes an empty tokenizer, to which every word is unknown.
+        if folder.is_dir() and not any((folder / name).exists() for name in _TOKENIZER_FILES):
+            raise FileNotFoundError
         tokenizer = AutoTokenizer.from_pretrained(source)
         tokenizer.backend_tokenizer.to_str()
     except Exception as error:  # whatever a half-written folder makes the library raise

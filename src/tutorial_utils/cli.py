@@ -1,4 +1,4 @@
-"""python -m tutorial_utils: check, prepare, notebooks, bench, ledger, publish, serve."""
+"""python -m tutorial_utils: check, prepare, notebooks, bench, ledger, optimize, publish, serve."""
 
 import argparse
 import json
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     execute = commands.add_parser("notebooks", help="execute notebooks from top to bottom")
     execute.add_argument("names", nargs="*", help="how their names start; all when not given")
     execute.add_argument("--into", type=Path, help="folder for the results; in place by default")
+    _add_optimize(commands)
     publish = commands.add_parser("publish", help="put the tuned classifier into a registry")
     publish.add_argument("--registry", type=Path, required=True, help="folder of models")
     publish.add_argument("--model", default="sentiment")
@@ -35,6 +36,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RuntimeError, ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
+
+
+def _add_optimize(commands) -> None:
+    limits = {
+        "--max-score-fall": (0.005, "how far F1 (or the task's score) may fall"),
+        "--min-agreement": (0.98, "least share of texts with PyTorch's answer"),
+        "--max-latency": (1.0, "time relative to PyTorch fp32"),
+        "--max-size": (1.0, "size relative to PyTorch fp32"),
+        "--max-slower": (1.05, "time relative to the version promoted before"),
+    }
+    command = commands.add_parser("optimize", help="make a classifier of yours fast, and promote")
+    command.add_argument("source", help="folder of save_pretrained, or a name on the hub")
+    command.add_argument("--data", type=Path, help="labelled texts: CSV, TSV or JSON lines")
+    command.add_argument("--out", type=Path, required=True, help="folder for the report and files")
+    command.add_argument("--registry", type=Path, help="folder of models; OUT/registry by default")
+    command.add_argument("--model", default="model", help="its name in the registry")
+    for flag, (default, text) in limits.items():
+        command.add_argument(flag, type=float, default=default, help=f"{text} ({default})")
+    command.add_argument(
+        "--certain", action="store_true", help="the whole interval must keep to --max-score-fall"
+    )
+    command.add_argument("--max-texts", type=int, default=4_000, help="texts measured on (4000)")
+    command.add_argument("--rounds", type=int, default=7, help="rounds of each timing (7)")
+    command.add_argument("--seconds", type=float, default=0.3, help="seconds of a round (0.3)")
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -94,6 +119,33 @@ def _notebooks(options: argparse.Namespace) -> int:
     return 0
 
 
+def _optimize(options: argparse.Namespace) -> int:
+    from tutorial_utils import gate, optimize, report
+
+    limits = gate.Limits(
+        score_fall=options.max_score_fall,
+        certain=options.certain,
+        agreement=options.min_agreement,
+        latency=options.max_latency,
+        size=options.max_size,
+        slower=options.max_slower,
+    )
+    outcome = optimize.optimize(
+        options.source,
+        options.out,
+        data=options.data,
+        registry=options.registry,
+        name=options.model,
+        limits=limits,
+        effort=optimize.Effort(options.rounds, options.seconds, options.max_texts),
+        progress=lambda text: print(text, flush=True),
+    )
+    report.write(outcome, options.out)
+    print(gate.table(outcome.checks))
+    print(report.headline(outcome))
+    return 0 if outcome.promoted else 1
+
+
 def _publish(options: argparse.Namespace) -> int:
     from tutorial_utils import steps
 
@@ -115,6 +167,7 @@ _COMMANDS = {
     "prepare": _prepare,
     "bench": _bench,
     "ledger": _ledger,
+    "optimize": _optimize,
     "notebooks": _notebooks,
     "publish": _publish,
     "serve": _serve,
