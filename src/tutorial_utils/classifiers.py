@@ -19,11 +19,11 @@ from tutorial_utils.session import SessionRecipe
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LONGEST = 512  # tokens; models that take more are cut here, or a single text fills a batch
-# Families that count positions from the padding token's id on, and so take that many fewer.
 _TOKENIZER_FILES = (
     "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "spm.model",
     "sentencepiece.bpe.model",
 )  # fmt: skip
+# Families that count positions from the padding token's id on, and so take that many fewer.
 _COUNTING_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
 
 
