@@ -5,14 +5,13 @@ the README's table.
 Run it on a quiet machine: ``make bench``.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
-from tutorial_utils import benchmark, figures, ledger, machine, measure, paths, steps
-from tutorial_utils.tables import Table
+from common import RESULTS, section, write, write_figure, write_json
 
-RESULTS = Path(__file__).parent / "results"
+from tutorial_utils import benchmark, figures, ledger, machine, measure, paths, steps
+
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 SHAPES = ((1, 24), (1, 128), (8, 128))
@@ -20,8 +19,7 @@ SHAPES = ((1, 24), (1, 128), (8, 128))
 
 def main() -> None:
     """Measure, write, and say what was found."""
-    RESULTS.mkdir(exist_ok=True)
-    found = {"machine": machine.describe().to_dict(), "a/a": {}, "shapes": {}, "texts": {}}
+    found = {"a/a": {}, "shapes": {}, "texts": {}}
     sections = [f"# Results\n\nMeasured by `make bench` on: {machine.describe()}.\n"]
 
     same = measure.latency_candidate("int8")
@@ -50,9 +48,8 @@ def main() -> None:
     rows = ledger.rows_of(file)
     found["ledger"] = [asdict(row) for row in rows]
     sections.append(f"## The ledger\n\n{ledger.table(rows).markdown()}\n")
-    with paths.replacing(RESULTS / "ledger.png") as temporary:
-        figures.ledger(rows).savefig(temporary, dpi=90)
-    write(RESULTS / "results.json", json.dumps(found, indent=1) + "\n")
+    write_figure("ledger", figures.ledger(rows))
+    write_json("results", found)
     write(RESULTS / "results.md", "\n".join(sections))
     write(README, with_results(README.read_text(encoding="utf-8"), rows))
 
@@ -63,18 +60,6 @@ def with_results(readme: str, rows: tuple[ledger.Row, ...]) -> str:
     after = rest.split(END)[1]
     table = f"{ledger.table(rows).markdown()}\n\nMeasured on: {rows[-1].machine}."
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
-
-
-def section(title: str, result: benchmark.Comparison) -> str:
-    """A comparison under its heading, in Markdown."""
-    table: Table = result.table()
-    return f"## {title}\n\n{table.markdown()}\n"
-
-
-def write(target: Path, text: str) -> None:
-    """Put ``text`` in the place of a file."""
-    with paths.replacing(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

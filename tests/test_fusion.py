@@ -1,11 +1,17 @@
 from collections import Counter
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from tutorial_utils import candidates, export, fusion, graph, quantization, steps
+from tutorial_utils import candidates, export, fusion, graph, quantization, rewrites, steps
 from tutorial_utils.session import SessionRecipe
+
+FUSED = (
+    "Attention", "MultiHeadAttention", "Gelu", "FastGelu", "BiasGelu", "LayerNormalization",
+    "SkipLayerNormalization", "EmbedLayerNormalization",
+)  # fmt: skip
 
 
 def test_every_layer_fuses_and_the_function_stays(tiny_onnx, tiny_fused):
@@ -23,7 +29,7 @@ def test_fused_attention_is_as_the_quantizer_wants_it(tiny_fused):
     attention = [n for n in model.graph.node if n.op_type == "Attention"]
     for node in attention:
         assert {node.input[1], node.input[2]} <= weights
-        assert node.input[3] == "mask_index"
+        assert node.input[3] == "attention_mask_int32"
         assert "qkv_hidden_sizes" not in {a.name for a in node.attribute}
     assert not model.graph.value_info
 
@@ -54,12 +60,66 @@ def test_what_pays_is_attention_without_the_slow_normalization(tiny_onnx, tmp_pa
     assert [p.name for p in tmp_path.iterdir()] == ["best.onnx"]
 
 
-def test_ablation_gives_every_combination_and_all_compute_the_same(tiny_onnx, tmp_path):
-    variants = fusion.ablate(tiny_onnx, tmp_path)
-    assert list(variants)[:2] == ["none", "all"]
-    assert len(variants) == 2 + 3
-    for path in variants.values():
-        assert export.parity(tiny_onnx, path, shapes=((3, 9),)).within(1e-5)
+@pytest.fixture(scope="module")
+def variants(tiny_onnx, tmp_path_factory):
+    return fusion.ablate(tiny_onnx, tmp_path_factory.mktemp("ablation"))
+
+
+@pytest.mark.parametrize("name", fusion.SEARCHED)
+def test_each_variant_of_the_search_computes_the_same(variants, tiny_onnx, name):
+    nearly = 1e-2 if "approximate" in name else 1e-5
+    parity = export.parity(tiny_onnx, variants[name], shapes=((1, 24), (3, 9)))
+    assert parity.within(nearly)
+
+
+def test_each_variant_has_the_fusions_of_its_name_and_no_others(variants):
+    def counts(name: str) -> dict[str, int]:
+        found = graph.op_counts(variants[name])
+        return {op: found[op] for op in FUSED if found[op]}
+
+    nothing = {"LayerNormalization": 5}
+    assert counts("none") == nothing
+    assert counts("LayerNormalization taken apart") == {}
+    assert counts("only Gelu") == nothing | {"Gelu": 2}
+    assert counts("only BiasGelu") == nothing | {"BiasGelu": 2}
+    assert counts("only MultiHeadAttention") == nothing | {"MultiHeadAttention": 2}
+    assert counts("only Attention") == nothing | {"Attention": 2}
+    assert counts("only EmbedLayerNormalization") == {
+        "EmbedLayerNormalization": 1,
+        "LayerNormalization": 4,
+    }
+    assert counts("all") == {
+        "Attention": 2,
+        "BiasGelu": 2,
+        "SkipLayerNormalization": 4,
+        "EmbedLayerNormalization": 1,
+    }
+    # Three projections a layer are one product: what is left are it, the output and two more.
+    assert graph.op_counts(variants["only packed QKV"])["MatMul"] == 2 * 4
+
+
+@pytest.mark.parametrize(
+    "name", ["none", "only EmbedLayerNormalization", "all", "packed QKV and Gelu"]
+)
+def test_with_the_fusions_at_load_disabled_a_variant_runs_as_it_was_written(
+    variants, tmp_path, name
+):
+    options = SessionRecipe().options()
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    ort.InferenceSession(str(variants[name]), options, disabled_optimizers=list(fusion.AT_LOAD))
+    written, loaded = map(graph.op_counts, (variants[name], tmp_path / "loaded.onnx"))
+    assert {op: loaded[op] for op in FUSED} == {op: written[op] for op in FUSED}
+
+
+def test_what_is_written_names_no_folder_of_who_exported_it(tiny_onnx, tiny_fused):
+    assert b"stack_trace" in tiny_onnx.read_bytes()
+    assert b"stack_trace" not in tiny_fused.read_bytes()
+
+
+def test_a_graph_without_three_tables_keeps_its_embeddings(tiny_fused):
+    model = ir.load(str(tiny_fused))
+    assert rewrites.fuse_embeddings(model) == 1
+    assert rewrites.fuse_embeddings(model) == 0
 
 
 def test_an_operator_that_cannot_be_taken_apart_is_refused(tiny_fused, tmp_path):

@@ -5,6 +5,7 @@ rather than in sentences, waste little and cost about the same each.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,10 +74,12 @@ def run(
     batches: Sequence[Sequence[int]],
     width: int | None = None,
     padding: Padding = Padding(),
+    workers: int = 1,
 ) -> np.ndarray:
     """Answers in the order of ``rows``, whatever the order of the batches.
 
     predict: padded inputs of one batch → one answer a row. width: fixed padding, as in ``pad``.
+    workers: batches that run at the same time, each called from a thread of its own.
 
     Raises:
         ValueError: the batches do not hold each row exactly once.
@@ -86,9 +89,15 @@ def run(
         raise ValueError(f"The batches must hold each of {len(rows)} rows once, not {len(flat)}.")
     if not rows:
         return np.empty(0)
-    answers = np.concatenate(
-        [predict(pad([rows[i] for i in batch], width, padding)) for batch in batches]
-    )
+
+    def answer(batch: Sequence[int]) -> np.ndarray:
+        return predict(pad([rows[i] for i in batch], width, padding))
+
+    if workers == 1:
+        answers = np.concatenate([answer(batch) for batch in batches])
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            answers = np.concatenate(list(pool.map(answer, batches)))
     ordered = np.empty_like(answers)
     ordered[flat] = answers
     return ordered

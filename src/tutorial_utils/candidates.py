@@ -71,6 +71,7 @@ class Labelling:
 
     path: an ONNX file, or None for the PyTorch classifier.
     budget: tokens of a length-sorted batch; None: one sentence at a time, padded to ``width``.
+    workers: batches at the same time; more than one need a recipe with fewer threads each.
     """
 
     path: Path | None = None
@@ -78,11 +79,13 @@ class Labelling:
     budget: int | None = None
     width: int | None = 128
     items: int = LABELLING_BATCH
+    workers: int = 1
 
     def build(self) -> Callable[[], np.ndarray]:
         texts = reviews.splits().test.texts[: self.items]
         predict = onnx_predict(self.path, self.recipe) if self.path else torch_predict("classifier")
-        return lambda: label(texts, predict, budget=self.budget, width=self.width)
+        given = {"budget": self.budget, "width": self.width, "workers": self.workers}
+        return lambda: label(texts, predict, **given)
 
 
 def label(
@@ -91,12 +94,13 @@ def label(
     *,
     budget: int | None = None,
     width: int | None = None,
+    workers: int = 1,
 ) -> np.ndarray:
     """Labels of ``texts``, int64 (n,), in their order; batching as in ``Labelling``."""
     rows = reviews.encode(texts)
     lengths = [len(row) for row in rows]
     batches = batching.by_tokens(lengths, budget) if budget else batching.in_order(len(rows), 1)
-    logits = batching.run(predict, rows, batches, None if budget else width)
+    logits = batching.run(predict, rows, batches, None if budget else width, workers=workers)
     return logits.argmax(axis=1)
 
 

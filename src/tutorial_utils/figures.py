@@ -4,6 +4,7 @@ Each function returns a Matplotlib figure; ``show`` puts it into a notebook with
 """
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from tutorial_utils import graph
 from tutorial_utils.benchmark import Comparison
 from tutorial_utils.ledger import Row
+from tutorial_utils.roofline import Roofs, Work
 
 # Okabe and Ito's palette; every use of colour is doubled by a marker, a hatch or a label.
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C"
@@ -189,6 +191,39 @@ def encoder_layers(files: Mapping[str, Path], title: str, layer: int = 0) -> Fig
         axis.set_title(f"{name}: {len(flow) - 1} nodes", fontsize=12, loc="center")
         axis.margins(0.12, 0.04)
         axis.axis("off")
+    return fig
+
+
+def roofline(roofs: Roofs, points: Mapping[str, tuple[str, Work, float]], title: str) -> Figure:
+    """Operations a second against operations a byte, below the roofs of the machine.
+
+    points: name → (kind of product, work of one run, milliseconds of it).
+    """
+    fig, (axis,) = figure(title, size=(9, 5.5))
+    intensities = [work.operations / work.bytes for _, work, _ in points.values()]
+    xs = np.geomspace(min(intensities) / 4, max(intensities) * 4, 200)
+    colours = dict(zip(roofs.operations, PALETTE, strict=False))
+    for (kind, roof), colour in zip(roofs.operations.items(), PALETTE, strict=False):
+        axis.plot(xs, np.minimum(roof, roofs.bytes * xs / 1e3), color=colour, linewidth=2)
+        axis.annotate(
+            f"{kind}: {roof:.2f}", (xs[-1], roof), xytext=(0, 5), textcoords="offset points",
+            ha="right", color=colour,
+        )  # fmt: skip
+    for (name, (kind, work, milliseconds)), marker in zip(
+        points.items(), itertools.cycle("osD^vP"), strict=False
+    ):
+        reached = work.operations / milliseconds / 1e9
+        x = work.operations / work.bytes
+        axis.plot(x, reached, marker=marker, color=colours[kind], markersize=9)
+        axis.annotate(
+            f"{name}: {reached / roofs.operations[kind]:.0%}", (x, reached), xytext=(8, -12),
+            textcoords="offset points",
+        )  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("operations for each byte of weights read")
+    axis.set_ylabel("10¹² operations a second")
+    axis.margins(x=0.02, y=0.15)
     return fig
 
 

@@ -5,27 +5,86 @@ the quantizer accepts the Attention nodes: their weights must be constants, they
 ``qkv_hidden_sizes``, and they must take the padding mask as ``mask_index`` and not as a bias.
 """
 
-import itertools
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
-from onnxscript.optimizer import fold_constants
-from onnxscript.rewriter.ort_fusions import optimize_for_ort
+from onnx_ir.passes.common import (
+    ClearMetadataAndDocStringPass,
+    RemoveUnusedNodesPass,
+    ShapeInferencePass,
+)
+from onnxscript.optimizer import optimize
+from onnxscript.rewriter import rewrite
+from onnxscript.rewriter.ort_fusions import optimize_for_ort, shape_optimization
+from onnxscript.rewriter.ort_fusions.attention import fuse_attention
+from onnxscript.rewriter.ort_fusions.bias_gelu import fuse_bias_gelu
+from onnxscript.rewriter.ort_fusions.erfgelu import fuse_erfgelu
+from onnxscript.rewriter.ort_fusions.mha import fuse_mha1, fuse_mha2
+from onnxscript.rewriter.ort_fusions.mha_bias import fuse_mha_bias
+from onnxscript.rewriter.ort_fusions.sdpa import fuse_sdpa
+from onnxscript.rewriter.ort_fusions.skip_normalization import fuse_skip_layer_normalization
+from onnxscript.rewriter.rules.common import gemm_to_matmul_add_rule
 
-from tutorial_utils import paths
+from tutorial_utils import paths, rewrites
 
-ORT_DOMAIN = "com.microsoft"
 UNFUSABLE = ("SkipLayerNormalization", "BiasGelu")
-_ATTENTION_MASK, _ATTENTION_BIAS = 3, 5  # positions among the Attention operator's inputs
+# What ONNX Runtime fuses by itself at load. Disabled, a file runs as it was written.
+AT_LOAD = (
+    "AttentionFusion", "BiasGeluFusion", "BiasSkipLayerNormFusion", "EmbedLayerNormFusion",
+    "FastGeluFusion", "GeluApproximation", "GeluFusionL1", "GeluFusionL2", "LayerNormFusion",
+    "LayerNormFusionL1", "LayerNormFusionL2", "SkipLayerNormFusion",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fusions:
+    """Which fusions a graph has. The defaults are none.
+
+    attention: ``none``; ``multi-head``: scores, softmax and sum are one node; ``packed``: and the
+    three projections are one product; ``attention``: all of that is one node.
+    gelu: ``none``, ``gelu``, ``bias`` (with the addition before it), ``fast`` (approximate).
+    layer_norm: off takes apart even what the exporter writes as one node.
+    """
+
+    attention: str = "none"
+    gelu: str = "none"
+    skip_layer_norm: bool = False
+    embeddings: bool = False
+    layer_norm: bool = True
+
+
+ALL = Fusions("attention", "bias", skip_layer_norm=True, embeddings=True)
+PAYING = Fusions("attention", "gelu")
+# Each fusion alone, and all but each: one may pay only with another, or only without it.
+SEARCHED = {
+    "none": Fusions(),
+    "LayerNormalization taken apart": Fusions(layer_norm=False),
+    "only SkipLayerNormalization": Fusions(skip_layer_norm=True),
+    "only EmbedLayerNormalization": Fusions(embeddings=True),
+    "only Gelu": Fusions(gelu="gelu"),
+    "only FastGelu (approximate)": Fusions(gelu="fast"),
+    "only BiasGelu": Fusions(gelu="bias"),
+    "only MultiHeadAttention": Fusions("multi-head"),
+    "only packed QKV": Fusions("packed"),
+    "only Attention": Fusions("attention"),
+    "all": ALL,
+    "all but Attention": replace(ALL, attention="none"),
+    "all but SkipLayerNormalization": replace(ALL, skip_layer_norm=False),
+    "all but EmbedLayerNormalization": replace(ALL, embeddings=False),
+    "all but BiasGelu": replace(ALL, gelu="none"),
+    "all, Gelu for BiasGelu": replace(ALL, gelu="gelu"),
+    "Attention and Gelu": PAYING,
+    "packed QKV and Gelu": Fusions("packed", "gelu"),
+}
 
 
 def fuse(source: Path, target: Path) -> dict[str, int]:
     """Write ``source`` with every fusion that applies to ``target``; return how often each did."""
     model, counts = optimize_for_ort(ir.load(str(source)))
-    fold_weights(model)
-    use_mask_index(model)
+    rewrites.fold_weights(model)
+    rewrites.use_mask_index(model)
     _save(model, target)
     return counts
 
@@ -39,12 +98,10 @@ def unfuse(source: Path, target: Path, ops: tuple[str, ...] = UNFUSABLE) -> dict
     if unknown := set(ops) - set(UNFUSABLE):
         raise ValueError(f"Cannot take apart {sorted(unknown)}; choose among {UNFUSABLE}.")
     model = ir.load(str(source))
-    split = {"SkipLayerNormalization": _split_skip_layer_norm, "BiasGelu": _split_bias_gelu}
-    counts = dict.fromkeys(ops, 0)
-    for node in list(model.graph):
-        if node.op_type in ops:
-            _replace(model, node, split[node.op_type](node))
-            counts[node.op_type] += 1
+    split = dict(
+        zip(UNFUSABLE, (rewrites.split_skip_layer_norm, rewrites.split_bias_gelu), strict=True)
+    )
+    counts = {op: split[op](model) for op in ops}
     _save(model, target)
     return counts
 
@@ -61,78 +118,66 @@ def fuse_what_pays(source: Path, target: Path) -> dict[str, int]:
     return counts | {"taken apart again": sum(undone.values())}
 
 
-def ablate(source: Path, folder: Path) -> dict[str, Path]:
-    """Files with each set of fusions: none, all, and all with one or more taken apart again.
+def fuse_chosen(source: Path, target: Path, fusions: Fusions) -> dict[str, int]:
+    """Write ``source`` with just these fusions to ``target``; return how often each applied.
 
-    Keys: ``none``, ``all``, and ``all but X``. All compute the same function.
+    Open the file with ``AT_LOAD`` among the disabled optimizers: ONNX Runtime adds its own.
     """
-    fused = folder / "all.onnx"
-    fuse(source, fused)
-    variants = {"none": Path(source), "all": fused}
-    for size in range(1, len(UNFUSABLE) + 1):
-        for ops in itertools.combinations(UNFUSABLE, size):
-            target = folder / f"all_but_{'_'.join(ops)}.onnx"
-            unfuse(fused, target, ops)
-            variants[f"all but {' and '.join(ops)}"] = target
+    model = ir.load(str(source))
+    rewrite(model, [gemm_to_matmul_add_rule])
+    ShapeInferencePass()(model)
+    optimize(model)
+    # The patterns of attention below expect the arithmetic on shapes as these rules leave it.
+    shape_optimization.rules.apply_to_model(model)
+    optimize(model)
+    counts = {}
+    if fusions.gelu != "none":
+        counts["Gelu"] = fuse_erfgelu(model)
+    if fusions.skip_layer_norm:
+        counts["SkipLayerNormalization"] = fuse_skip_layer_normalization(model)
+    if fusions.attention != "none":
+        fuse_sdpa(model, apply_shape_inference=True)
+        counts["MultiHeadAttention"] = fuse_mha1(model) + fuse_mha2(model)
+    if fusions.attention == "attention":
+        fuse_mha_bias(model)
+        counts["Attention"] = fuse_attention(model)
+    if fusions.gelu == "bias":
+        counts["BiasGelu"] = fuse_bias_gelu(model)
+    optimize(model)
+    rewrites.fold_weights(model)
+    if fusions.attention == "packed":
+        counts["packed QKV"] = rewrites.pack_projections(model)
+    rewrites.use_mask_index(model)
+    rewrites.use_padding_mask(model)
+    if fusions.gelu == "fast":
+        counts["FastGelu"] = rewrites.approximate_gelu(model)
+    if fusions.embeddings:
+        counts["EmbedLayerNormalization"] = rewrites.fuse_embeddings(model)
+    if not fusions.layer_norm:
+        counts["LayerNormalization taken apart"] = rewrites.split_layer_norm(model)
+    _save(model, target)
+    return counts
+
+
+def ablate(
+    source: Path, folder: Path, searched: dict[str, Fusions] | None = None
+) -> dict[str, Path]:
+    """Files with each set of fusions of ``SEARCHED``, or of those given, by name.
+
+    All compute the same function; with an approximate Gelu, nearly. Compare them in sessions with
+    ``AT_LOAD`` disabled, or what one lacks comes back at load.
+    """
+    variants = {}
+    for i, (name, fusions) in enumerate((SEARCHED if searched is None else searched).items()):
+        variants[name] = folder / f"variant_{i}.onnx"
+        fuse_chosen(source, variants[name], fusions)
     return variants
-
-
-def fold_weights(model: ir.Model) -> None:
-    """Compute what depends on weights alone now, however large: packed QKV weights above all."""
-    fold_constants(model, input_size_limit=2**31, output_size_limit=2**31)
-
-
-def use_mask_index(model: ir.Model) -> int:
-    """Give every Attention node the int32 padding mask instead of a bias; return how many."""
-    nodes = [node for node in model.graph if node.op_type == "Attention"]
-    if not nodes:
-        return 0
-    given = next(value for value in model.graph.inputs if value.name == "attention_mask")
-    cast = ir.node("Cast", [given], attributes={"to": ir.DataType.INT32}, name="mask_index")
-    cast.outputs[0].name = "mask_index"
-    model.graph.insert_before(model.graph[0], cast)
-    for node in nodes:
-        node.attributes.pop("qkv_hidden_sizes", None)  # equal sizes: the default says the same
-        node.replace_input_with(_ATTENTION_BIAS, None)
-        node.replace_input_with(_ATTENTION_MASK, cast.outputs[0])
-        node.resize_inputs(_ATTENTION_BIAS - 1)
-    return len(nodes)
-
-
-def _split_skip_layer_norm(node: ir.Node) -> tuple[list[ir.Node], dict[int, ir.Value]]:
-    given, skip, scale, shift, *rest = node.inputs
-    nodes = []
-    if rest and rest[0] is not None:
-        nodes.append(ir.node("Add", [given, rest[0]]))
-        given = nodes[-1].outputs[0]
-    nodes.append(ir.node("Add", [given, skip]))
-    total = nodes[-1].outputs[0]
-    epsilon = node.attributes["epsilon"].as_float()
-    nodes.append(
-        ir.node("LayerNormalization", [total, scale, shift], {"axis": -1, "epsilon": epsilon})
-    )
-    return nodes, {0: nodes[-1].outputs[0], 3: total}
-
-
-def _split_bias_gelu(node: ir.Node) -> tuple[list[ir.Node], dict[int, ir.Value]]:
-    add = ir.node("Add", node.inputs)
-    gelu = ir.node("Gelu", [add.outputs[0]], domain=ORT_DOMAIN)
-    return [add, gelu], {0: gelu.outputs[0]}
-
-
-def _replace(
-    model: ir.Model, node: ir.Node, made: tuple[list[ir.Node], dict[int, ir.Value]]
-) -> None:
-    nodes, outputs = made
-    model.graph.insert_before(node, nodes)
-    for i, value in outputs.items():
-        if i < len(node.outputs):
-            node.outputs[i].replace_all_uses_with(value, replace_graph_outputs=True)
-    model.graph.remove(node, safe=True)
 
 
 def _save(model: ir.Model, target: Path) -> None:
     RemoveUnusedNodesPass()(model)
+    # Each node names the source line that it came from, with the folders of whoever exported it.
+    ClearMetadataAndDocStringPass()(model)
     proto = ir.to_proto(model)
     # Shapes inferred for the graph as it was would mislead the quantizer.
     del proto.graph.value_info[:]
