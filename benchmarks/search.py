@@ -234,8 +234,8 @@ def roofs() -> None:
 ROOFLINE = """# Roofline
 
 Measured by `make search` on: {machine}. Best products seen, in 10¹² operations a second: {roofs}.
-{failed}A copy in memory moves {bytes:.0f} GB/s. Possible: the share that reading the weights once leaves
-open; below 100 % memory is the limit.
+{failed}A copy in memory moves {bytes:.0f} GB/s. Possible: the share that reading the weights once
+leaves open; below 100 % memory is the limit.
 
 {table}
 

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from tutorial_utils import graph, roofline, steps
+from tutorial_utils.roofline import Roofs, Work
+from tutorial_utils.session import SessionRecipe
+
+
+def by_hand(layers, hidden, inner, batch, length):
+    """Operations of an encoder: four square products, two wide ones, scores and their sum."""
+    tokens = batch * length
+    products = 2 * tokens * (4 * hidden * hidden + 2 * hidden * inner)
+    return layers * (products + 4 * batch * length**2 * hidden)
+
+
+@pytest.mark.parametrize(("batch", "length"), [(1, 24), (1, 128), (8, 128)])
+def test_the_work_of_bert_base_is_that_of_its_formula(batch, length):
+    expected = by_hand(12, 768, 3072, batch, length)
+    for step in ("fused", "int8"):
+        work = roofline.work(steps.ensure(step, "bert-base"), batch, length)
+        assert work.operations == pytest.approx(expected, rel=0.02)
+
+
+def test_eight_bits_read_a_quarter_of_the_bytes():
+    fused, int8 = (roofline.work(steps.ensure(s, "bert-base"), 1, 8) for s in ("fused", "int8"))
+    assert fused.bytes / int8.bytes == pytest.approx(4, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "bf16", "u8×s8"])
+def test_a_product_computes_what_it_says(kind):
+    product = roofline.Gemm(kind, 5, 16, 7)
+    assert product.operations == 2 * 5 * 16 * 7
+    out = product.build()()
+    out = out[0] if isinstance(out, list) else out.float().numpy()
+    assert out.shape == (5, 7)
+    rng = np.random.default_rng(0)
+    if kind == "u8×s8":
+        right, left = rng.integers(-100, 100, (16, 7)), rng.integers(0, 200, (5, 16))
+        assert (out == left @ right).all()
+
+
+def test_neither_roof_is_passed():
+    roofs = Roofs({"fp32": 0.5}, bytes=10.0, failed={})
+    assert roofline.attainable(roofs, "fp32", Work(1e9, 1e9)) == pytest.approx(0.01)
+    assert roofline.attainable(roofs, "fp32", Work(1e12, 1e9)) == 0.5
+    assert roofline.share(1e9, milliseconds=4.0, roof=0.5) == pytest.approx(0.5)
+
+
+def test_the_profile_names_the_operators_that_run_and_leaves_no_file(tiny_fused, tmp_path):
+    spent = roofline.profile(tiny_fused, SessionRecipe(), 2, 16, tmp_path, runs=4)
+    assert {"Attention", "MatMul"} <= set(spent)
+    assert set(spent) <= {*graph.op_counts(tiny_fused), "FusedMatMul", "ReorderInput"}
+    assert list(spent.values()) == sorted(spent.values(), reverse=True)
+    assert list(tmp_path.iterdir()) == []
