@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -75,6 +76,10 @@ def finetune(training: Training = Training(), progress: bool = True) -> Path:
             with paths.replacing(folder / "training.json") as temporary:
                 temporary.write_text(json.dumps(record, indent=2))
             _checkpoint_path().unlink(missing_ok=True)
+        tokenizer = folder / "tokenizer.json"
+        if not tokenizer.exists():  # with it, the folder is all that `optimize` needs
+            with paths.replacing(tokenizer) as temporary:
+                shutil.copyfile(assets.fetch(assets.ENCODER) / "tokenizer.json", temporary)
     return folder
 
 

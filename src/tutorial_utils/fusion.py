@@ -178,6 +178,7 @@ def _save(model: ir.Model, target: Path) -> None:
     RemoveUnusedNodesPass()(model)
     # Each node names the source line that it came from, with the folders of whoever exported it.
     ClearMetadataAndDocStringPass()(model)
+    model.opset_imports.setdefault(rewrites.ORT_DOMAIN, 1)
     proto = ir.to_proto(model)
     # Shapes inferred for the graph as it was would mislead the quantizer.
     del proto.graph.value_info[:]

@@ -33,7 +33,9 @@ from tutorial_utils.variants import SESSION, Rightness, Variant, Workshop
 STAGES = ("reference", "export", "fuse", "quantize", "tune", "evaluate")
 BUDGETS = (1024, 256, 512, 2048, 4096)  # tokens of a batch; the first is the default
 TEXTS_TIMED = 200
-_ROOMS = ("optimize", "variants", "export", "fusion", "quantization", "benchmark", "quality")
+_ROOMS = (
+    "optimize", "variants", "export", "rewrites", "fusion", "quantization", "benchmark", "quality",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

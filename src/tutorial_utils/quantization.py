@@ -21,7 +21,7 @@ from tutorial_utils import paths
 from tutorial_utils.session import ERRORS_ONLY
 
 MATRIX_OPS = ("MatMul", "Attention", "Gemm")
-EMBEDDING_OPS = ("Gather",)
+EMBEDDING_OPS = ("Gather", "EmbedLayerNormalization")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,11 @@ STEPS = ("pytorch", "exported", "fused", "int8", "tuned")
 # ONNX Runtime would fuse again, while it loads the file, what was left apart because it costs.
 REFUSING = ("SkipLayerNormFusion", "BiasGeluFusion")
 _MADE_BY = ("torch", "onnx", "onnxruntime-gpu", "onnxruntime")
-_ROOM = {"exported": "export", "fused": "fusion", "int8": "quantization"}  # which module builds it
+_ROOMS = {  # which modules build it
+    "exported": ("export",),
+    "fused": ("fusion", "rewrites"),
+    "int8": ("quantization",),
+}
 _PREVIOUS = {"exported": "pytorch", "fused": "exported", "int8": "fused"}
 
 
@@ -107,7 +111,7 @@ def _stamp(step: str, source: Path, model: str) -> dict:
     return {
         # The BERT-base shape comes from a seed, not from a file.
         "source": assets.sha256(file) if file.exists() else model,
-        "code": assets.sha256(Path(__file__).with_name(f"{_ROOM[step]}.py")),
+        "code": [assets.sha256(Path(__file__).with_name(f"{room}.py")) for room in _ROOMS[step]],
         "versions": {name: v for name in _MADE_BY if (v := machine.version(name))},
     }
 
