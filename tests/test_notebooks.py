@@ -46,7 +46,7 @@ def test_opens_with_the_contract_and_closes_with_a_recap_and_links(path):
 
 
 def test_has_the_size_of_a_lesson(path):
-    assert 25 <= len(load(path)["cells"]) <= 45
+    assert 25 <= len(load(path)["cells"]) <= 50
     lines = [source(cell).splitlines() for cell in code(path)]
     assert max(map(len, lines)) <= 25
     # Imports and lone brackets (of which ruff format makes many) are no reading.
