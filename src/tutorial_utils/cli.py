@@ -60,6 +60,7 @@ def _add_optimize(commands) -> None:
     command.add_argument("--max-texts", type=int, default=4_000, help="texts measured on (4000)")
     command.add_argument("--rounds", type=int, default=7, help="rounds of each timing (7)")
     command.add_argument("--seconds", type=float, default=0.3, help="seconds of a round (0.3)")
+    command.add_argument("--quick", action="store_true", help="fewer candidates, shorter timing")
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -130,6 +131,9 @@ def _optimize(options: argparse.Namespace) -> int:
         size=options.max_size,
         slower=options.max_slower,
     )
+    effort = optimize.Effort(options.rounds, options.seconds, options.max_texts)
+    if options.quick:
+        effort = optimize.QUICK
     outcome = optimize.optimize(
         options.source,
         options.out,
@@ -137,7 +141,7 @@ def _optimize(options: argparse.Namespace) -> int:
         registry=options.registry,
         name=options.model,
         limits=limits,
-        effort=optimize.Effort(options.rounds, options.seconds, options.max_texts),
+        effort=effort,
         progress=lambda text: print(text, flush=True),
     )
     report.write(outcome, options.out)

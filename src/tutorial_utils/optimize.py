@@ -32,7 +32,6 @@ from tutorial_utils.variants import SESSION, Rightness, Variant, Workshop
 
 STAGES = ("reference", "export", "fuse", "quantize", "tune", "evaluate")
 BUDGETS = (1024, 256, 512, 2048, 4096)  # tokens of a batch; the first is the default
-TEXTS_TIMED = 200
 _ROOMS = (
     "optimize", "variants", "export", "rewrites", "fusion", "quantization", "benchmark", "quality",
 )  # fmt: skip
@@ -40,11 +39,20 @@ _ROOMS = (
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: rounds and seconds of each turn, as in ``benchmark.compare``."""
+    """How long to measure: rounds and seconds of each turn, as in ``benchmark.compare``.
+
+    texts_timed: of the texts, how many are timed together. thorough: off quantizes only the graph
+    that is fastest in fp32 and keeps the default token budget.
+    """
 
     rounds: int = 7
     seconds: float = 0.3
     max_texts: int = 4_000
+    texts_timed: int = 200
+    thorough: bool = True
+
+
+QUICK = Effort(rounds=3, seconds=0.1, max_texts=2_000, texts_timed=40, thorough=False)
 
 
 @dataclass(frozen=True)
@@ -209,7 +217,8 @@ class _Run:
 
     def _quantize(self) -> dict:
         before = self.found["fuse"]["best"]
-        made = [self.workshop.int8(source) for source in self.found["fuse"]["graphs"]]
+        graphs = self.found["fuse"]["graphs"] if self.effort.thorough else [before]
+        made = [self.workshop.int8(source) for source in graphs]
         right = {v.name: self.workshop.rightness(v.path) for v in made if not v.problem}
         best, trials = self._race("quantize", [before, *right], made, right)
         return {"best": best, "trials": trials}
@@ -217,7 +226,7 @@ class _Run:
     def _tune(self) -> dict:
         """The token budget of a batch; threads stay one a core, as notebook 04 finds."""
         default, *others = map(str, BUDGETS)
-        if self.workshop.labels is None:
+        if self.workshop.labels is None or not self.effort.thorough:
             return {"budget": int(default)}
         file, rows = self.workshop.file(self.found["quantize"]["best"]), self._timed_rows()
         found = self._compare({b: self._candidate(file, rows, int(b)) for b in (default, *others)})
@@ -331,8 +340,7 @@ class _Run:
         """Evidence against the version promoted before."""
         if not self.previous.version:
             return {}
-        recipe = self.previous.manifest.recipe
-        beside = (self.previous.file, recipe.padding, recipe.session)
+        beside = (self.previous.file.parent, self.previous.manifest.recipe)
         right = self.workshop.rightness(file, self.workshop.judging, beside)
         return {
             "previous": self.previous.version,
@@ -397,7 +405,7 @@ class _Run:
         return workloads | ({"texts": self._timed_rows()} if real else {})
 
     def _timed_rows(self) -> tuple[tuple[int, ...], ...]:
-        return tuple(tuple(row) for row in self.workshop.rows[:TEXTS_TIMED])
+        return tuple(tuple(row) for row in self.workshop.rows[: self.effort.texts_timed])
 
     def _candidate(self, model, rows, budget: int | None = None) -> EncodedTexts:
         """rows in batches of ``budget`` tokens, or all in one."""

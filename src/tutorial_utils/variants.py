@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from tutorial_utils import (
     batching,
@@ -22,6 +23,7 @@ from tutorial_utils import (
 from tutorial_utils.batching import Padding
 from tutorial_utils.classifiers import Classifier
 from tutorial_utils.labelled import Labelled
+from tutorial_utils.recipe import MODEL, TOKENIZER, Recipe
 from tutorial_utils.session import SessionRecipe
 
 # ONNX Runtime would fuse again, while it loads the file, what was left apart because it costs.
@@ -67,13 +69,14 @@ class Workshop:
         folder.mkdir(parents=True, exist_ok=True)
         if data:
             order = np.random.default_rng(0).permutation(len(data))[:most]
-            self.rows = classifier.encode([data.texts[i] for i in order])
+            self.texts = [data.texts[i] for i in order]
+            self.rows = classifier.encode(self.texts)
             self.labels = data.labels[order]
         else:
             longest = min(128, classifier.max_length)
             lengths = np.random.default_rng(0).integers(4, longest, WITHOUT_DATA, endpoint=True)
             self.rows = [classifier.random_rows(1, n, seed)[0] for seed, n in enumerate(lengths)]
-            self.labels = None
+            self.texts = self.labels = None
         self.choosing = np.arange(len(self.rows) // 4)
         self.judging = np.arange(len(self.rows) // 4, len(self.rows))
 
@@ -137,18 +140,15 @@ class Workshop:
         self,
         path: Path,
         texts: np.ndarray | None = None,
-        beside: tuple[Path, Padding, SessionRecipe] | None = None,
+        beside: tuple[Path, Recipe] | None = None,
     ) -> Rightness:
-        """Compare a file's answers with PyTorch's, or with those of the file ``beside``.
+        """Compare a file's answers with PyTorch's, or with those of the version ``beside``.
 
         texts: indices; ``choosing`` by default.
         """
         texts, task = self.choosing if texts is None else texts, self.classifier.task
-        if beside:
-            other, padding, recipe = beside
-            reference = self.logits(classifiers.onnx_predict(other, recipe), padding)
-        else:
-            reference = np.load(self.folder / "reference.npy")
+        stored = self.folder / "reference.npy"
+        reference = self._answers_of(*beside) if beside else np.load(stored)
         both = (self.run(path), reference)
         ours, theirs = (quality.answers(logits[texts], task) for logits in both)
         score = None
@@ -162,10 +162,22 @@ class Workshop:
         """Logits of a file for all texts, float32 (n, labels)."""
         return self.logits(classifiers.onnx_predict(path, SESSION))
 
-    def logits(self, predict, padding: Padding | None = None) -> np.ndarray:
-        batches = batching.by_tokens([len(row) for row in self.rows], BUDGET)
+    def logits(self, predict, padding: Padding | None = None, rows=None) -> np.ndarray:
+        rows = self.rows if rows is None else rows
+        batches = batching.by_tokens([len(row) for row in rows], BUDGET)
         padding = padding or self.classifier.padding
-        return batching.run(predict, self.rows, batches, padding=padding)
+        return batching.run(predict, rows, batches, padding=padding)
+
+    def _answers_of(self, version: Path, recipe: Recipe) -> np.ndarray:
+        """Logits of a promoted version, which reads the texts with its own tokenizer."""
+        rows = self.rows
+        if self.texts is not None:
+            tokenizer = Tokenizer.from_file(str(version / TOKENIZER))
+            tokenizer.no_padding()
+            tokenizer.enable_truncation(recipe.max_length)
+            rows = [encoding.ids for encoding in tokenizer.encode_batch(self.texts)]
+        predict = classifiers.onnx_predict(version / MODEL, recipe.session)
+        return self.logits(predict, recipe.padding, rows)
 
     def _differs(self, path: Path) -> str | None:
         """Why an fp32 file is not the same function as PyTorch's model, or None."""
