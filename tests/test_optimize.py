@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tutorial_utils import classifiers, cli, fusion, gate, graph, labelled, optimize, report
 from tutorial_utils.quality import Quality
-from tutorial_utils.recipe import read_manifest
+from tutorial_utils.recipe import Recipe, read_manifest, write_version
 from tutorial_utils.variants import CannotExport, Workshop
 
 WORDS = ("good", "bad", "fine", "poor", "film", "plot", "actor", "scene", "joy", "bore", "a", "the")
@@ -328,6 +328,25 @@ def test_a_run_from_model_folder_to_registry_resumed_and_refused(tmp_path, capsy
 
 def _stopped(self):
     raise KeyboardInterrupt
+
+
+def test_a_version_promoted_before_reads_the_texts_with_its_own_tokenizer(tmp_path):
+    folder = save(tmp_path / "model")
+    classifier = classifiers.open_classifier(folder)
+    texts = tuple(f"{WORDS[i % 12]} {WORDS[i % 5]}" for i in range(40))
+    data = labelled.Labelled(texts, np.arange(40) % 2)
+    workshop = Workshop(classifier, tmp_path / "work", data, 40)
+    workshop.reference()
+    file = workshop.exported().path
+    tokenizer = tmp_path / "tokenizer.json"
+    classifier.tokenizer().save(str(tokenizer))
+    version = write_version(tmp_path / "r", "m", file, tokenizer, Recipe(), classifier.labels)
+    same = workshop._answers_of(version, Recipe())
+    assert np.allclose(same, workshop.run(file), atol=1e-5)
+    # Since then the model's tokenizer has lost its words; the version has not.
+    workshop.rows = [[classifier.vocabulary[0]] * 3 for _ in workshop.rows]
+    assert np.allclose(workshop._answers_of(version, Recipe()), same, atol=1e-6)
+    assert not np.allclose(workshop.run(file), same, atol=1e-3)
 
 
 def test_what_cannot_be_done_ends_with_code_2_and_says_why(tmp_path, capsys):

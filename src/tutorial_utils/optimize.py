@@ -32,6 +32,7 @@ from tutorial_utils.variants import SESSION, Rightness, Variant, Workshop
 
 STAGES = ("reference", "export", "fuse", "quantize", "tune", "evaluate")
 BUDGETS = (1024, 256, 512, 2048, 4096)  # tokens of a batch; the first is the default
+TEXTS_TIMED = 200
 _ROOMS = (
     "optimize", "variants", "export", "rewrites", "fusion", "quantization", "benchmark", "quality",
 )  # fmt: skip
@@ -41,18 +42,17 @@ _ROOMS = (
 class Effort:
     """How long to measure: rounds and seconds of each turn, as in ``benchmark.compare``.
 
-    texts_timed: of the texts, how many are timed together. thorough: off quantizes only the graph
-    that is fastest in fp32 and keeps the default token budget.
+    thorough: off times one text only,
+    quantizes only the graph that is fastest in fp32, and keeps the default token budget.
     """
 
     rounds: int = 7
     seconds: float = 0.3
     max_texts: int = 4_000
-    texts_timed: int = 200
     thorough: bool = True
 
 
-QUICK = Effort(rounds=3, seconds=0.1, max_texts=2_000, texts_timed=40, thorough=False)
+QUICK = Effort(rounds=3, seconds=0.1, max_texts=2_000, thorough=False)
 
 
 @dataclass(frozen=True)
@@ -401,11 +401,13 @@ class _Run:
         lengths = [len(row) for row in self.workshop.rows]
         length = int(np.median(lengths)) if real else min(128, classifier.max_length)
         rows = tuple(map(tuple, classifier.random_rows(max(1, budget // length), length)))
+        if not self.effort.thorough:
+            return {"one text": rows[:1]}
         workloads = {"one text": rows[:1], "one batch": rows}
         return workloads | ({"texts": self._timed_rows()} if real else {})
 
     def _timed_rows(self) -> tuple[tuple[int, ...], ...]:
-        return tuple(tuple(row) for row in self.workshop.rows[: self.effort.texts_timed])
+        return tuple(tuple(row) for row in self.workshop.rows[:TEXTS_TIMED])
 
     def _candidate(self, model, rows, budget: int | None = None) -> EncodedTexts:
         """rows in batches of ``budget`` tokens, or all in one."""
