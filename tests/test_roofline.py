@@ -49,6 +49,7 @@ def test_neither_roof_is_passed():
 def test_the_profile_names_the_operators_that_run_and_leaves_no_file(tiny_fused, tmp_path):
     spent = roofline.profile(tiny_fused, SessionRecipe(), 2, 16, tmp_path, runs=4)
     assert {"Attention", "MatMul"} <= set(spent)
-    assert set(spent) <= {*graph.op_counts(tiny_fused), "FusedMatMul", "ReorderInput"}
+    # While it loads the file, ONNX Runtime joins a product and what follows it (FusedGemm, …).
+    assert {op.removeprefix("Fused") for op in spent} <= set(graph.op_counts(tiny_fused))
     assert list(spent.values()) == sorted(spent.values(), reverse=True)
     assert list(tmp_path.iterdir()) == []

@@ -70,8 +70,8 @@ def test_every_pin_says_what_needs_it():
 ORDER = [
     {"__init__", "load", "quiet", "tables"}, {"paths"}, {"assets", "machine"}, {"reviews"},
     {"session"},
-    {"batching"}, {"candidates"}, {"baseline"}, {"export"}, {"graph"}, {"rewrites"}, {"fusion"},
-    {"quantization"}, {"recipe"}, {"benchmark"}, {"roofline"}, {"quality"}, {"classifiers"},
+    {"batching"}, {"candidates"}, {"baseline"}, {"export"}, {"graph"}, {"rewrites"}, {"selection"},
+    {"fusion"}, {"quantization"}, {"recipe"}, {"benchmark"}, {"roofline"}, {"quality"}, {"classifiers"},
     {"labelled"},
     {"variants"}, {"gate"}, {"optimize"}, {"ledger"}, {"figures"}, {"report"}, {"steps"},
     {"measure"}, {"exercises"}, {"preflight"}, {"notebooks"}, {"serving"}, {"cli"}, {"__main__"},

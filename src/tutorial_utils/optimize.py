@@ -34,7 +34,8 @@ STAGES = ("reference", "export", "fuse", "quantize", "tune", "evaluate")
 BUDGETS = (1024, 256, 512, 2048, 4096)  # tokens of a batch; the first is the default
 TEXTS_TIMED = 200
 _ROOMS = (
-    "optimize", "variants", "export", "rewrites", "fusion", "quantization", "benchmark", "quality",
+    "optimize", "variants", "export", "rewrites", "selection", "fusion", "quantization",
+    "benchmark", "quality",
 )  # fmt: skip
 
 

@@ -57,8 +57,8 @@ def pack_projections(model: ir.Model) -> int:
         adds = [value.producer() for value in node.inputs[:3]]
         biases, products = zip(*(_bias_and_rest(add) for add in adds), strict=True)
         weights = [product.producer().inputs[1] for product in products]
-        weight = _constant(model, f"qkv_weight_{i}", np.concatenate(_arrays(weights), axis=1))
-        bias = _constant(model, f"qkv_bias_{i}", np.concatenate(_arrays(biases)))
+        weight = constant(model, f"qkv_weight_{i}", np.concatenate(_arrays(weights), axis=1))
+        bias = constant(model, f"qkv_bias_{i}", np.concatenate(_arrays(biases)))
         product = ir.node("MatMul", [products[0].producer().inputs[0], weight])
         add = ir.node("Add", [product.outputs[0], bias])
         split = ir.node("Split", add.outputs, {"axis": -1, "num_outputs": 3}, num_outputs=3)
@@ -130,9 +130,9 @@ def split_layer_norm(model: ir.Model) -> int:
     def split(node: ir.Node) -> Edit:
         given, scale, shift = node.inputs
         settings = node.attributes
-        axes = _constant(model, "last_axis", np.array([-1]))
+        axes = constant(model, "last_axis", np.array([-1]))
         epsilon = np.float32(settings["epsilon"].as_float() if "epsilon" in settings else 1e-5)
-        smallest = _constant(model, f"epsilon_{epsilon:g}", epsilon)
+        smallest = constant(model, f"epsilon_{epsilon:g}", epsilon)
         mean = ir.node("ReduceMean", [given, axes])
         centred = ir.node("Sub", [given, mean.outputs[0]])
         squared = ir.node("Mul", [centred.outputs[0], centred.outputs[0]])
@@ -177,7 +177,8 @@ def _as_int32(model: ir.Model, name: str) -> ir.Value:
     return cast.outputs[0]
 
 
-def _constant(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
+def constant(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
+    """The initializer of that name, made from ``array`` where there is none yet."""
     if name not in model.graph.initializers:
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
         model.graph.register_initializer(value)

@@ -23,7 +23,7 @@ REFUSING = ("SkipLayerNormFusion", "BiasGeluFusion")
 _MADE_BY = ("torch", "onnx", "onnxruntime-gpu", "onnxruntime")
 _ROOMS = {  # which modules build it
     "exported": ("export",),
-    "fused": ("fusion", "rewrites"),
+    "fused": ("fusion", "rewrites", "selection"),
     "int8": ("quantization",),
 }
 _PREVIOUS = {"exported": "pytorch", "fused": "exported", "int8": "fused"}

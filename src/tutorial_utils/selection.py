@@ -1,0 +1,132 @@
+"""Of the last layer, compute only the position that the classifier reads.
+
+A classifier reads one position of the last hidden states, mostly the first. What the last layer
+computes for each position by itself (products, sums, normalizations, Gelu) is wasted for all the
+others; only keys and values are needed of each. Nothing but rounding changes in the answer.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from tutorial_utils import rewrites
+
+# Operators whose answer for a position depends on that position alone.
+_BY_POSITION = ("Add", "Gelu", "BiasGelu", "FastGelu", "LayerNormalization", "MatMul")
+
+
+def read_one_position(model: ir.Model) -> int:
+    """Move the choice of a position as far up as it goes; return how many operators it passed.
+
+    Works in place on a graph of ``fusion``, before quantization. The nodes that compute all
+    positions are left for ``RemoveUnusedNodesPass``. 0: the graph reads more than one position.
+    """
+    passed = 0
+    for gather in [node for node in model.graph if _chooses_position(node)]:
+        mover = _Mover(model, gather)
+        chosen = mover.chosen(gather.inputs[0])
+        if mover.passed:
+            axis = rewrites.constant(model, "position_axis", np.array([1]))
+            squeeze = ir.node("Squeeze", [chosen, axis])
+            rewrites.replace(model, gather, ([squeeze], {0: squeeze.outputs[0]}))
+            passed += mover.passed
+    return passed
+
+
+def _chooses_position(node: ir.Node) -> bool:
+    """A ``Gather`` of one index along the positions: (batch, sequence, width) → (batch, width)."""
+    if node.op_type != "Gather" or "axis" not in node.attributes:
+        return False
+    index = ir.convenience.get_const_tensor(node.inputs[1])
+    table = ir.convenience.get_const_tensor(node.inputs[0])
+    one = index is not None and index.shape.rank() == 0
+    return one and table is None and node.attributes["axis"].as_int() == 1
+
+
+class _Mover:
+    """Makes, before ``gather``, the operators above it once more, for its position alone."""
+
+    def __init__(self, model: ir.Model, gather: ir.Node):
+        self.model, self.gather, self.passed = model, gather, 0
+        index = ir.convenience.get_const_tensor(gather.inputs[1]).numpy().reshape(1)
+        self.index = rewrites.constant(model, f"position_{index[0]}", index.astype(np.int64))
+        self.made: dict[ir.Value, ir.Value] = {}
+
+    def chosen(self, value: ir.Value) -> ir.Value:
+        """``value`` (batch, sequence, width) at the position: (batch, 1, width)."""
+        if value not in self.made:
+            self.made[value] = self._choose(value)
+        return self.made[value]
+
+    def _choose(self, value: ir.Value) -> ir.Value:
+        node = value.producer()
+        others = [use.node for use in value.uses() if use.node is not self.gather]
+        # What an attention reads is needed at all positions: there the way up ends.
+        if node is None or any(not _by_position(other) for other in others):
+            return self._insert(ir.node("Gather", [value, self.index], {"axis": 1}))
+        if node.op_type == "Attention" and _plain(node):
+            return self._attention(node)
+        if not _by_position(node):
+            return self._insert(ir.node("Gather", [value, self.index], {"axis": 1}))
+        self.passed += 1
+        inputs = [v if _constant(v) else self.chosen(v) for v in node.inputs]
+        return self._insert(
+            ir.node(node.op_type, inputs, dict(node.attributes), domain=node.domain)
+        )
+
+    def _attention(self, node: ir.Node) -> ir.Value:
+        """One query a text; keys and values of all its positions."""
+        self.passed += 1
+        given, mask = node.inputs[0], node.inputs[3]
+        parts = zip(
+            "qkv", (self.chosen(given), given, given), *map(_thirds, node.inputs[1:3]), strict=True
+        )
+        projected = []
+        for letter, source, weight, bias in parts:
+            name = f"{node.outputs[0].name}_{letter}"
+            constants = [
+                rewrites.constant(self.model, f"{name}_{kind}", array)
+                for kind, array in (("weight", weight), ("bias", bias))
+            ]
+            product = self._insert(ir.node("MatMul", [source, constants[0]]))
+            projected.append(self._insert(ir.node("Add", [product, constants[1]])))
+        settings = dict(node.attributes)
+        inputs = [*projected, None, mask]
+        domain = rewrites.ORT_DOMAIN
+        return self._insert(ir.node("MultiHeadAttention", inputs, settings, domain=domain))
+
+    def _insert(self, node: ir.Node) -> ir.Value:
+        self.model.graph.insert_before(self.gather, node)
+        return node.outputs[0]
+
+
+def _by_position(node: ir.Node) -> bool:
+    if node.op_type not in _BY_POSITION or len(node.outputs) != 1:
+        return False
+    if node.op_type == "LayerNormalization" and node.attributes["axis"].as_int() != -1:
+        return False
+    if node.op_type == "MatMul":
+        return _constant(node.inputs[1]) and not _constant(node.inputs[0])
+    # A table with a row for each position would have to be chosen from, too.
+    tables = [v for v in node.inputs if _constant(v) and v.shape is not None]
+    return all(v.shape.rank() <= 1 for v in tables)
+
+
+def _constant(value: ir.Value | None) -> bool:
+    return value is None or ir.convenience.get_const_tensor(value) is not None
+
+
+def _plain(node: ir.Node) -> bool:
+    """Packed constant projections with bias, a padding mask, and nothing else."""
+    data = [v is not None for v in node.inputs]
+    return (
+        data == [True] * 4
+        and all(map(_constant, node.inputs[1:3]))
+        and node.inputs[3].name == "attention_mask_int32"
+        and set(node.attributes) <= {"num_heads", "scale"}
+    )
+
+
+def _thirds(value: ir.Value) -> list[np.ndarray]:
+    """Queries', keys' and values' parts of packed weights or biases."""
+    array = ir.convenience.get_const_tensor(value).numpy()
+    return [np.ascontiguousarray(part) for part in np.split(array, 3, axis=-1)]
