@@ -31,7 +31,9 @@ def labelling_candidate(step: str) -> Labelling:
     path = None if step == "pytorch" else steps.ensure(step)
     recipe = steps.recipe(step)
     if step == "tuned":
-        return Labelling(path, recipe.session, recipe.token_budget, None, TOGETHER)
+        return Labelling(
+            path, recipe.in_bulk(), recipe.token_budget, None, TOGETHER, recipe.workers
+        )
     return Labelling(path, recipe.session, items=ONE_BY_ONE)
 
 
@@ -39,8 +41,11 @@ def predictions(step: str) -> np.ndarray:
     """Labels that the classifier of a step gives the test sentences, int64 (n,)."""
     if step == "pytorch":
         return _pytorch_predictions()
-    predict = onnx_predict(steps.ensure(step), steps.recipe(step).session)
-    return label(reviews.splits().test.texts, predict, budget=steps.recipe(step).token_budget)
+    recipe = steps.recipe(step)
+    predict = onnx_predict(steps.ensure(step), recipe.in_bulk())
+    return label(
+        reviews.splits().test.texts, predict, budget=recipe.token_budget, workers=recipe.workers
+    )
 
 
 def _pytorch_predictions() -> np.ndarray:

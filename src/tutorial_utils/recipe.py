@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tutorial_utils import assets, machine, paths
@@ -23,6 +23,7 @@ class Recipe:
 
     token_budget: tokens of one length-sorted batch. max_length: tokens kept of one text.
     task: how the logits read, one of ``quality.TASKS``.
+    workers: batches that run at the same time when many wait, on an equal share of the cores each.
     """
 
     steps: tuple[str, ...] = ()
@@ -31,6 +32,16 @@ class Recipe:
     max_length: int = 512
     padding: Padding = Padding()
     task: str = "single_label"
+    workers: int = 1
+
+    def in_bulk(self) -> SessionRecipe:
+        """The session for many batches: each of ``workers`` calls it and has its own cores.
+
+        A single text is answered sooner by ``session``, with all cores.
+        """
+        if self.workers == 1:
+            return self.session
+        return replace(self.session, threads=max(1, machine.cores() // self.workers))
 
     @classmethod
     def from_dict(cls, values: dict) -> "Recipe":

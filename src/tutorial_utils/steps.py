@@ -69,7 +69,11 @@ def recipe(step: str) -> Recipe:
     """How to run the file of a step, and which steps made it."""
     done = STEPS[1 : STEPS.index(step) + 1]
     disabled = REFUSING if "fused" in done else ()
-    return Recipe(steps=done, session=SessionRecipe(disabled_optimizers=disabled))
+    session = SessionRecipe(disabled_optimizers=disabled)
+    if step != "tuned":
+        return Recipe(steps=done, session=session)
+    # A thread a batch gains over all threads on one: no operator waits for the slower of two.
+    return Recipe(steps=done, session=session, token_budget=256, workers=machine.cores())
 
 
 def publish(registry: Path, name: str = "sentiment") -> Path:
