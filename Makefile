@@ -30,7 +30,7 @@ lint: install ## check style, notebooks included
 	$(BIN)/ruff format --check .
 
 test: prepare lint ## set up, then run all tests and check every stored output of the notebooks
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 tests notebooks
+	TUTORIAL_PACE=quick $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 tests notebooks
 
 run: prepare ## run the whole series headless; print the ledger and save it as a figure
 	$(TUTORIAL) notebooks --into artifacts/run

@@ -11,6 +11,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 @pytest.fixture(autouse=True)
 def _home_of_its_own(tmp_path, monkeypatch, request):
     """Each test writes to a folder of its own, unless it needs what ``make prepare`` built."""
+    monkeypatch.delenv("TUTORIAL_PACE", raising=False)
     if "built" not in request.keywords:
         monkeypatch.setenv("TUTORIAL_HOME", str(tmp_path / "home"))
 

@@ -115,6 +115,12 @@ def test_a_candidate_that_fails_is_named_and_no_process_is_left(when, message):
     assert children() == set()
 
 
+def test_at_a_quick_pace_no_more_rounds_are_made_than_proving_needs(monkeypatch):
+    monkeypatch.setenv("TUTORIAL_PACE", "quick")
+    result = benchmark.compare({"a": Sleep(0.001), "b": Sleep(0.001)}, rounds=9, seconds=5)
+    assert {len(rounds) for rounds in result.rounds.values()} == {benchmark.QUICK_ROUNDS}
+
+
 def test_no_process_is_left_after_a_comparison():
     benchmark.compare({"a": Sleep(0.001), "b": Sleep(0.001)}, rounds=2, seconds=0.01)
     assert children() == set()

@@ -7,12 +7,14 @@ over time slows all candidates, and ratios are taken within a round.
 """
 
 import multiprocessing
+import os
 import random
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +26,9 @@ from tutorial_utils.tables import Table
 
 RESOLUTION = 0.03  # two processes of one and the same candidate differ by about this much
 CONFIDENCE = 0.95
+# Where outputs are proven and times are not kept (TUTORIAL_PACE=quick): at most so many rounds and
+# seconds. Verdicts found like this are worth little.
+QUICK_ROUNDS, QUICK_SECONDS = 3, 0.05
 
 
 class CandidateFailed(RuntimeError):
@@ -140,10 +145,11 @@ def compare(
     """
     if not candidates or rounds < 2:
         raise ValueError("Give at least one candidate and two rounds; an interval needs them.")
+    if os.environ.get("TUTORIAL_PACE") == "quick":
+        rounds, seconds = min(rounds, QUICK_ROUNDS), min(seconds, QUICK_SECONDS)
     workers: dict[str, _Worker] = {}
     try:
-        for name, candidate in candidates.items():
-            workers[name] = _Worker(name, candidate, warmup)
+        _start(candidates, warmup, workers)
         times: dict[str, list[list[float]]] = {name: [] for name in candidates}
         order = list(candidates)
         shuffle = random.Random(seed)
@@ -205,6 +211,19 @@ def _summarise(
     return Comparison(timings, verdicts, medians, str(machine.describe()))
 
 
+def _start(candidates: dict[str, Candidate], warmup: int, workers: dict[str, "_Worker"]) -> None:
+    """Build all candidates, one a core at a time: loading is not what is timed, and takes long."""
+    loading: dict[connection.Connection, _Worker] = {}
+    waiting = list(candidates.items())
+    while waiting or loading:
+        while waiting and len(loading) < machine.cores():
+            name, candidate = waiting.pop(0)
+            workers[name] = worker = _Worker(name, candidate, warmup)
+            loading[worker.pipe] = worker
+        for pipe in connection.wait(list(loading)):
+            loading.pop(pipe).stop_when_ready()
+
+
 class _Worker:
     """The process of one candidate, stopped by the system whenever it is not its turn."""
 
@@ -217,12 +236,10 @@ class _Worker:
         )
         self.process.start()
         theirs.close()
-        try:
-            self._receive()
-        except BaseException:
-            self.kill()
-            raise
         self.system = psutil.Process(self.process.pid)
+
+    def stop_when_ready(self) -> None:
+        self._receive()
         self.system.suspend()
 
     def turn(self, seconds: float, minimum_calls: int) -> list[float]:
