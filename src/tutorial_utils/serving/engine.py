@@ -40,6 +40,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+FRESH = 1.0  # seconds for which an answer shows that the engine is well
+
 
 class Engine:
     """One version of a model, and perhaps another that answers when it cannot.
@@ -103,12 +105,16 @@ class Engine:
     async def probe(self) -> None:
         """Ask the model something through the whole engine; raises what ``predict`` raises.
 
+        Under load the load is the probe: a full queue must not take a service that answers out of
+        its balancer, whose other services would be the next to fill up.
+
         Raises:
             Unavailable: the engine knows already that it is not ready.
         """
         if not self.ready():
             raise Unavailable
-        await self.predict([PROBE])
+        if time.perf_counter() - self._supervisor.worker.answered > FRESH:
+            await self.predict([PROBE])
 
     async def drain(self) -> None:
         """Wait until all that was admitted is answered, as long as the deadline at most; close."""
@@ -142,7 +148,7 @@ class Engine:
             try:
                 rows = self.model.encode([item.text for item in request.items])
                 request.read(rows, time.perf_counter() - began)
-            except Exception as error:
+            except BaseException as error:  # a panic of the tokenizer's is not an Exception
                 log.error("tokenizing failed: %s", type(error).__name__)
                 request.fail(InferenceFailed("the tokenizer raised"))
         self._batcher.put(request)

@@ -140,7 +140,7 @@ class EngineMetrics:
     def __init__(self, metrics: Metrics, engine):
         manifest = engine.model.manifest
         self.engine, self.version = engine, (manifest.name, manifest.version)
-        self._all = metrics
+        self.all = metrics
         self.poison = metrics.poison.labels(*self.version)
         self.allocation_failures = metrics.allocation_failures.labels(*self.version)
         self._unanswered = {
@@ -176,11 +176,11 @@ class EngineMetrics:
         self._restarts[reason].inc()
 
     def close(self) -> None:
-        self._all.forget(self)
+        self.all.forget(self)
 
     def show(self) -> None:
         """Let this engine's gauges be scraped."""
-        engine, gauges = self.engine, self._all.gauges
+        engine, gauges = self.engine, self.all.gauges
         gauges["queue_texts"].labels(*self.version).set_function(lambda: engine.queued[0])
         gauges["queue_tokens"].labels(*self.version).set_function(lambda: engine.queued[1])
         gauges["ready"].labels(*self.version).set_function(lambda: float(engine.ready()))
@@ -189,12 +189,12 @@ class EngineMetrics:
             manifest = lane.model.manifest
             labels = manifest.name, manifest.version, self.version[1]
             state = lane.breaker
-            self._all.breaker.labels(*labels).set_function(lambda b=state: STATES[b.state])
+            self.all.breaker.labels(*labels).set_function(lambda b=state: STATES[b.state])
 
     def hide(self) -> None:
         """Take this engine's gauges out of the exposition."""
-        for gauge in self._all.gauges.values():
+        for gauge in self.all.gauges.values():
             gauge.remove(*self.version)
         for lane in self.engine.lanes:
             manifest = lane.model.manifest
-            self._all.breaker.remove(manifest.name, manifest.version, self.version[1])
+            self.all.breaker.remove(manifest.name, manifest.version, self.version[1])

@@ -63,7 +63,7 @@ class Worker(threading.Thread):
     """Takes batches and answers them, until the batcher is closed or it is given up.
 
     proven: it has got an answer from a model. A worker that replaces another asks for one before
-    it touches callers' texts.
+    it touches callers' texts. answered: when it last got one (``time.perf_counter``).
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Worker(threading.Thread):
     ):
         super().__init__(name="inference", daemon=True)
         self.proven, self.lane = proven, lanes[0]
+        self.answered = float("-inf")
         self.batch: list[Item] = []  # in its hands
         self._batcher, self._lanes, self._metrics = batcher, lanes, metrics
         self._lock = threading.Lock()
@@ -80,15 +81,22 @@ class Worker(threading.Thread):
     def run(self) -> None:
         try:
             self._prove()
-            while not self._abandoned and (batch := self._batcher.take()) is not None:
-                self.batch = batch
-                self.answer(batch, self._lanes)
-                if self._abandoned:
-                    return  # what is in its hands is the supervisor's now
-                self._batcher.release(batch)
-                self.batch = []
+            while not self._abandoned and self.step():
+                pass
         except BaseException as error:  # the supervisor sees a dead thread; texts stay out of logs
             log.error("the worker dies of %s", type(error).__name__)
+
+    def step(self) -> bool:
+        """Wait for a batch and answer it; False when the batcher is closed."""
+        batch = self._batcher.take()
+        if batch is None:
+            return False
+        self.batch = batch
+        self.answer(batch, self._lanes)
+        if not self._abandoned:  # else what is in its hands is the supervisor's now
+            self._batcher.release(batch)
+            self.batch = []
+        return True
 
     def _prove(self) -> None:
         """Get an answer from the first model that gives one, until there is none to ask."""
@@ -128,7 +136,7 @@ class Worker(threading.Thread):
             return
         if logits is not None:
             lane.breaker.success()
-            self.proven = True
+            self.proven, self.answered = True, time.perf_counter()
             self._deliver(lane, items, logits)
 
     def _forward(self, lane: Lane, items: Sequence[Item]) -> np.ndarray | None:
@@ -175,6 +183,7 @@ class Worker(threading.Thread):
         items[0].request.fail(InferenceFailed("the model raised"))
 
     def _deliver(self, lane: Lane, items: Sequence[Item], logits: np.ndarray) -> None:
+        self._batcher.release(items)  # before the answer: whoever has it finds the place free
         mixed = {}
         for item, row in zip(items, logits, strict=True):
             request = item.request
