@@ -56,8 +56,10 @@ def create(settings: Settings) -> FastAPI:
         BadModel: the registry has no such version, or it is broken: a service does not start then.
     """
     model = registry.load(settings.registry, settings.model, settings.version)
+    spare = settings.fallback
+    fallback = registry.load(settings.registry, settings.model, spare) if spare else None
     metrics = Metrics()
-    engine = Engine(model, settings, metrics=metrics)
+    engine = Engine(model, settings, fallback, metrics)
     manifest = model.manifest
 
     @asynccontextmanager
