@@ -231,6 +231,42 @@ def test_a_request_that_is_late_is_504_and_what_had_not_begun_is_dropped(shelf, 
         assert "serve_waiting_texts 0.0" in client.get("/metrics").text
 
 
+def test_a_caller_who_hangs_up_is_dropped_and_counted(shelf, blocked):
+    with running(Settings(registry=shelf)) as client:
+        asking = threading.Thread(target=client.post, args=("/predict",),
+                                  kwargs={"json": {"texts": ["a"]}})  # fmt: skip
+        asking.start()
+        assert blocked.entered.wait(10)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(client.base_url.join("/predict"), json={"texts": ["b", "c"]}, timeout=0.3)
+        end = time.monotonic() + 5
+        while "serve_waiting_texts 1.0" not in client.get("/metrics").text:
+            assert time.monotonic() < end, "who has gone still holds places"
+        blocked.go.set()
+        asking.join(10)
+        assert 'reason="cancelled",version="2"} 1.0' in client.get("/metrics").text
+
+
+def test_the_fallback_answers_and_says_so(shelf, monkeypatch):
+    load = registry.load
+
+    class Broken:
+        manifest = load(shelf, "sentiment", "2").manifest
+        encode = staticmethod(load(shelf, "sentiment", "2").encode)
+
+        def logits(self, inputs):
+            raise RuntimeError
+
+    def load_or_break(folder, name, version):
+        return load(folder, name, version) if version == "1" else Broken()
+
+    monkeypatch.setattr(registry, "load", load_or_break)
+    with running(Settings(registry=shelf, fallback="1")) as client:
+        body = client.post("/predict", json={"texts": ["a"]}).json()
+        assert (body["version"], body["fallback"]) == ("1", True)
+        assert client.get("/readyz").status_code == 200
+
+
 def test_an_exception_in_the_model_is_500_without_its_text(shelf, monkeypatch):
     model = registry.load(shelf, "sentiment")
 

@@ -10,18 +10,17 @@ from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from tutorial_utils.serving import registry
+from tutorial_utils.serving import callers, registry
 from tutorial_utils.serving.engine import (
     DeadlineExceeded,
     Engine,
     InferenceFailed,
     Overloaded,
     Prediction,
+    Unavailable,
 )
 from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.settings import Settings
-
-PROBE = ["Is the model well?"]
 
 
 class Answer(BaseModel):
@@ -45,6 +44,7 @@ class Predictions(BaseModel):
 
     model: str
     version: str
+    fallback: bool
     predictions: list[Answer]
     timings_ms: Timings
 
@@ -55,9 +55,12 @@ def create(settings: Settings) -> FastAPI:
     Raises:
         BadModel: the registry has no such version, or it is broken: a service does not start then.
     """
-    engine = Engine(registry.load(settings.registry, settings.model, settings.version), settings)
-    manifest = engine.model.manifest
-    metrics = Metrics(manifest.name, manifest.version, lambda: engine.waiting)
+    model = registry.load(settings.registry, settings.model, settings.version)
+    spare = settings.fallback
+    fallback = registry.load(settings.registry, settings.model, spare) if spare else None
+    metrics = Metrics()
+    engine = Engine(model, settings, fallback, metrics)
+    manifest = model.manifest
 
     @asynccontextmanager
     async def lifespan(_: FastAPI):
@@ -80,13 +83,13 @@ def create(settings: Settings) -> FastAPI:
         return response
 
     @app.post("/predict", response_model=Predictions)
-    async def predict(body: texts_asked, response: Response):
-        prediction = await engine.predict(body.texts)
-        metrics.prediction(len(body.texts), prediction)
+    async def predict(body: texts_asked, request: Request, response: Response):
+        prediction = await callers.unless_gone(request, engine.predict(body.texts))
+        metrics.prediction(prediction)
         for stage in ("queue", "tokenize", "inference"):
             milliseconds = getattr(prediction, f"{stage}_ms")
             response.headers[f"x-{stage}-time"] = f"{milliseconds:.3f}"
-        return _answer(engine, prediction)
+        return _answer(prediction)
 
     @app.get("/livez")
     async def live():
@@ -95,7 +98,7 @@ def create(settings: Settings) -> FastAPI:
     @app.get("/readyz")
     async def ready():
         """Asks the model a question: a dead engine is not hidden behind a live process."""
-        await engine.predict(PROBE)
+        await engine.probe()
         return {"status": "ready", "version": manifest.version}
 
     @app.get("/info")
@@ -143,8 +146,8 @@ def _readable(text: str) -> str:
     return text
 
 
-def _answer(engine: Engine, prediction: Prediction) -> Predictions:
-    manifest = engine.model.manifest
+def _answer(prediction: Prediction) -> Predictions:
+    manifest = prediction.manifest
     answers = []
     for row in prediction.probabilities.tolist():
         best = max(range(len(row)), key=row.__getitem__)
@@ -161,7 +164,11 @@ def _answer(engine: Engine, prediction: Prediction) -> Predictions:
         inference=prediction.inference_ms,
     )
     return Predictions(
-        model=manifest.name, version=manifest.version, predictions=answers, timings_ms=timings
+        model=manifest.name,
+        version=manifest.version,
+        fallback=prediction.fallback,
+        predictions=answers,
+        timings_ms=timings,
     )
 
 
@@ -183,6 +190,11 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(DeadlineExceeded)
     async def late(_: Request, error: DeadlineExceeded):
         return JSONResponse({"error": "not answered within the deadline"}, 504)
+
+    @app.exception_handler(Unavailable)
+    async def unavailable(_: Request, error: Unavailable):
+        retry = {"Retry-After": str(error.retry_after)}
+        return JSONResponse({"error": "no model can answer now; try again"}, 503, retry)
 
     @app.exception_handler(InferenceFailed)
     async def failed(_: Request, error: InferenceFailed):

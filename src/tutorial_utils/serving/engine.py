@@ -1,107 +1,154 @@
-"""From texts to probabilities, off the event loop, bounded in waiting texts and in time."""
+"""From texts to probabilities, off the event loop, bounded in waiting texts and in time.
+
+A request's way: a place at the door (``batcher``), the tokenizer's thread, the queue, a batch in
+the worker's thread (``worker``), and back. Only ``predict`` runs on the event loop.
+"""
 
 import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
-import numpy as np
-
-from tutorial_utils import batching
+from tutorial_utils.serving.batcher import Batcher
+from tutorial_utils.serving.breaker import Breaker
+from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.registry import LoadedModel
+from tutorial_utils.serving.request import (
+    DeadlineExceeded,
+    InferenceFailed,
+    Overloaded,
+    Prediction,
+    Request,
+    Unavailable,
+    probabilities,
+    softmax,
+)
 from tutorial_utils.serving.settings import Settings
+from tutorial_utils.serving.supervisor import Supervisor
+from tutorial_utils.serving.worker import PROBE, Lane
+
+__all__ = [
+    "DeadlineExceeded",
+    "Engine",
+    "InferenceFailed",
+    "Overloaded",
+    "Prediction",
+    "Unavailable",
+    "probabilities",
+    "softmax",
+]
 
 log = logging.getLogger(__name__)
 
-
-class Overloaded(RuntimeError):
-    """More texts wait than the service takes; try again after ``retry_after`` seconds."""
-
-    retry_after = 1
-
-
-class DeadlineExceeded(RuntimeError):
-    """The answer was not there in time."""
-
-
-class InferenceFailed(RuntimeError):
-    """The model raised; the cause is in the log, not in the message."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Probabilities, float32 (texts, labels), and where the milliseconds went."""
-
-    probabilities: np.ndarray
-    tokens: int
-    queue_ms: float
-    tokenize_ms: float
-    inference_ms: float
+FRESH = 1.0  # seconds for which an answer shows that the engine is well
 
 
 class Engine:
-    """Runs a model in a thread of its own, so that the event loop stays free to accept and refuse.
+    """One version of a model, and perhaps another that answers when it cannot.
 
-    One thread: a session already uses all cores, and two runs at once would only share them.
+    One worker: a session already uses all cores, and two runs at once would only share them.
+    fallback: the model on another provider, or another version. metrics: where to count; an
+    engine without them counts for itself.
     """
 
-    def __init__(self, model: LoadedModel, settings: Settings):
+    def __init__(
+        self,
+        model: LoadedModel,
+        settings: Settings,
+        fallback: LoadedModel | None = None,
+        metrics: Metrics | None = None,
+    ):
         self.model = model
-        self.waiting = 0
         self._settings = settings
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        budget = model.manifest.recipe.token_budget
+        self._batcher = Batcher(settings.max_waiting_texts, budget, settings.max_age)
+        self.lanes = [
+            Lane(lane, Breaker(settings.breaker_failures, settings.breaker_cooldown), bool(i))
+            for i, lane in enumerate([model, fallback])
+            if lane is not None
+        ]
+        self.metrics = (metrics or Metrics()).of(self)
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._supervisor = Supervisor(self._batcher, self.lanes, self.metrics, settings.hang_after)
+        self._supervisor.start()
+
+    @property
+    def waiting(self) -> int:
+        """Texts that are admitted and not answered, dropped or failed yet."""
+        return self._batcher.waiting
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Texts and tokens that are tokenized and not in a batch yet."""
+        return self._batcher.queued
+
+    def ready(self) -> bool:
+        """Is there a live worker, and a model that it may ask? Costs nothing; see ``probe``."""
+        return self._supervisor.ready()
 
     async def predict(self, texts: list[str]) -> Prediction:
-        """Probabilities of ``texts`` in their order.
+        """Probabilities of ``texts`` in their order, all by one model.
 
         Raises:
             Overloaded: too many texts wait already; decided at once, before any work.
             DeadlineExceeded: not done within the deadline. Work not begun by then is dropped.
-            InferenceFailed: the model raised.
+            InferenceFailed: the model raised (the log says what), or no model may be asked.
         """
-        if self.waiting + len(texts) > self._settings.max_waiting_texts:
-            raise Overloaded
-        self.waiting += len(texts)
-        future = self._executor.submit(self._run, texts, time.perf_counter())
-        future.add_done_callback(self._release(len(texts), asyncio.get_running_loop()))
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self._settings.deadline)
-        except TimeoutError:
-            raise DeadlineExceeded from None
-        except Exception as error:
-            log.error("inference failed: %s", type(error).__name__)
-            raise InferenceFailed from error
+        with self.metrics.outcome():
+            request = self._enter(texts)
+            try:
+                async with asyncio.timeout(self._settings.deadline):
+                    return await asyncio.wrap_future(request.future)
+            except TimeoutError:
+                raise DeadlineExceeded from None
+
+    async def probe(self) -> None:
+        """Ask the model something through the whole engine; raises what ``predict`` raises.
+
+        Under load the load is the probe: a full queue must not take a service that answers out of
+        its balancer, whose other services would be the next to fill up.
+
+        Raises:
+            Unavailable: the engine knows already that it is not ready.
+        """
+        if not self.ready():
+            raise Unavailable
+        if time.perf_counter() - self._supervisor.worker.answered > FRESH:
+            await self.predict([PROBE])
+
+    async def drain(self) -> None:
+        """Wait until all that was admitted is answered, as long as the deadline at most; close."""
+        end = time.monotonic() + self._settings.deadline
+        while self.waiting and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """Finish what has begun, drop the rest."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """Finish the batch that has begun, fail the rest; once is enough, twice is harmless."""
+        self._supervisor.stop(self._settings.deadline)
+        self._tokenizing.shutdown()
+        self.metrics.close()
 
-    def _release(self, count: int, loop: asyncio.AbstractEventLoop):
-        def on_loop() -> None:
-            self.waiting -= count
+    def _enter(self, texts: list[str]) -> Request:
+        """A place for each text, or a refusal; then the tokenizer's thread has them."""
+        request = Request(texts, self._settings.deadline)
+        self._batcher.admit(request)
+        # Texts in nobody's hands give their places back at once when the future ends, however.
+        request.future.add_done_callback(lambda _: self._batcher.drop(request))
+        try:
+            self._tokenizing.submit(self._tokenize, request)
+        except RuntimeError:  # closed since
+            self._batcher.release(request.items)
+            raise Unavailable from None
+        return request
 
-        # A caller that has left does not free its place until its work is done or dropped.
-        return lambda _: None if loop.is_closed() else loop.call_soon_threadsafe(on_loop)
-
-    def _run(self, texts: list[str], submitted: float) -> Prediction:
-        started = time.perf_counter()
-        rows = self.model.encode(texts)
-        encoded = time.perf_counter()
-        lengths = [len(row) for row in rows]
-        batches = batching.by_tokens(lengths, self.model.manifest.recipe.token_budget)
-        logits = batching.run(self.model.logits, rows, batches)
-        done = time.perf_counter()
-        return Prediction(
-            probabilities=softmax(logits),
-            tokens=sum(lengths),
-            queue_ms=(started - submitted) * 1e3,
-            tokenize_ms=(encoded - started) * 1e3,
-            inference_ms=(done - encoded) * 1e3,
-        )
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities along the last axis. Shifted by the largest logit, so that none overflows."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    def _tokenize(self, request: Request) -> None:
+        if not (request.future.done() or self._batcher.closed):
+            began = time.perf_counter()
+            try:
+                rows = self.model.encode([item.text for item in request.items])
+                request.read(rows, time.perf_counter() - began)
+            except BaseException as error:  # a panic of the tokenizer's is not an Exception
+                log.error("tokenizing failed: %s", type(error).__name__)
+                request.fail(InferenceFailed("the tokenizer raised"))
+        self._batcher.put(request)

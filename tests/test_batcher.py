@@ -1,0 +1,348 @@
+"""Who goes next, and what becomes of each: without threads, by a clock of our own."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tutorial_utils import batching
+from tutorial_utils.batching import Padding
+from tutorial_utils.recipe import Manifest, Recipe
+from tutorial_utils.serving import supervisor
+from tutorial_utils.serving.batcher import Batcher
+from tutorial_utils.serving.breaker import Breaker
+from tutorial_utils.serving.metrics import Metrics
+from tutorial_utils.serving.request import (
+    DeadlineExceeded,
+    InferenceFailed,
+    Overloaded,
+    Request,
+    Unavailable,
+    probabilities,
+)
+from tutorial_utils.serving.worker import PROBE, Lane, Worker
+
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=40)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Echo:
+    """A model whose answer to the text "7x3", three tokens long, is [7, 3] plus ``shift``."""
+
+    def __init__(self, version="1", shift=0.0, task="regression", padding=Padding(), fault=None):
+        recipe = Recipe(token_budget=64, task=task, padding=padding)
+        self.manifest = Manifest("echo", version, ("number", "length"), recipe, {})
+        self.shift, self.padding, self.fault, self.runs = shift, padding, fault, 0
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        pairs = (map(int, t.replace(PROBE, "1x1").split("x")) for t in texts)
+        return [[number] * length for number, length in pairs]
+
+    def logits(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        self.runs += 1
+        if self.fault:
+            self.fault(inputs)
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        edge = -1 if self.padding.side == "left" else 0
+        assert (mask[:, edge] == 1).all(), "padded on the wrong side"
+        answers = np.stack([ids[:, edge], mask.sum(axis=1)], axis=1)
+        return answers.astype(np.float32) + self.shift
+
+
+def asked(texts, clock=None, deadline=5.0) -> Request:
+    request = Request(texts, deadline)
+    if clock:
+        request.submitted, request.expires = clock.now, clock.now + deadline
+    return request
+
+
+def enter(batcher: Batcher, request: Request) -> Request:
+    batcher.admit(request)
+    request.read(Echo().encode([item.text for item in request.items]), 0.0)
+    batcher.put(request)
+    return request
+
+
+def lane(model, fallback=False) -> Lane:
+    return Lane(model, Breaker(failures=2), fallback)
+
+
+def worker(batcher: Batcher, *lanes: Lane) -> Worker:
+    class Silent:
+        model, waiting, queued, ready = lanes[0].model, 0, (0, 0), staticmethod(lambda: True)
+
+    Silent.lanes = lanes
+    return Worker(batcher, lanes, Metrics().of(Silent), proven=True)
+
+
+@given(LENGTHS, st.integers(1, 200), st.integers(0, 100))
+def test_batches_keep_the_budget_and_padding_pays_for_itself(lengths, budget, overhead):
+    batches = batching.by_tokens(lengths, budget, overhead)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        sizes = [lengths[i] for i in batch]
+        assert len(batch) == 1 or len(batch) * max(sizes) <= budget
+        assert max(sizes) * (len(sizes) - 1) - sum(sorted(sizes)[:-1]) <= overhead
+    # The shortest first, and so the most texts first: the batcher counts on it.
+    counts = [len(b) for b in batching.by_tokens(lengths, budget)]
+    assert counts == sorted(counts, reverse=True)
+
+
+def flood(max_age: float) -> float:
+    """When a long text goes into the model, while short ones never end; at most 100 s."""
+    clock = Clock()
+    batcher = Batcher(limit=1_000, budget=64, max_age=max_age, clock=clock)
+    long = enter(batcher, asked(["1x60"], clock, math.inf))
+    while clock.now < 100:
+        while batcher.queued[0] < 20:
+            enter(batcher, asked(["2x8"], clock, math.inf))
+        batch = batcher.take()
+        if batch[0].request is long:
+            return clock.now
+        clock.now += 0.1
+        batcher.took(64, 0.1)
+        batcher.release(batch)
+    return math.inf
+
+
+@given(st.floats(0.2, 20))
+def test_a_long_text_under_a_flood_of_short_ones_waits_no_longer_than_the_age_bound(max_age):
+    assert flood(max_age) <= max_age
+
+
+def test_without_the_bound_it_would_wait_for_ever():
+    assert flood(math.inf) == math.inf
+
+
+def test_a_queue_of_q_refuses_exactly_what_is_over_q():
+    batcher = Batcher(limit=5, budget=64, max_age=1)
+    batcher.admit(asked(["1x1"] * 4))
+    with pytest.raises(Overloaded):  # whole or not at all
+        batcher.admit(asked(["1x1"] * 2))
+    batcher.admit(asked(["1x1"]))
+    for _ in range(2):
+        with pytest.raises(Overloaded) as refusal:
+            batcher.admit(asked(["1x1"]))
+        assert refusal.value.retry_after >= 1
+    assert batcher.waiting == 5
+
+
+def test_a_refusal_says_how_long_the_queue_will_take():
+    batcher = Batcher(limit=4, budget=64, max_age=1)
+    enter(batcher, asked(["1x50"] * 4))
+    batcher.took(tokens=64, seconds=6.4)
+    with pytest.raises(Overloaded) as refusal:
+        batcher.admit(asked(["1x1"]))
+    assert refusal.value.retry_after in (20, 21)
+
+
+def test_a_lone_text_is_taken_at_once_however_young():
+    batcher = Batcher(limit=4, budget=64, max_age=1e9)
+    request = enter(batcher, asked(["1x3"]))
+    assert batcher.take() == request.items
+
+
+def test_what_is_late_or_has_gone_never_reaches_the_model():
+    clock, model = Clock(), Echo()
+    batcher = Batcher(limit=9, budget=64, max_age=1, clock=clock)
+    late = enter(batcher, asked(["1x3", "2x3"], clock, deadline=1))
+    gone = enter(batcher, asked(["3x3"], clock, deadline=9))
+    gone.future.add_done_callback(lambda _: batcher.drop(gone))
+    clock.now = 2.0
+    kept = enter(batcher, asked(["4x3"], clock, deadline=9))
+    gone.future.cancel()
+    worker(batcher, lane(model)).step()
+    assert kept.future.result(0).probabilities.tolist() == [[4, 3]]
+    with pytest.raises(DeadlineExceeded):
+        late.future.result(0)
+    assert (model.runs, batcher.waiting) == (1, 0)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_rows_are_padded_as_the_recipe_says_and_texts_of_requests_go_together(side):
+    model = Echo(padding=Padding(token=9, side=side))
+    batcher = Batcher(limit=9, budget=64, max_age=1)
+    first, second = enter(batcher, asked(["1x3", "2x7"])), enter(batcher, asked(["3x5"]))
+    worker(batcher, lane(model)).step()
+    assert first.future.result(0).probabilities.tolist() == [[1, 3], [2, 7]]
+    assert second.future.result(0).probabilities.tolist() == [[3, 5]]
+    assert model.runs == 1
+
+
+def test_logits_become_what_the_task_says():
+    logits = np.array([[0.0, 2.0], [1e4, -1e4]], dtype=np.float32)
+    assert probabilities(logits, "single_label").sum(axis=1) == pytest.approx([1, 1])
+    expected = [[0.5, 1 / (1 + math.exp(-2))], [1, 0]]
+    assert probabilities(logits, "multi_label") == pytest.approx(np.array(expected))
+    assert probabilities(logits, "regression") is logits
+
+
+def test_a_request_is_answered_by_one_model_even_when_it_changes_in_between():
+    def breaks(inputs):
+        if first.runs > 1:
+            raise RuntimeError
+
+    first, second = Echo("2", fault=breaks), Echo("1", shift=0.5)
+    batcher = Batcher(limit=9, budget=8, max_age=1)
+    request = enter(batcher, asked(["1x5", "2x6", "3x7"]))
+    hand = worker(batcher, lane(first), lane(second, fallback=True))
+    while not request.future.done():
+        hand.step()
+    answer = request.future.result(0)
+    assert answer.probabilities.tolist() == [[1.5, 5.5], [2.5, 6.5], [3.5, 7.5]]
+    assert (answer.version, answer.fallback) == ("1", True)
+
+
+def test_answers_that_are_no_numbers_are_failures():
+    batcher = Batcher(limit=9, budget=64, max_age=1)
+    request = enter(batcher, asked(["1x5"]))
+    hand = worker(batcher, lane(Echo(shift=math.nan)))
+    hand.step()
+    with pytest.raises(InferenceFailed):
+        request.future.result(0)
+
+
+class Dies(BaseException):
+    pass
+
+
+class Still(Worker):
+    """A worker that moves only when it is told to."""
+
+    dead = False
+
+    def start(self) -> None:
+        pass
+
+    def is_alive(self) -> bool:
+        return not self.dead
+
+
+class Life(RuleBasedStateMachine):
+    """Whatever arrives, leaves, is late, breaks, dies or hangs: each future resolves, once."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(supervisor, "Worker", Still)
+        self.clock, self.fault = Clock(), "none"
+        self.first, self.second = Echo("2", fault=self.harm), Echo("1", 0.5, fault=self.harm_both)
+        self.batcher = Batcher(limit=12, budget=30, max_age=2, clock=self.clock)
+        self.lanes = [
+            Lane(self.first, Breaker(2, 3.0, self.clock)),
+            Lane(self.second, Breaker(2, 3.0, self.clock), fallback=True),
+        ]
+        self.metrics = worker(self.batcher, *self.lanes)._metrics
+        self.watch = supervisor.Supervisor(self.batcher, self.lanes, self.metrics, hang_after=-1)
+        self.tokenizing, self.requests, self.resolved = [], [], []
+
+    def harm(self, inputs) -> None:
+        if (inputs["input_ids"] == 13).any():
+            raise ValueError("poison")
+        match self.fault:
+            case "memory" if len(inputs["input_ids"]) > 1:
+                raise MemoryError
+            case "broken" | "both broken":
+                raise RuntimeError("broken")
+            case "dies":
+                self.watch.worker.dead = True
+                raise Dies
+            case "hangs":  # the supervisor finds it at it, and it comes back later
+                self.fault = "none"
+                self.watch.look()
+
+    def harm_both(self, inputs) -> None:
+        if (inputs["input_ids"] == 13).any() or self.fault == "both broken":
+            raise ValueError
+
+    @rule(texts=st.lists(st.tuples(st.sampled_from([1, 2, 3, 13]), st.integers(1, 20)),
+                         min_size=1, max_size=5))  # fmt: skip
+    def arrive(self, texts):
+        request = asked([f"{number}x{length}" for number, length in texts], self.clock)
+        try:
+            self.batcher.admit(request)
+        except Overloaded:
+            assert self.batcher.waiting + len(texts) > 12
+            return
+        request.future.add_done_callback(lambda _: self.resolved.append(request))
+        request.future.add_done_callback(lambda _: self.batcher.drop(request))
+        self.requests.append((request, texts))
+        self.tokenizing.append(request)
+
+    @precondition(lambda self: self.tokenizing)
+    @rule()
+    def tokenize(self):
+        request = self.tokenizing.pop(0)
+        request.read(self.first.encode([item.text for item in request.items]), 0.0)
+        self.batcher.put(request)
+
+    @precondition(lambda self: self.requests)
+    @rule(data=st.data())
+    def leave(self, data):
+        data.draw(st.sampled_from(self.requests))[0].future.cancel()
+
+    @rule(seconds=st.sampled_from([0.5, 4.0]))
+    def wait(self, seconds):
+        self.clock.now += seconds
+
+    @precondition(lambda self: self.batcher.queued[0])
+    @rule(fault=st.sampled_from(
+        ["none", "memory", "broken", "both broken", "dies", "hangs"]))  # fmt: skip
+    def work(self, fault):
+        if any(i.request.expires > self.clock.now for i in self.batcher._queue):
+            self.fault = fault
+            try:
+                self.watch.worker.step()
+            except Dies:
+                self.watch.look()
+            self.fault = "none"
+
+    @rule()
+    def mend(self):
+        for each in self.lanes:
+            if each.breaker.admit_probe():
+                self.watch._try(each)
+
+    @invariant()
+    def places_are_held_by_the_living(self):
+        texts, _ = self.batcher.queued
+        pending = sum(len(r.items) for r in self.tokenizing)
+        assert self.batcher.waiting == texts + pending
+
+    def teardown(self):
+        while self.tokenizing:
+            self.tokenize()
+        while self.batcher.queued[0]:
+            self.clock.now += 0.1
+            self.work("none")
+            if not any(i.request.expires > self.clock.now for i in self.batcher._queue):
+                break
+        self.batcher.close()
+        self.patch.undo()
+        assert (self.batcher.waiting, self.batcher.queued) == (0, (0, 0))
+        assert len(self.resolved) == len(self.requests)
+        assert set(self.resolved) == {request for request, _ in self.requests}
+        for request, texts in self.requests:
+            if request.future.cancelled() or request.future.exception():
+                allowed = (DeadlineExceeded, InferenceFailed, Unavailable)
+                assert request.future.cancelled() or isinstance(request.future.exception(), allowed)
+                continue
+            answer = request.future.result()
+            assert 13 not in [number for number, _ in texts]
+            right = np.array(texts) + (0.5 if answer.fallback else 0.0)
+            assert answer.version == ("1" if answer.fallback else "2")
+            assert np.array_equal(answer.probabilities, right)
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
