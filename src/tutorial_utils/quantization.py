@@ -1,7 +1,7 @@
 """Weights, and at run time activations, in 8 bits: dynamic, and static with calibration."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from tutorial_utils import paths
+from tutorial_utils import paths, smoothing
+from tutorial_utils.embeddings import quantize_rows
 from tutorial_utils.session import ERRORS_ONLY
 
 MATRIX_OPS = ("MatMul", "Attention", "Gemm")
@@ -57,17 +58,23 @@ def dynamic(
     *,
     per_channel: bool = True,
     weight_type: QuantType = QuantType.QInt8,
-    embeddings: bool = True,
+    embeddings: str = "rows",
     reduce_range: bool = False,
+    exclude: Sequence[str] = (),
 ) -> Path:
     """INT8 weights; activations are quantized anew at each run. Return ``target``.
 
     weight_type: ``QInt8`` for x86, whose u8×s8 kernels are the fast ones.
-    embeddings: the tables too; without them the file is nowhere near four times smaller.
+    embeddings: the tables too, with a scale for each of their ``rows`` or one for each ``table``;
+        ``float`` leaves them, and the file is nowhere near four times smaller.
     reduce_range: 7-bit weights, for processors whose 8-bit products can overflow (no VNNI).
+    exclude: names of nodes that stay in fp32, beside those that ``smoothing`` keeps so.
     """
-    ops = MATRIX_OPS + (EMBEDDING_OPS if embeddings else ())
+    ops = MATRIX_OPS + {"rows": (), "table": EMBEDDING_OPS, "float": ()}[embeddings]
     with _without_shapes(source) as plain, paths.replacing(Path(target)) as temporary:
+        if embeddings == "rows":
+            quantize_rows(plain)
+        kept = [node.name for node in plain.graph.node if node.name.startswith(smoothing.KEPT)]
         quantize_dynamic(
             plain,
             temporary,
@@ -75,9 +82,23 @@ def dynamic(
             per_channel=per_channel,
             weight_type=weight_type,
             reduce_range=reduce_range,
+            nodes_to_exclude=[*exclude, *kept],
             # Fused operators hide the types of their outputs from shape inference.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
+    return Path(target)
+
+
+def recommended(
+    source: Path, target: Path, batches: Iterable[dict[str, np.ndarray]], **options
+) -> Path:
+    """``dynamic`` after ``smoothing.smooth``: nearer to fp32 in as many bytes. Return ``target``.
+
+    batches: inputs that look like real requests. options: of ``dynamic``.
+    """
+    with paths.replacing(Path(target)) as temporary:
+        smoothing.smooth(source, temporary, batches)
+        dynamic(temporary, temporary, **options)
     return Path(target)
 
 
@@ -98,11 +119,19 @@ def static(
     *,
     method: CalibrationMethod = CalibrationMethod.MinMax,
     per_channel: bool = True,
+    symmetric: bool = False,
+    weight_type: QuantType = QuantType.QInt8,
+    ops: Sequence[str] = ("MatMul",),
+    reduce_range: bool = False,
+    exclude: Sequence[str] = (),
 ) -> Path:
     """INT8 weights and activations, whose ranges are those seen in ``batches``. Return ``target``.
 
     Takes the exporter's plain graph: on fused ones the quantizer fails. Matrix products with
     constant weights only; both sides of an activation × activation product would lose too much.
+
+    symmetric: the range of an activation is as wide below zero as above.
+    ops: types of operators. exclude: names of nodes that stay in fp32.
     """
     with _without_shapes(source) as plain, paths.replacing(Path(target)) as temporary:
         quantize_static(
@@ -110,12 +139,14 @@ def static(
             temporary,
             Calibration(batches),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["MatMul"],
+            op_types_to_quantize=list(ops),
             per_channel=per_channel,
-            weight_type=QuantType.QInt8,
+            weight_type=weight_type,
             activation_type=QuantType.QUInt8,
             calibrate_method=method,
-            extra_options={"MatMulConstBOnly": True},
+            reduce_range=reduce_range,
+            nodes_to_exclude=list(exclude),
+            extra_options={"MatMulConstBOnly": True, "ActivationSymmetric": symmetric},
         )
     return Path(target)
 

@@ -20,11 +20,12 @@ MODELS = ("classifier", "bert-base")
 STEPS = ("pytorch", "exported", "fused", "int8", "tuned")
 # ONNX Runtime would fuse again, while it loads the file, what was left apart because it costs.
 REFUSING = ("SkipLayerNormFusion", "BiasGeluFusion")
+CALIBRATION_SENTENCES = 512
 _MADE_BY = ("torch", "onnx", "onnxruntime-gpu", "onnxruntime")
 _ROOMS = {  # which modules build it
     "exported": ("export",),
     "fused": ("fusion", "rewrites", "selection"),
-    "int8": ("quantization",),
+    "int8": ("quantization", "embeddings", "smoothing"),
 }
 _PREVIOUS = {"exported": "pytorch", "fused": "exported", "int8": "fused"}
 
@@ -133,4 +134,18 @@ def _build(step: str, model: str, source: Path, target: Path) -> None:
     else:
         from tutorial_utils import quantization
 
-        quantization.dynamic(source, target)
+        quantization.recommended(source, target, _calibration(model))
+
+
+def _calibration(model: str) -> list[dict]:
+    """Inputs that the ranges of activations are measured on: training sentences.
+
+    The BERT-base shape has seeded weights and knows no language: seeded tokens do for it.
+    """
+    from tutorial_utils import batching, candidates, reviews
+
+    if model == "bert-base":
+        return [candidates.random_inputs(2, 64)]
+    rows = reviews.encode(reviews.splits().train.texts[:CALIBRATION_SENTENCES])
+    batches = batching.by_tokens([len(row) for row in rows], Recipe().token_budget)
+    return [batching.pad([rows[i] for i in batch]) for batch in batches]
