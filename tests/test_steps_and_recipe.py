@@ -34,7 +34,9 @@ def test_fused_is_the_exported_function():
 def test_the_bert_base_file_is_four_times_smaller():
     ratio = measure.size_mb("exported") / measure.size_mb("int8")
     assert ratio >= 3.9
-    assert graph.op_counts(steps.ensure("int8", "bert-base"))["QAttention"] == 12
+    counts = graph.op_counts(steps.ensure("int8", "bert-base"))
+    # The last layer has one query a text, and so an attention of another kind.
+    assert (counts["QAttention"], counts["MultiHeadAttention"]) == (11, 1)
 
 
 @pytest.mark.built
@@ -72,7 +74,7 @@ def test_a_missing_step_and_those_before_it_are_built_once_and_stale_ones_again(
     path = steps.ensure("int8", "bert-base")
     built = {p.name for p in path.parent.glob("*.onnx")}
     assert built == {"exported.onnx", "fused.onnx", "int8.onnx"}
-    assert graph.op_counts(path)["QAttention"] == 2
+    assert graph.op_counts(path)["QAttention"] == 1
     times = {p.name: p.stat().st_mtime_ns for p in path.parent.glob("*.onnx")}
     fused = path.with_name("fused.onnx")
     fused.with_suffix(".json").write_text("{}")  # as if another version had made it

@@ -35,7 +35,7 @@ BUDGETS = (1024, 256, 512, 2048, 4096)  # tokens of a batch; the first is the de
 TEXTS_TIMED = 200
 _ROOMS = (
     "optimize", "variants", "export", "rewrites", "selection", "fusion", "quantization",
-    "benchmark", "quality",
+    "embeddings", "smoothing", "benchmark", "quality",
 )  # fmt: skip
 
 

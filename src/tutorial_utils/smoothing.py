@@ -208,6 +208,8 @@ def _replace(model: ir.Model, node: ir.Node, position: int, array: np.ndarray) -
     """Give a node a constant of its own in the place of one that others may read too."""
     old = node.inputs[position]
     name = f"{node.outputs[0].name}_smooth_{position}"
+    while name in model.graph.initializers:  # both edits may change one weight
+        name += "_"
     value = _constant(model, name, np.ascontiguousarray(array))
     node.replace_input_with(position, value)
     if not old.uses():

@@ -31,6 +31,7 @@ SESSION = SessionRecipe(disabled_optimizers=("SkipLayerNormFusion", "BiasGeluFus
 LOGIT_TOLERANCE = 1e-3  # fp32 steps may move a logit by rounding only
 WITHOUT_DATA = 256  # rows of random tokens that agreement is measured on
 BUDGET = 1024  # tokens of a batch while answers are collected
+CALIBRATED = 512  # texts that the ranges of activations are measured on, at most
 
 
 class CannotExport(RuntimeError):
@@ -128,14 +129,21 @@ class Workshop:
         return [Variant(v.name, v.path, self._differs(v.path), v.note) for v in found]
 
     def int8(self, source: str) -> Variant:
-        """A variant with weights in 8 bits."""
+        """A variant with weights in 8 bits, its outliers moved out of the way before."""
         name = f"{source}_int8"
         try:
-            quantization.dynamic(self.file(source), self.file(name))
+            quantization.recommended(self.file(source), self.file(name), self._calibration())
             self.rightness(self.file(name))
         except Exception as error:  # the quantizer asserts on graphs that it does not know
             return Variant(name, self.file(name), f"quantizing fails: {cause(error)}")
         return Variant(name, self.file(name))
+
+    def _calibration(self) -> list[dict[str, np.ndarray]]:
+        """Inputs that the ranges of activations are measured on: texts that choose, not judge."""
+        rows = [self.rows[i] for i in self.choosing[:CALIBRATED]]
+        batches = batching.by_tokens([len(row) for row in rows], BUDGET)
+        padding = self.classifier.padding
+        return [batching.pad([rows[i] for i in batch], padding=padding) for batch in batches]
 
     def rightness(
         self,
