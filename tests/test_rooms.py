@@ -74,7 +74,8 @@ ORDER = [
     {"quantization"}, {"recipe"}, {"benchmark"}, {"roofline"}, {"quality"}, {"classifiers"},
     {"labelled"},
     {"variants"}, {"gate"}, {"optimize"}, {"ledger"}, {"figures"}, {"report"}, {"steps"},
-    {"measure"}, {"exercises"}, {"preflight"}, {"notebooks"}, {"serving"}, {"cli"}, {"__main__"},
+    {"measure"}, {"audit"}, {"claims"}, {"exercises"}, {"preflight"}, {"notebooks"}, {"serving"},
+    {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}
 
