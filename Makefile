@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TUTORIAL := $(BIN)/python -m tutorial_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help install prepare lab test lint run notebooks bench search clean
+.PHONY: help install prepare lab test lint run notebooks bench search claims clean
 
 help: ## say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ bench: prepare ## measure all steps anew, and the A/A run; results go to benchma
 
 search: prepare ## search fusions and settings, and measure the roofs; results go to benchmarks/results
 	$(BIN)/python benchmarks/search.py
+
+claims: prepare ## measure sixteen popular claims anew; writes docs/claims.md
+	$(BIN)/python benchmarks/claims.py
 
 clean: ## remove the environment and everything that was downloaded or built
 	rm -rf $(VENV) artifacts .pytest_cache .ruff_cache .hypothesis

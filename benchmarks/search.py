@@ -1,14 +1,15 @@
 """Which fusions and which settings pay on this machine, and how near to its roof a recipe comes.
 
-``python benchmarks/search.py [fusion] [runtime] [roofline]``; all when none is named. Writes
-``results/NAME.json``, ``.md`` and ``.png``. Run it on a quiet machine: ``make search``.
+``python benchmarks/search.py [fusion] [runtime] [roofline]``; all when none is named; ``--only``
+names sections of the runtime search. Writes ``results/NAME.json``, ``.md`` and ``.png``. Run it on
+a quiet machine: ``make search``.
 """
 
-import sys
-from dataclasses import asdict, replace
-from pathlib import Path
+import argparse
+from dataclasses import asdict
 
-from common import RESULTS, section, write, write_figure, write_json
+import runtime
+from common import RESULTS, write, write_figure, write_json
 
 from tutorial_utils import (
     baseline,
@@ -21,17 +22,15 @@ from tutorial_utils import (
     paths,
     quantization,
     roofline,
-    session,
     steps,
 )
-from tutorial_utils.candidates import Labelling, Onnx
+from tutorial_utils.candidates import Onnx
 from tutorial_utils.session import SessionRecipe
 from tutorial_utils.tables import Table
 
 SHAPES = ((1, 24), (1, 128), (8, 128))
 AS_WRITTEN = SessionRecipe(disabled_optimizers=fusion.AT_LOAD)
 STANDARD = "standard Attention (opset 23)"
-BUDGETS = (128, 256, 512, 1024, 2048)
 
 
 def fusions() -> None:
@@ -100,85 +99,6 @@ difference of a logit from the exported file.
 """
 
 
-def runtime() -> None:
-    """Threads, workers, token budgets and session options, on real sentences and at 1 × 128."""
-    file, recipe = steps.ensure("int8"), steps.recipe("int8").session
-    cores = machine.cores()
-    alone = replace(recipe, threads=1)
-    found, sections = {}, [RUNTIME.format(machine=machine.describe())]
-
-    def compare(name: str, candidates: dict, text: str = "", **effort) -> benchmark.Comparison:
-        result = benchmark.compare(candidates, **effort)
-        found[name] = asdict(result)
-        sections.append(section(name, result, text))
-        print(f"## {name}\n{result.table()}", flush=True)
-        return result
-
-    texts = {"width": None, "items": 1_000}
-    bulk = {"rounds": 7, "warmup": 1, "minimum_calls": 1, "seconds": 0.5}
-    candidates = {f"1 × {cores} threads, 1,024": Labelling(file, recipe, 1024, **texts)}
-    for budget in BUDGETS:
-        candidates[f"1 × {cores} threads, {budget:,}"] = Labelling(file, recipe, budget, **texts)
-        candidates[f"{cores} × 1 thread, {budget:,}"] = Labelling(
-            file, alone, budget, workers=cores, **texts
-        )
-    candidates[f"{cores} × {cores} threads, 256"] = Labelling(
-        file, recipe, 256, workers=cores, **texts
-    )
-    best = compare(
-        "Workers × threads and token budget, real sentences",
-        candidates,
-        "Workers run batches at the same time in one session; the number is the token budget.\n\n",
-        **bulk,
-    )
-    options = {
-        "as recommended": recipe,
-        "no spinning": replace(recipe, spinning=False),
-        "no prepacking": replace(recipe, config={"session.disable_prepacking": "1"}),
-        "no arena": replace(recipe, arena=False),
-        "no memory pattern": replace(recipe, memory_pattern=False),
-        "denormals are zero": replace(recipe, config={"session.set_denormal_as_zero": "1"}),
-        "dynamic block size 4": replace(recipe, config={"session.dynamic_block_base": "4"}),
-        "as recommended, again": recipe,
-    }
-    one = {n: Onnx(file, 1, 128, r) for n, r in options.items()}
-    compare("Session options, one text of 128 tokens", one, rounds=9, seconds=0.3)
-    many = {n: Labelling(file, r, 1024, **texts) for n, r in options.items()}
-    compare("Session options, real sentences", many, **bulk)
-    exported = steps.ensure("exported")
-    providers = {"ours, int8": Labelling(file, recipe, 1024, **texts)}
-    providers["CPU, fp32"] = Labelling(exported, SessionRecipe(), 1024, **texts)
-    problem = session.provider_problem("openvino")
-    if problem:
-        sections.append(f"OpenVINO's provider was not measured: {problem}.\n")
-    else:
-        for precision in ("f32", "bf16"):
-            hint = f'{{"CPU": {{"INFERENCE_PRECISION_HINT": "{precision}"}}}}'
-            through = SessionRecipe("openvino", {"load_config": hint})
-            providers[f"OpenVINO, {precision}"] = Labelling(exported, through, 1024, **texts)
-    compare("Providers, real sentences", providers, **bulk)
-    write_json("runtime", found)
-    write(RESULTS / "runtime.md", "\n".join(sections))
-    speeds = {name: timing.items_per_s for name, timing in best.timings.items()}
-    fastest = max(speeds, key=speeds.get)
-    write_figure(
-        "runtime",
-        figures.bars(
-            speeds,
-            title=f"Real sentences: most texts a second with {fastest} tokens",
-            unit="texts a second, from text to label (workers × threads, token budget)",
-            highlight=(fastest,),
-            digits=0,
-        ),
-    )
-
-
-RUNTIME = """# Runtime search
-
-Measured by `make search` on: {machine}. The INT8 classifier; the first row is the reference.
-"""
-
-
 def roofs() -> None:
     """The machine's roofs, and each recipe's share of them on the BERT-base shape."""
     here = roofline.roofs()
@@ -243,11 +163,20 @@ leaves open; below 100 % memory is the limit.
 {where}
 """
 
-SEARCHES = {"fusion": fusions, "runtime": runtime, "roofline": roofs}
+SEARCHES = {"fusion": fusions, "runtime": runtime.search, "roofline": roofs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("searches", nargs="*", help=f"among {', '.join(SEARCHES)}")
+    parser.add_argument("--only", nargs="+", default=(), choices=runtime.SECTIONS)
+    options = parser.parse_args()
+    if unknown := set(options.searches) - set(SEARCHES):
+        parser.error(f"there is no search {sorted(unknown)}; choose among {', '.join(SEARCHES)}")
+    RESULTS.mkdir(exist_ok=True)
+    for search in options.searches or SEARCHES:
+        SEARCHES[search](*([tuple(options.only)] if search == "runtime" else []))
+
 
 if __name__ == "__main__":
-    if unknown := set(sys.argv[1:]) - set(SEARCHES):
-        sys.exit(f"There is no search {sorted(unknown)}; choose among {', '.join(SEARCHES)}.")
-    Path(RESULTS).mkdir(exist_ok=True)
-    for search in sys.argv[1:] or SEARCHES:
-        SEARCHES[search]()
+    main()

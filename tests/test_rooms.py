@@ -75,7 +75,8 @@ ORDER = [
     {"benchmark"}, {"roofline"}, {"quality"}, {"classifiers"},
     {"labelled"},
     {"variants"}, {"gate"}, {"optimize"}, {"ledger"}, {"figures"}, {"report"}, {"steps"},
-    {"measure"}, {"exercises"}, {"preflight"}, {"notebooks"}, {"serving"}, {"cli"}, {"__main__"},
+    {"measure"}, {"audit"}, {"claims"}, {"exercises"}, {"preflight"}, {"notebooks"}, {"serving"},
+    {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}
 

@@ -1,4 +1,6 @@
 import json
+import sys
+import types
 
 import onnxruntime as ort
 import pytest
@@ -37,6 +39,21 @@ def test_a_fallback_that_was_allowed_is_announced(tiny_onnx):
 def test_an_unknown_provider_names_those_there_are(tiny_onnx):
     with pytest.raises(ProviderUnavailable, match=r"'gpu'.*openvino"):
         open_session(tiny_onnx, SessionRecipe(provider="gpu"))
+
+
+def test_a_plugin_without_a_device_is_registered_once_and_said_to_have_none(monkeypatch):
+    plugin = types.ModuleType("onnxruntime_ep_openvino")
+    plugin.get_ep_name, plugin.get_library_path = lambda: "OpenVINO", lambda: "library"
+    registered = []
+    monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
+    monkeypatch.setattr(
+        ort, "register_execution_provider_library", lambda *given: registered.append(given)
+    )
+    session._openvino_plugin.cache_clear()
+    for _ in range(2):
+        assert "no device for this processor" in session.provider_problem("openvino")
+    assert registered == [("OpenVINO", "library")]
+    session._openvino_plugin.cache_clear()
 
 
 def test_a_recipe_survives_json():

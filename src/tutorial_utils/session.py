@@ -1,6 +1,7 @@
 """One ONNX Runtime session from a recipe. What was asked for is what runs, or an error says why."""
 
 import ctypes
+import functools
 import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -119,7 +120,10 @@ def provider_problem(provider: str) -> str | None:
     if provider not in PROVIDERS:
         return f"there is no provider of the name {provider!r}"
     if provider == "openvino":
-        return None if openvino_devices() else "its plugin (onnxruntime-ep-openvino) is missing"
+        if openvino_devices():
+            return None
+        there = "offers no device for this processor" if _openvino_plugin() else "is missing"
+        return f"its plugin (onnxruntime-ep-openvino) {there}"
     if PROVIDERS[provider] not in ort.get_available_providers():
         return "this ONNX Runtime build does not contain it"
     if provider in _LIBRARIES:
@@ -133,16 +137,21 @@ def provider_problem(provider: str) -> str | None:
 
 
 def openvino_devices() -> list:
-    """The CPU device of OpenVINO's plugin provider, registered on first use; [] without it."""
+    """The CPU device of OpenVINO's plugin provider; [] without it, or where it finds none."""
+    name = _openvino_plugin()
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
+    return [device for device in devices if device.ep_metadata.get("ov_device") == "CPU"]
+
+
+@functools.cache
+def _openvino_plugin() -> str | None:
+    """Name of the plugin's provider, registered once; a second time would be an error."""
     try:
         import onnxruntime_ep_openvino as plugin
     except ImportError:
-        return []
-    name = plugin.get_ep_name()
-    if not any(device.ep_name == name for device in ort.get_ep_devices()):
-        ort.register_execution_provider_library(name, plugin.get_library_path())
-    devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
-    return [device for device in devices if device.ep_metadata.get("ov_device") == "CPU"]
+        return None
+    ort.register_execution_provider_library(plugin.get_ep_name(), plugin.get_library_path())
+    return plugin.get_ep_name()
 
 
 def _open(path: Path | str, recipe: SessionRecipe) -> ort.InferenceSession:

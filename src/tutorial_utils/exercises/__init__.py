@@ -1,7 +1,15 @@
 """Exercises of the notebooks: ``check`` an answer, ``predict`` before a measurement."""
 
-from tutorial_utils.exercises import export, fusion, quantization, serving, start, tuning
+from tutorial_utils.exercises import (
+    continuous,
+    export,
+    fusion,
+    quantization,
+    serving,
+    start,
+    tuning,
+)
 from tutorial_utils.exercises.core import EXERCISES, Result, Status, check, predict
 
 __all__ = ["EXERCISES", "Result", "Status", "check", "predict"]
-__all__ += ["export", "fusion", "quantization", "serving", "start", "tuning"]
+__all__ += ["continuous", "export", "fusion", "quantization", "serving", "start", "tuning"]

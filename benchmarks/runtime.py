@@ -1,0 +1,211 @@
+"""The runtime search, a section a question; each is measured by itself and names its machine."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import onnxruntime as ort
+from common import RESULTS, section, write, write_figure, write_json
+from memory import ALLOCATORS, Allocating, StartUp
+
+from tutorial_utils import (
+    batching,
+    benchmark,
+    figures,
+    machine,
+    paths,
+    quantization,
+    reviews,
+    session,
+    steps,
+)
+from tutorial_utils.candidates import Labelling, Onnx
+from tutorial_utils.session import SessionRecipe
+
+BUDGETS = (128, 256, 512, 1024, 2048)
+TEXTS = {"width": None, "items": 1_000}
+BULK = {"rounds": 7, "warmup": 1, "minimum_calls": 1, "seconds": 0.5}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A question: what is compared, the reference first, and for how long."""
+
+    title: str
+    candidates: Callable[[], dict[str, benchmark.Candidate]]
+    effort: dict[str, float]
+    text: str = ""
+
+
+def search(only: tuple[str, ...] = ()) -> None:
+    """Measure the sections named, or all; the others stay as they were found before."""
+    stored = RESULTS / "runtime.json"
+    found = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
+    for name in only or SECTIONS:
+        asked = SECTIONS[name]
+        result = benchmark.compare(asked.candidates(), **asked.effort)
+        found[asked.title] = asdict(result)
+        write_json("runtime", {k: v for k, v in found.items() if k != "machine"})
+        print(f"## {asked.title}\n{result.table()}", flush=True)
+    known = [(s, _restored(found[s.title])) for s in SECTIONS.values() if s.title in found]
+    parts = [section(s.title, r, f"{s.text}Measured on: {r.machine}.\n\n") for s, r in known]
+    problem = session.provider_problem("openvino")
+    missing = f"\nOpenVINO's provider was not measured: {problem}.\n" if problem else ""
+    write(RESULTS / "runtime.md", "\n".join([TEXT, *parts]) + missing)
+    workers = SECTIONS["workers"].title
+    if workers in found:
+        timings = _restored(found[workers]).timings
+        _draw({name: timing.items_per_s for name, timing in timings.items()})
+
+
+def _restored(values: dict) -> benchmark.Comparison:
+    return benchmark.Comparison(
+        {name: benchmark.Timing(**timing) for name, timing in values["timings"].items()},
+        {name: benchmark.Verdict(**verdict) for name, verdict in values["verdicts"].items()},
+        {name: tuple(times) for name, times in values["rounds"].items()},
+        values["machine"],
+    )
+
+
+def _draw(speeds: dict[str, float]) -> None:
+    fastest = max(speeds, key=speeds.get)
+    figure = figures.bars(
+        speeds,
+        title=f"Real sentences: most texts a second with {fastest} tokens",
+        unit="texts a second, from text to label (workers × threads, token budget)",
+        highlight=(fastest,),
+        digits=0,
+    )
+    write_figure("runtime", figure)
+
+
+def _ours() -> tuple[Path, SessionRecipe]:
+    return steps.ensure("int8"), steps.recipe("int8").session
+
+
+def _workers() -> dict:
+    (file, recipe), cores = _ours(), machine.cores()
+    alone = replace(recipe, threads=1)
+    found = {f"1 × {cores} threads, 1,024": Labelling(file, recipe, 1024, **TEXTS)}
+    for budget in BUDGETS:
+        found[f"1 × {cores} threads, {budget:,}"] = Labelling(file, recipe, budget, **TEXTS)
+        found[f"{cores} × 1 thread, {budget:,}"] = Labelling(
+            file, alone, budget, workers=cores, **TEXTS
+        )
+    both = Labelling(file, recipe, 256, workers=cores, **TEXTS)
+    return found | {f"{cores} × {cores} threads, 256": both}
+
+
+def _options() -> dict[str, SessionRecipe]:
+    recipe = _ours()[1]
+    return {
+        "as recommended": recipe,
+        "no spinning": replace(recipe, spinning=False),
+        "no prepacking": replace(recipe, config={"session.disable_prepacking": "1"}),
+        "no arena": replace(recipe, arena=False),
+        "no memory pattern": replace(recipe, memory_pattern=False),
+        "denormals are zero": replace(recipe, config={"session.set_denormal_as_zero": "1"}),
+        "dynamic block size 4": replace(recipe, config={"session.dynamic_block_base": "4"}),
+        "as recommended, again": recipe,
+    }
+
+
+def _options_one() -> dict:
+    return {name: Onnx(_ours()[0], 1, 128, recipe) for name, recipe in _options().items()}
+
+
+def _options_many() -> dict:
+    return {n: Labelling(_ours()[0], recipe, 1024, **TEXTS) for n, recipe in _options().items()}
+
+
+def _start_up() -> dict:
+    """The graph rewritten at each start, or once: saved as ONNX and in ORT's own format."""
+    file, recipe = steps.ensure("int8", "bert-base"), steps.recipe("int8").session
+    folder = paths.home() / "search" / "runtime"
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = {"ONNX": folder / "saved.onnx", "ORT": folder / "saved.ort"}
+    for kind, path in saved.items():
+        options = recipe.options()
+        options.optimized_model_filepath = str(path)
+        options.add_session_config_entry("session.save_model_format", kind)
+        ort.InferenceSession(
+            str(file), options, disabled_optimizers=list(recipe.disabled_optimizers)
+        )
+    ready = replace(recipe, optimization="none")
+    unpacked = replace(ready, config={"session.disable_prepacking": "1"})
+    return {
+        "ONNX, rewritten at load": StartUp(file, recipe),
+        "ONNX, saved rewritten": StartUp(saved["ONNX"], ready),
+        "ORT format": StartUp(saved["ORT"], ready),
+        "ORT format, no prepacking": StartUp(saved["ORT"], unpacked),
+    }
+
+
+def _allocators() -> dict:
+    return {name: Allocating(*_ours(), name) for name in ALLOCATORS}
+
+
+def _providers() -> dict:
+    """Ours and, where its plugin finds a device, OpenVINO in three precisions."""
+    exported = steps.ensure("exported")
+    # OpenVINO reads 8 bits as Q/DQ pairs with fixed scales, which dynamic quantization lacks.
+    static = paths.home() / "search" / "runtime" / "static.onnx"
+    rows = reviews.encode(reviews.splits().validation.texts[:256])
+    calibration = [batching.pad(rows[start : start + 16]) for start in range(0, len(rows), 16)]
+    quantization.static(exported, static, calibration)
+    found = {
+        "ours, int8": Labelling(*_ours(), 1024, **TEXTS),
+        "CPU, fp32": Labelling(exported, SessionRecipe(), 1024, **TEXTS),
+        "CPU, static int8": Labelling(static, SessionRecipe(), 1024, **TEXTS),
+    }
+    if session.provider_problem("openvino"):
+        return found
+    files = {"f32": exported, "bf16": exported, "static int8": static}
+    for precision, file in files.items():
+        hint = json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": precision}})
+        options = {} if file == static else {"load_config": hint}
+        through = SessionRecipe("openvino", options)
+        found[f"OpenVINO, {precision}"] = Labelling(file, through, 1024, **TEXTS)
+    return found
+
+
+TEXT = """# Runtime search
+
+Measured by `make search`; the first row of each table is its reference. The INT8 classifier, unless
+said otherwise. `python benchmarks/search.py runtime --only start-up` measures one section anew.
+"""
+SECTIONS = {
+    "workers": Section(
+        "Workers × threads and token budget, real sentences",
+        _workers,
+        BULK,
+        "Workers run batches at the same time in one session; the number is the token budget. ",
+    ),
+    "options-one": Section(
+        "Session options, one text of 128 tokens", _options_one, {"rounds": 9, "seconds": 0.3}
+    ),
+    "options-many": Section("Session options, real sentences", _options_many, BULK),
+    "start-up": Section(
+        "Start-up: opening a session",
+        _start_up,
+        {"rounds": 7, "seconds": 0.5, "warmup": 1},
+        "INT8 at the BERT-base shape; milliseconds to open one session, the file in the page "
+        "cache. ",
+    ),
+    "allocators": Section(
+        "Allocators, real sentences in batches of 4,096 tokens",
+        _allocators,
+        BULK,
+        "An arena told how to grow is registered with the process, and the session asks for it "
+        "(`session.use_env_allocators`); giving back is the run option "
+        "`memory.enable_memory_arena_shrinkage`. ",
+    ),
+    "providers": Section(
+        "Providers, real sentences",
+        _providers,
+        BULK,
+        "OpenVINO through its plugin provider; its precision is a hint that it may not follow on "
+        "every processor. ",
+    ),
+}

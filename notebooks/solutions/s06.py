@@ -1,0 +1,16 @@
+"""Solutions to the exercises of 06_continuous_optimization."""
+
+import math
+
+
+def score_missed(difference, low, tolerance, certain):
+    """The measured difference decides, or with `certain` the worst that the interval allows."""
+    if certain:
+        return low < -tolerance
+    return difference < -tolerance
+
+
+def texts_needed(texts, half_width, wanted):
+    """The half width falls with the square root of the number of texts."""
+    ratio = half_width / wanted
+    return math.ceil(texts * ratio * ratio)
