@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TUTORIAL := $(BIN)/python -m tutorial_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help install prepare lab test lint run notebooks bench search clean
+.PHONY: help install prepare lab test lint run notebooks bench search peers clean
 
 help: ## say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,6 +45,12 @@ bench: prepare ## measure all steps anew, and the A/A run; results go to benchma
 search: prepare ## search fusions and settings, and measure the roofs; results go to benchmarks/results
 	$(BIN)/python benchmarks/search.py
 
+peers: prepare ## measure ours beside what else there is, in an environment of its own
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
+		--requirement benchmarks/requirements.txt --editable '.[learn]'
+	$(VENV)-peers/bin/python benchmarks/peers.py
+
 clean: ## remove the environment and everything that was downloaded or built
-	rm -rf $(VENV) artifacts .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers artifacts .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
