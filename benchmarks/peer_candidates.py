@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import peer_files
 
-from tutorial_utils import baseline, batching, candidates, machine, reviews
+from tutorial_utils import batching, candidates, machine, reviews, steps
 from tutorial_utils.session import SessionRecipe
 
 Predict = Callable[[dict[str, np.ndarray]], np.ndarray]  # padded inputs of a batch → logits
@@ -23,7 +23,7 @@ class Engine(Protocol):
         """Make what is missing; return the size of the weights or the file in MB."""
 
     def predict(self) -> Predict:
-        """Load the model in this process."""
+        """Load the model in this process; ``prepare`` has been called before."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Ort:
         return peer_files.megabytes(peer_files.ensure(self.kind, self.model))
 
     def predict(self) -> Predict:
-        return candidates.onnx_predict(peer_files.ensure(self.kind, self.model), SessionRecipe())
+        return candidates.onnx_predict(peer_files.path(self.kind, self.model), SessionRecipe())
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,29 @@ class OpenVino:
         options = {"PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": machine.cores()}
         if self.precision != "int8":
             options["INFERENCE_PRECISION_HINT"] = self.precision
-        file = peer_files.ensure(self.kind, self.model)
+        file = peer_files.path(self.kind, self.model)
         return openvino.Core().compile_model(file, "CPU", options)
 
     def predict(self) -> Predict:
         request = self.compile("LATENCY").create_infer_request()
         return lambda inputs: request.infer(inputs)[0]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """The series' own file of a step, with its recipe."""
+
+    model: str
+    step: str
+
+    def prepare(self) -> float:
+        from tutorial_utils import graph
+
+        return graph.megabytes(steps.ensure(self.step, self.model))
+
+    def predict(self) -> Predict:
+        recipe = steps.recipe(self.step).session
+        return candidates.onnx_predict(steps.ensure(self.step, self.model), recipe)
 
 
 @dataclass(frozen=True)
@@ -166,7 +183,7 @@ class Pipeline:
         from transformers import AutoTokenizer, pipeline
 
         texts = list(candidates.sentences(self.sentences, self.items))
-        tokenizer = AutoTokenizer.from_pretrained(baseline.classifier_folder())
+        tokenizer = AutoTokenizer.from_pretrained(steps.ensure("pytorch"))
         module = Torch("classifier", self.bf16).module()
         answer = pipeline("text-classification", model=module, tokenizer=tokenizer, device="cpu")
         positive = reviews.LABELS[1]
@@ -194,7 +211,7 @@ class SentenceTransformers:
         import torch
         from sentence_transformers import SentenceTransformer, models
 
-        folder = str(baseline.finetune())
+        folder = str(steps.ensure("pytorch"))
         encoder = models.Transformer(folder, backend=self.backend)
         classifier = Torch("classifier").module()
         width = classifier.config.hidden_size

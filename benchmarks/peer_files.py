@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tutorial_utils import assets, baseline, candidates, export, machine, paths, reviews
+from tutorial_utils import assets, candidates, machine, paths, reviews, steps
 from tutorial_utils.session import ERRORS_ONLY
 
 CALIBRATION = {"classifier": 300, "bert-base": 32}  # samples; random ones need not be many
@@ -29,31 +29,38 @@ def ensure(kind: str, model: str) -> Path:
             shutil.rmtree(folder)
             folder.mkdir()
             record.write_text(json.dumps(stamp))
-        target = folder / kind / MAKERS[kind][1]
+        target = path(kind, model)
         if not target.exists():
             scratch = folder / f"{kind}-incomplete"
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir()
-            with warnings.catch_warnings(), export.quiet_exporter():
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 MAKERS[kind][0](model, scratch / target.name)
             scratch.rename(target.parent)
     return target
 
 
-def megabytes(path: Path) -> float:
+def path(kind: str, model: str) -> Path:
+    """Where ``ensure`` puts a file; nothing is built or loaded to answer."""
+    return paths.home() / "peers" / model / kind / MAKERS[kind][1]
+
+
+def megabytes(file: Path) -> float:
     """Size of a file in MB, with the one that holds its weights where they lie apart."""
-    files = {path, path.with_suffix(".bin"), path.with_name(f"{path.name}.data")}
-    return sum(file.stat().st_size for file in files if file.exists()) / 1e6
+    files = {file, file.with_suffix(".bin"), file.with_name(f"{file.name}.data")}
+    return sum(part.stat().st_size for part in files if part.exists()) / 1e6
 
 
 def load(model: str):
     """The PyTorch model in fp32."""
+    from tutorial_utils import baseline
+
     return {"classifier": baseline.load, "bert-base": baseline.bert_base}[model]()
 
 
 def _stamp(model: str) -> dict:
-    weights = baseline.classifier_folder() / "model.safetensors"
+    weights = steps.ensure("pytorch") / "model.safetensors"
     return {
         "source": assets.sha256(weights) if model == "classifier" else model,
         "code": assets.sha256(Path(__file__)),
@@ -68,6 +75,8 @@ def _popular(model: str, target: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.transformers import optimizer
     from onnxruntime.transformers.fusion_options import FusionOptions
+
+    from tutorial_utils import export
 
     module = load(model)
     inputs = export.example_inputs()
@@ -117,6 +126,8 @@ def _exporters(model: str, target: Path) -> None:
         OnnxRuntimeQuantizer,
     )
 
+    from tutorial_utils import export
+
     logging.disable(logging.WARNING)
     dynamic = OnnxRuntimeDynamicConfig(
         per_channel=True, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1}
@@ -130,6 +141,8 @@ def _exporters(model: str, target: Path) -> None:
 def _openvino(model: str, target: Path) -> None:
     """OpenVINO's converter; the precision is chosen when the file is compiled."""
     import openvino
+
+    from tutorial_utils import export
 
     converted = openvino.convert_model(load(model), example_input=export.example_inputs())
     openvino.save_model(converted, target, compress_to_fp16=False)

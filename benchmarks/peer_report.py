@@ -98,12 +98,11 @@ def _section(title: str, comparison: dict, key: str) -> str:
     figure = figures.bars(
         dict(sorted(shown.items(), key=lambda item: item[1])),
         title=f"{_where(key)}: {finding}",
-        unit=f"time a text, {reference} = 1 (logarithmic; whisker: 95 % interval)",
+        unit=f"time a text, {reference} = 1; whisker: 95 % interval",
         intervals=intervals,
         highlight=[n for n in shown if is_ours(n)],
         digits=2,
     )
-    figure.axes[0].set_xscale("log")
     write_figure(name, figure)
     alt = f"Bars of the time a text takes with each candidate. {_where(key)}: {finding}."
     table = Table.of(headers, rows).markdown()
@@ -115,8 +114,8 @@ def _finding(comparison: dict) -> str:
         return f"ours did not run, the best is {best_peer(comparison)}"
     v = verdict(comparison, OURS, best_peer(comparison))
     if v.word == "no measurable difference":
-        return f"as fast as the best peer, {v.reference}"
-    return f"{v.ratio:.2f} × the time of the best peer, {v.reference}"
+        return f"as fast as the best peer, {_short(v.reference)}"
+    return f"{v.ratio:.2f} × the time of the best peer, {_short(v.reference)}"
 
 
 def _where(key: str) -> str:
