@@ -1,5 +1,6 @@
 """What is timed: peers at one shape, and from text to label, each built in its own process."""
 
+import queue
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -65,24 +66,33 @@ class Torch:
 
 @dataclass(frozen=True)
 class Ort:
-    """A peer's ONNX file in ONNX Runtime with all its optimizations. kind: see ``peer_files``."""
+    """A peer's ONNX file in ONNX Runtime with all its optimizations. kind: see ``peer_files``.
+
+    threads: of each batch; 0 is all cores, 1 leaves the others to batches that run beside it.
+    """
 
     model: str
     kind: str
+    threads: int = 0
 
     def prepare(self) -> float:
         return peer_files.megabytes(peer_files.ensure(self.kind, self.model))
 
     def predict(self) -> Predict:
-        return candidates.onnx_predict(peer_files.path(self.kind, self.model), SessionRecipe())
+        recipe = SessionRecipe(threads=self.threads)
+        return candidates.onnx_predict(peer_files.path(self.kind, self.model), recipe)
 
 
 @dataclass(frozen=True)
 class OpenVino:
-    """OpenVINO on the CPU. precision: ``bf16``, or ``int8`` with the rest as OpenVINO chooses."""
+    """OpenVINO on the CPU. precision: ``bf16``, or ``int8`` with the rest as OpenVINO chooses.
+
+    streams: batches that it runs side by side.
+    """
 
     model: str
     precision: str
+    streams: int = 1
 
     @property
     def kind(self) -> str:
@@ -102,8 +112,19 @@ class OpenVino:
         return openvino.Core().compile_model(file, "CPU", options)
 
     def predict(self) -> Predict:
-        request = self.compile("LATENCY").create_infer_request()
-        return lambda inputs: request.infer(inputs)[0]
+        compiled = self.compile("LATENCY" if self.streams == 1 else "THROUGHPUT")
+        idle: queue.SimpleQueue = queue.SimpleQueue()
+        for _ in range(self.streams):
+            idle.put(compiled.create_infer_request())
+
+        def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+            request = idle.get()
+            try:
+                return request.infer(inputs)[0].copy()
+            finally:
+                idle.put(request)
+
+        return predict
 
 
 @dataclass(frozen=True)
@@ -147,6 +168,7 @@ class Texts:
 
     budget: tokens of a length-sorted batch, as ours has them. size: sentences of a batch in the
     order in which they come, padded to the longest. Neither: one by one, padded to 128.
+    workers: batches of a budget that run at the same time.
     """
 
     engine: Engine
@@ -154,13 +176,15 @@ class Texts:
     items: int = candidates.LABELLING_BATCH
     budget: int | None = None
     size: int | None = None
+    workers: int = 1
 
     def build(self) -> Callable[[], np.ndarray]:
         predict = self.engine.predict()
         texts = candidates.sentences(self.sentences, self.items)
         if self.size is None:
             width = None if self.budget else 128
-            return lambda: candidates.label(texts, predict, budget=self.budget, width=width)
+            how = {"budget": self.budget, "width": width, "workers": self.workers}
+            return lambda: candidates.label(texts, predict, **how)
 
         def label() -> np.ndarray:
             rows = reviews.encode(texts)
@@ -245,7 +269,7 @@ class OpenVinoQueue:
     def build(self) -> Callable[[], np.ndarray]:
         import openvino
 
-        queue = openvino.AsyncInferQueue(
+        requests = openvino.AsyncInferQueue(
             OpenVino("classifier", self.precision).compile("THROUGHPUT")
         )
         texts = candidates.sentences(self.sentences, self.items)
@@ -254,12 +278,12 @@ class OpenVinoQueue:
         def keep(request, place: int) -> None:
             labels[place] = request.get_output_tensor().data.argmax()
 
-        queue.set_callback(keep)
+        requests.set_callback(keep)
 
         def label() -> np.ndarray:
             for place, row in enumerate(reviews.encode(texts)):
-                queue.start_async(batching.pad([row]), place)
-            queue.wait_all()
+                requests.start_async(batching.pad([row]), place)
+            requests.wait_all()
             return labels.copy()
 
         return label

@@ -38,12 +38,20 @@ def engines(model: str) -> dict[str, Engine]:
 
 
 def with_our_batching() -> dict[str, benchmark.Candidate]:
-    """Every engine with length-sorted batches of our token budget."""
+    """Every engine with length-sorted batches of our token budget.
+
+    Where ours runs batches side by side, so may those peers that can.
+    """
     ours = replace(measure.labelling_candidate(STEP[OURS]), sentences="all")
     found: dict[str, benchmark.Candidate] = {}
     for name, engine in engines("classifier").items():
         if not is_ours(name):
             found[name] = Texts(engine, "all", budget=ours.budget)
+            beside = _side_by_side(engine, ours.workers)
+            if beside and ours.workers > 1:
+                found[f"{name}, {ours.workers} at a time"] = replace(
+                    found[name], engine=beside, workers=ours.workers
+                )
         elif name == OURS:
             found[name] = ours
         else:
@@ -51,6 +59,13 @@ def with_our_batching() -> dict[str, benchmark.Candidate]:
             recipe = steps.recipe(step).session
             found[name] = replace(ours, path=steps.ensure(step), recipe=recipe, workers=1)
     return found
+
+
+def _side_by_side(engine: Engine, workers: int) -> Engine | None:
+    """The engine for batches that run at the same time, where it has a setting for that."""
+    if isinstance(engine, OpenVino):
+        return replace(engine, streams=workers)
+    return replace(engine, threads=1) if isinstance(engine, Ort) else None
 
 
 def own() -> dict[str, benchmark.Candidate]:
@@ -62,7 +77,7 @@ def own() -> dict[str, benchmark.Candidate]:
     }
     for name, engine in every.items():
         if name == "popular recipe":
-            found[f"{name}, one by one, padded to 128"] = Texts(engine, "all")
+            found[f"{name}, one by one, padded to 128"] = Texts(engine, "all", measure.ONE_BY_ONE)
         elif not is_ours(name):
             found[f"{name}, {batches}"] = Texts(engine, "all", size=TOGETHER)
     for precision in ("bf16", "int8"):
@@ -76,5 +91,11 @@ def own() -> dict[str, benchmark.Candidate]:
     return found
 
 
+def one_by_one(candidate: benchmark.Candidate) -> bool:
+    """Whether each sentence is padded to 128 and run alone: a few tell the time of all."""
+    return isinstance(candidate, Texts) and candidate.size is None and candidate.budget is None
+
+
 def engine_of(name: str) -> str:
+    """What runs the model, without how it is given its sentences."""
     return name.split(",")[0]

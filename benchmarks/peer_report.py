@@ -45,11 +45,11 @@ def summary(found: dict) -> Table:
     names = dict.fromkeys([PADDED, *shapes.get("checks", {}), *map(_short, own)])
     rows = []
     for name in names:
-        speeds = [t["items_per_s"] for n, t in own.items() if _short(n) == name]
         row = [name]
         row += [_cell(c["timings"].get(name), "p50_ms", ".1f") for c in comparisons.values()]
-        row += [f"{max(speeds):,.0f}" if speeds else "–"]
-        row += [_cell(same.get(name), "items_per_s", ",.0f")]
+        for timings in (own, same):
+            speeds = [t["items_per_s"] for n, t in timings.items() if _short(n) == name]
+            row += [f"{max(speeds):,.0f}" if speeds else "–"]
         row += [_cell(shapes.get("checks", {}).get(name), "size_mb", ".0f")]
         check = texts.get("checks", {}).get(name) or next(
             (c for n, c in texts.get("checks", {}).items() if _short(n) == name), None

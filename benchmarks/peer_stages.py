@@ -11,7 +11,7 @@ from apart import Crashed, apart
 from common import RESULTS, write_json
 from peer_candidates import Shape, Texts
 from peer_checks import labels, logits, run
-from peer_groups import STEP, engine_of, engines, own, with_our_batching
+from peer_groups import STEP, engine_of, engines, one_by_one, own, with_our_batching
 from peer_report import draw
 from peer_targets import OURS, PADDED, best_peer, is_ours
 
@@ -102,8 +102,8 @@ def texts(effort: Effort) -> dict:
     for name, candidate in (same | theirs).items():
         if name == PADDED:  # PyTorch with our batching answers for it, in a tenth of the time
             continue
-        if isinstance(candidate, Texts) and name in theirs and engine_of(name) in found["checks"]:
-            continue  # the same file as with our batching
+        if isinstance(candidate, Texts) and engine_of(name) in found["checks"]:
+            continue  # the same file, other batches
         try:
             answers = apart(labels, replace(candidate, sentences="test", items=effort.checked))
         except Crashed as crash:
@@ -114,7 +114,7 @@ def texts(effort: Effort) -> dict:
         print(f"{name}: {score}", flush=True)
     for key, group, items in (("own", theirs, effort.some), ("ours", same, 2 * effort.some)):
         running = {
-            name: candidate if name == PADDED else replace(candidate, items=items)
+            name: candidate if one_by_one(candidate) else replace(candidate, items=items)
             for name, candidate in group.items()
             if name not in found["failed"] and engine_of(name) not in found["failed"]
         }
