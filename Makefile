@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TUTORIAL := $(BIN)/python -m tutorial_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help install prepare lab test lint run notebooks bench search claims clean
+.PHONY: help install prepare lab test lint run notebooks bench search claims peers clean
 
 help: ## say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -48,6 +48,12 @@ search: prepare ## search fusions and settings, and measure the roofs; results g
 claims: prepare ## measure sixteen popular claims anew; writes docs/claims.md
 	$(BIN)/python benchmarks/claims.py
 
+peers: prepare ## measure ours beside what else there is, in an environment of its own
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
+		--requirement benchmarks/requirements.txt --editable '.[learn]'
+	$(VENV)-peers/bin/python benchmarks/peers.py
+
 clean: ## remove the environment and everything that was downloaded or built
-	rm -rf $(VENV) artifacts .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers artifacts .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -286,7 +286,7 @@ def _work(pipe, candidate: Candidate, warmup: int, path: list[str]) -> None:
                 case ("time", seconds, minimum_calls):
                     pipe.send(("times", _time(call, seconds, minimum_calls)))
                 case ("peak",):
-                    pipe.send(("peak", _peak_mb()))
+                    pipe.send(("peak", peak_mb()))
     except (EOFError, KeyboardInterrupt):
         pass
     except Exception:
@@ -304,7 +304,7 @@ def _time(call: Callable[[], object], seconds: float, minimum_calls: int) -> lis
     return times
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """Peak resident memory of this process in MB (10^6 bytes)."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage's maximum would include that of the process we came from

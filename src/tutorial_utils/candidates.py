@@ -3,6 +3,7 @@
 Each candidate is built inside its own process; nothing heavy is loaded here.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from tutorial_utils import batching, machine, reviews
 from tutorial_utils.session import SessionRecipe, open_session
 
 LABELLING_BATCH = 200  # sentences a call of the text-to-label candidates handles, by default
+WINDOW = 10_000  # sentences sorted together: more would save no padding, and cost memory
 
 
 def random_inputs(
@@ -67,9 +69,10 @@ class Torch:
 
 @dataclass(frozen=True)
 class Labelling:
-    """Real test sentences from text to label: tokenise, batch, run, argmax.
+    """Real sentences from text to label: tokenise, batch, run, argmax.
 
     path: an ONNX file, or None for the PyTorch classifier.
+    sentences, items: which ones and how many, see the function ``sentences``.
     budget: tokens of a length-sorted batch; None: one sentence at a time, padded to ``width``.
     workers: batches at the same time; more than one need a recipe with fewer threads each.
     """
@@ -80,12 +83,27 @@ class Labelling:
     width: int | None = 128
     items: int = LABELLING_BATCH
     workers: int = 1
+    sentences: str = "test"
 
     def build(self) -> Callable[[], np.ndarray]:
-        texts = reviews.splits().test.texts[: self.items]
+        texts = sentences(self.sentences, self.items)
         predict = onnx_predict(self.path, self.recipe) if self.path else torch_predict("classifier")
         given = {"budget": self.budget, "width": self.width, "workers": self.workers}
         return lambda: label(texts, predict, **given)
+
+
+def sentences(which: str, count: int) -> tuple[str, ...]:
+    """``count`` movie sentences: of the ``test`` part, or of ``all`` in a fixed random order.
+
+    Beyond their number they come again from the first.
+    """
+    texts = reviews.splits().test.texts if which == "test" else _shuffled()
+    return tuple(itertools.islice(itertools.cycle(texts), count))
+
+
+def _shuffled() -> tuple[str, ...]:
+    texts = reviews.load("movies").texts
+    return tuple(texts[i] for i in np.random.default_rng(0).permutation(len(texts)))
 
 
 def label(
@@ -96,12 +114,18 @@ def label(
     width: int | None = None,
     workers: int = 1,
 ) -> np.ndarray:
-    """Labels of ``texts``, int64 (n,), in their order; batching as in ``Labelling``."""
-    rows = reviews.encode(texts)
-    lengths = [len(row) for row in rows]
-    batches = batching.by_tokens(lengths, budget) if budget else batching.in_order(len(rows), 1)
-    logits = batching.run(predict, rows, batches, None if budget else width, workers=workers)
-    return logits.argmax(axis=1)
+    """Labels of ``texts``, int64 (n,), in their order; batching as in ``Labelling``.
+
+    ``WINDOW`` texts are tokenised and sorted at a time, so memory does not grow with their number.
+    """
+    labels = []
+    for start in range(0, len(texts), WINDOW):
+        rows = reviews.encode(texts[start : start + WINDOW])
+        lengths = [len(row) for row in rows]
+        batches = batching.by_tokens(lengths, budget) if budget else batching.in_order(len(rows), 1)
+        logits = batching.run(predict, rows, batches, None if budget else width, workers=workers)
+        labels.append(logits.argmax(axis=1))
+    return np.concatenate(labels) if labels else np.empty(0, dtype=np.int64)
 
 
 def onnx_predict(

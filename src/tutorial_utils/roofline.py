@@ -120,11 +120,14 @@ class Work:
 
 
 def roofs(
-    shapes: tuple[tuple[int, int, int], ...] = SHAPES, rounds: int = 3, seconds: float = 0.3
+    shapes: tuple[tuple[int, int, int], ...] = SHAPES,
+    rounds: int = 3,
+    seconds: float = 0.3,
+    kinds: tuple[str, ...] = KINDS,
 ) -> Roofs:
     """Measure the machine. ``failed`` says why a kind of product cannot run here."""
     best, failed = {}, {}
-    for kind in KINDS:
+    for kind in kinds:
         products = {str(shape): Gemm(kind, *shape) for shape in shapes}
         try:
             found = benchmark.compare(products, rounds=rounds, seconds=seconds)

@@ -1,0 +1,197 @@
+"""The stages of the peers' run, and the file that keeps what each one measured."""
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from apart import Crashed, apart
+from common import RESULTS, write_json
+from peer_candidates import Shape, Texts
+from peer_checks import labels, logits, run
+from peer_groups import STEP, engine_of, engines, one_by_one, own, with_our_batching
+from peer_report import draw
+from peer_targets import OURS, PADDED, best_peer, is_ours
+
+from tutorial_utils import (
+    batching,
+    benchmark,
+    candidates,
+    machine,
+    measure,
+    quality,
+    reviews,
+    roofline,
+    steps,
+)
+
+SHAPES = ((1, 24), (1, 128), (8, 128))
+VERSIONS = ("openvino", "nncf", "sentence-transformers")
+BULK = {"warmup": 1, "seconds": 0, "minimum_calls": 1}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long is measured: rounds of each comparison, sentences a call, sentences of growth."""
+
+    rounds: int = 7
+    rounds_texts: int = 3
+    some: int = 500
+    everything: int = 10_000
+    many: int = 100_000
+    checked: int = reviews.TEST_SENTENCES
+
+
+QUICK = Effort(2, 2, 100, 400, 2_000, 200)
+
+
+def shapes(effort: Effort) -> dict:
+    """BERT-base with seeded weights at three shapes; checks of size and logits come first."""
+    found: dict = {"checks": {}, "failed": {}, "comparisons": {}}
+    running, reference = {}, None
+    for name, engine in engines("bert-base").items():
+        try:
+            size, answers = apart(logits, engine)
+        except Crashed as crash:
+            found["failed"][name] = str(crash)
+            continue
+        running[name] = engine
+        reference = answers if reference is None else reference
+        spread = float(np.abs(reference).max())
+        difference = float(np.abs(answers - reference).max())
+        found["checks"][name] = {"size_mb": size, "difference": difference / spread}
+        print(f"{name}: {size:.0f} MB, logits differ by {difference / spread:.1e}", flush=True)
+    for batch, length in SHAPES:
+        timed = {
+            name: measure.latency_candidate(STEP[name], batch, length)
+            if is_ours(name)
+            else Shape(engine, batch, length)
+            for name, engine in running.items()
+        }
+        result = compare(
+            timed,
+            found["failed"],
+            rounds=effort.rounds,
+            seconds=0.3,
+            minimum_calls=1 if batch > 1 else 3,
+        )
+        found["comparisons"][f"{batch} × {length}"] = asdict(result)
+        print(f"## {batch} × {length}\n{result.table()}", flush=True)
+    return found
+
+
+def roof(effort: Effort) -> dict:
+    """The machine's u8×s8 roof, and the work of ours at 8 × 128, in 10^12 operations."""
+    kind = "u8×s8"
+    found = roofline.roofs(kinds=(kind,), rounds=min(3, effort.rounds))
+    if kind in found.failed:
+        raise Crashed(found.failed[kind])
+    work = roofline.work(steps.ensure("int8", "bert-base"), 8, 128)
+    print(f"roof: {found.operations[kind]:.2f} · 10^12 operations a second", flush=True)
+    return {"roof": found.operations[kind], "work": work.operations / 1e12}
+
+
+def texts(effort: Effort) -> dict:
+    """Real sentences from text to label: peers' own batching, ours for all, and the finalists."""
+    found: dict = {"checks": {}, "failed": {}, "comparisons": {}}
+    theirs, same = own(), with_our_batching()
+    reference = measure.predictions("pytorch")[: effort.checked]
+    truth = reviews.splits().test.labels[: effort.checked]
+    for name, candidate in (same | theirs).items():
+        if name == PADDED:  # PyTorch with our batching answers for it, in a tenth of the time
+            continue
+        if isinstance(candidate, Texts) and engine_of(name) in found["checks"]:
+            continue  # the same file, other batches
+        try:
+            answers = apart(labels, replace(candidate, sentences="test", items=effort.checked))
+        except Crashed as crash:
+            found["failed"][name] = str(crash)
+            continue
+        score = quality.evaluate(answers, truth, reference)
+        found["checks"][name] = asdict(score)
+        print(f"{name}: {score}", flush=True)
+    for key, group, items in (("own", theirs, effort.some), ("ours", same, 2 * effort.some)):
+        running = {
+            name: candidate if one_by_one(candidate) else replace(candidate, items=items)
+            for name, candidate in group.items()
+            if name not in found["failed"] and engine_of(name) not in found["failed"]
+        }
+        result = compare(running, found["failed"], rounds=effort.rounds_texts + 1, **BULK)
+        found["comparisons"][key] = asdict(result)
+        print(f"## {key}\n{result.table()}", flush=True)
+    finalists = {PADDED: theirs[PADDED]}
+    for key, group in (("own", theirs), ("ours", same)):
+        best = best_peer(found["comparisons"][key])
+        label = best if key == "own" else f"{best}, our batching"
+        finalists[label] = replace(group[best], items=effort.everything)
+    finalists[OURS] = replace(same[OURS], items=effort.everything)
+    result = compare(finalists, found["failed"], rounds=effort.rounds_texts, **BULK)
+    found["comparisons"]["all"] = asdict(result)
+    print(f"## all\n{result.table()}", flush=True)
+    found["padding_waste"] = _padding_waste(effort.everything)
+    return found
+
+
+def _padding_waste(count: int) -> float:
+    """Of our batches, as ``candidates.label`` makes them."""
+    lengths = [len(row) for row in reviews.encode(candidates.sentences("all", count))]
+    batches = batching.by_tokens(lengths, measure.labelling_candidate(STEP[OURS]).budget)
+    return batching.padding_waste(lengths, batches)
+
+
+def growth(effort: Effort) -> dict:
+    """Ours on all sentences and on ten times as many: texts a second and peak memory."""
+    ours = replace(measure.labelling_candidate(STEP[OURS]), sentences="all")
+    few, many = effort.everything, effort.many
+    before = apart(run, replace(ours, items=few), 2)
+    large = apart(run, replace(ours, items=many), 1)
+    after = apart(run, replace(ours, items=few), 2)
+    speed = (before["texts_per_s"] + after["texts_per_s"]) / 2
+    found = {
+        "few": {"texts": few, "texts_per_s": speed, "peak_mb": before["peak_mb"]},
+        "many": {"texts": many, **large},
+        "drift": after["texts_per_s"] / before["texts_per_s"] - 1,
+    }
+    print(f"growth: {found}", flush=True)
+    return found
+
+
+def compare(
+    group: dict[str, benchmark.Candidate], failed: dict[str, str], **effort
+) -> benchmark.Comparison:
+    """Time those that run; one that fails goes to ``failed`` with its reason, the others go on."""
+    group = dict(group)
+    while True:
+        try:
+            return benchmark.compare(group, **effort)
+        except benchmark.CandidateFailed as failure:
+            culprit = next((n for n in group if str(failure).startswith(f"{n!r} ")), None)
+            if culprit is None or len(group) == 1:
+                raise
+            failed[culprit] = str(failure).strip().splitlines()[-1]
+            del group[culprit]
+            print(f"{culprit} left out: {failed[culprit]}", flush=True)
+
+
+STAGES = {"shapes": shapes, "roof": roof, "texts": texts, "growth": growth}
+
+
+def main(words: list[str]) -> None:
+    effort = QUICK if "--quick" in words else Effort()
+    named = [word for word in words if word != "--quick"]
+    if unknown := set(named) - {*STAGES, "report"}:
+        sys.exit(f"There is no stage {sorted(unknown)}; choose among {', '.join(STAGES)}, report.")
+    stored = Path(RESULTS) / "peers.json"
+    found = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
+    for stage in named or STAGES:
+        if stage == "report":
+            continue
+        start = time.perf_counter()
+        found[stage] = STAGES[stage](effort)
+        found[stage]["seconds"] = round(time.perf_counter() - start)
+        found["peers"] = {name: machine.version(name) for name in VERSIONS}
+        found["quick"] = effort is QUICK
+        write_json("peers", found | {"machine": machine.describe().to_dict()})
+    draw(found | {"machine": machine.describe().to_dict()} if named != ["report"] else found)

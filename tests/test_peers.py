@@ -1,0 +1,116 @@
+"""The pure parts of the peers' benchmark: best peer, targets, tables. No peer need be installed."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import apart
+import peer_report
+import peer_targets
+from peer_targets import OURS, PADDED, PYTORCH
+
+
+def comparison(**milliseconds: float) -> dict:
+    """A stored comparison in which each candidate takes the same time in every round."""
+    return {
+        "rounds": {name: [ms, ms, ms] for name, ms in milliseconds.items()},
+        "timings": {
+            name: {"p50_ms": ms, "p95_ms": ms, "items_per_s": 1e3 / ms, "peak_mb": 100.0}
+            for name, ms in milliseconds.items()
+        },
+    }
+
+
+def shapes(ours: float, peer: float) -> dict:
+    one = comparison(**{PYTORCH: 100.0, "slow": 90.0, "quick": peer, OURS: ours, "ours fp32": 1.0})
+    sizes = {PYTORCH: {"size_mb": 400.0}, OURS: {"size_mb": 100.0}}
+    return {"checks": sizes, "comparisons": {"1 × 128": one, "8 × 128": one}}
+
+
+def met(found: dict) -> dict[tuple[str, str], bool | None]:
+    return {(t.what, t.target): t.met for t in peer_targets.targets(found)}
+
+
+def test_the_best_peer_is_the_quickest_that_is_not_ours():
+    assert peer_targets.best_peer(comparison(a=3.0, b=2.0, c=2.5, **{OURS: 1.0})) == "b"
+
+
+def test_without_a_peer_there_is_no_best_one():
+    with pytest.raises(ValueError, match="needs a peer"):
+        peer_targets.best_peer(comparison(**{OURS: 1.0}))
+
+
+@pytest.mark.parametrize(("ours", "peer", "expected"), [(15, 20, True), (19, 20, False)])
+def test_a_latency_target_compares_with_the_best_peer(ours, peer, expected):
+    found = met({"shapes": shapes(ours, peer)})
+    assert found["BERT-base 1 × 128, p50", "at most 0.80 × the best peer"] is expected
+    assert found["BERT-base 1 × 128, p50", f"at least 5 × {PYTORCH}"] is True
+
+
+def test_targets_say_what_was_reached_with_its_reference():
+    roof = {"roof": 2.0, "work": 0.009}  # 0.6 of 2 · 10^12 operations a second in 15 ms
+    lines = peer_targets.targets({"shapes": shapes(15.0, 20.0), "roof": roof})
+    reached = {line.target: line.reached for line in lines}
+    assert reached["at most 0.80 × the best peer"].startswith("0.75 × quick")
+    assert reached["at least 3.95 × smaller"] == "4.00 ×"
+    assert reached["at least 45 %"] == "30.0%"
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed():
+    assert set(met({}).values()) == {None}
+    assert len(met({})) == len(peer_targets.targets({}))
+
+
+def test_real_sentences_quality_and_growth():
+    f1 = {"difference": -0.004, "low": -0.01, "high": 0.002, "agreement": 0.985, "score": 0.88}
+    found = met(
+        {
+            "texts": {
+                "checks": {OURS: f1},
+                "padding_waste": 0.01,
+                "comparisons": {
+                    "all": comparison(**{PADDED: 30.0, "a": 2.0, OURS: 1.0}),
+                    "ours": comparison(**{PYTORCH: 5.0, "a": 1.2, OURS: 1.0}),
+                },
+            },
+            "growth": {
+                "few": {"texts_per_s": 1000.0, "peak_mb": 100.0},
+                "many": {"texts_per_s": 930.0, "peak_mb": 101.0},
+            },
+        }
+    )
+    words = {what: reached for (what, _), reached in found.items()}
+    assert words["real sentences, text to label"] is True
+    assert words["real sentences, text to label, with our batching"] is False
+    assert words["F1 against PyTorch fp32"] is True
+    assert words["same label as PyTorch fp32"] is False
+    assert words["texts/s at 100,000 sentences"] is False
+    assert words["peak memory at 100,000 sentences"] is True
+
+
+def test_the_summary_shows_each_engine_once_with_its_best_own_batching():
+    own = comparison(**{PADDED: 30.0, "a, its queue": 2.0, "a, batches of 32": 4.0})
+    found = {
+        "shapes": {"checks": {"a": {"size_mb": 10.0}}, "comparisons": {}},
+        "texts": {"comparisons": {"own": own, "ours": comparison(a=1.0)}, "checks": {}},
+    }
+    rows = {row[0]: row for row in peer_report.summary(found).rows}
+    assert list(rows) == [PADDED, "a"]
+    assert rows["a"][1:4] == ("500", "1,000", "10")
+
+
+def test_a_function_apart_answers_and_one_that_fails_says_how():
+    assert apart.apart(abs, -3) == 3
+    with pytest.raises(apart.Crashed, match="ValueError"):
+        apart.apart(int, "no number")
+    with pytest.raises(apart.Crashed, match="SIGILL"):
+        apart.apart(_illegal)
+
+
+def _illegal() -> None:
+    os.kill(os.getpid(), signal.SIGILL)
