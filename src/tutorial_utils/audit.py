@@ -93,7 +93,7 @@ def markdown(file: Path | None = None) -> str:
     ]
     headers = ("claim", "what is claimed", "what came out", "tested by")
     words = [known[n].word for n in CLAIMS]
-    count = ", ".join(f"{words.count(word)} {word}" for word in WORDS if word in words)
+    count = ", ".join(f"{word}: {words.count(word)}" for word in WORDS if word in words)
     features = ", ".join(machine["features"])
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return TEXT.format(
@@ -108,7 +108,7 @@ WORDS = (HOLDS, IN_PART, DOES_NOT, NOT_TESTED)
 TEXT = """# The claims, audited
 
 Sixteen claims that popular recipes for BERT on ONNX Runtime make, in our words, and what came out
-here: {count}. Written by `make claims` from
+here ({count}). Written by `make claims` from
 what it measured; the figures: [claims.json](../benchmarks/results/claims.json).
 The notebooks test them live, in the cells that name them.
 
