@@ -1,14 +1,15 @@
 """Which fusions and which settings pay on this machine, and how near to its roof a recipe comes.
 
-``python benchmarks/search.py [fusion] [runtime] [roofline]``; all when none is named; ``--only``
-names sections of the runtime search. Writes ``results/NAME.json``, ``.md`` and ``.png``. Run it on
-a quiet machine: ``make search``.
+``python benchmarks/search.py [fusion] [quantization] [runtime] [roofline]``; all when none is
+named; ``--only`` names sections of the runtime search. Writes ``results/NAME.json``, ``.md`` and
+``.png``. Run it on a quiet machine: ``make search``.
 """
 
 import argparse
 from dataclasses import asdict
 
 import runtime
+import search_quantization
 from common import RESULTS, write, write_figure, write_json
 
 from tutorial_utils import (
@@ -163,7 +164,12 @@ leaves open; below 100 % memory is the limit.
 {where}
 """
 
-SEARCHES = {"fusion": fusions, "runtime": runtime.search, "roofline": roofs}
+SEARCHES = {
+    "fusion": fusions,
+    "quantization": search_quantization.main,
+    "runtime": runtime.search,
+    "roofline": roofs,
+}
 
 
 def main() -> None:
