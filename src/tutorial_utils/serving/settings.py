@@ -12,9 +12,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True, extra="forbid")
 
     registry: Path
-    model: str = "sentiment"
-    version: str = Field("latest", pattern=r"^(latest|[0-9]+)$")
-    fallback: str = Field("", pattern=r"^[0-9]*$")  # the version that answers when that one cannot
+    model: str = Field("sentiment", pattern=r"^[A-Za-z0-9][\w.-]{0,99}$")
+    version: str = Field("latest", pattern=r"^(latest|[0-9]{1,9})$")
+    fallback: str = Field("", pattern=r"^[0-9]{0,9}$")  # the version that steps in
     max_texts: int = Field(32, ge=1)  # in one request
     max_characters: int = Field(20_000, ge=1)  # in one text; the model reads 512 tokens of it
     max_body: int = Field(2_000_000, ge=1_000)
