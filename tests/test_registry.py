@@ -8,35 +8,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import shelves
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from shelves import classifier
 
-from tutorial_utils import assets, recipe
-from tutorial_utils.recipe import BadModel, Recipe
+from tutorial_utils import assets
+from tutorial_utils.recipe import BadModel
 from tutorial_utils.serving import external, registry
 from tutorial_utils.serving.settings import Settings
-
-LABELS = ("negative", "positive")
-
-
-def classifier(inputs=("input_ids",), output="logits", columns=2, value=1.0) -> onnx.ModelProto:
-    """Gives each text the same row of ``columns`` logits, which are its ``weights``."""
-    given_ = [helper.make_tensor_value_info(n, TensorProto.INT64, ["b", "s"]) for n in inputs]
-    nodes = [
-        helper.make_node("Cast", [inputs[0]], ["ids"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["ids", "axis"], ["mean"], keepdims=1),
-        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
-        helper.make_node("Add", ["nothing", "weights"], [output]),
-    ]
-    weights = np.full(columns, value, np.float32)
-    constants = {"axis": np.array([1]), "zero": np.zeros(1, np.float32), "weights": weights}
-    graph = helper.make_graph(
-        nodes, "classifier", given_,
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["b", columns])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 def point_outside(model: onnx.ModelProto, location: str) -> onnx.ModelProto:
@@ -54,19 +35,7 @@ def publish(tmp_path):
     """Writes a model, with further files beside it, into a registry; returns that."""
 
     def write(model: onnx.ModelProto | bytes, beside: dict[str, bytes] | None = None) -> Path:
-        source, tokenizer = tmp_path / "made.onnx", tmp_path / "tokenizer.json"
-        source.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
-        words = {"[UNK]": 0, "warm": 1}
-        tokenizer.write_text(
-            json.dumps({
-                "version": "1.0", "added_tokens": [],
-                "pre_tokenizer": {"type": "Whitespace"},
-                "model": {"type": "WordLevel", "vocab": words, "unk_token": "[UNK]"},
-            })
-        )  # fmt: skip
-        folder = recipe.write_version(
-            tmp_path / "registry", "sentiment", source, tokenizer, Recipe(), LABELS
-        )
+        folder = shelves.add(tmp_path / "registry", model)
         for name, content in (beside or {}).items():
             (folder / name).write_bytes(content)
         return tmp_path / "registry"
@@ -93,8 +62,8 @@ def test_a_sound_version_is_opened_and_has_run_once(publish):
         (classifier().SerializeToString()[:-9], "cannot be read"),
         (classifier(inputs=("pixels",)), "pixels"),
         (classifier(output="scores"), "scores"),
-        (classifier(columns=3), r"\(2, 3\)"),
-        (classifier(value=np.nan), "finite"),
+        (classifier(weights=(1, 1, 1)), r"\(2, 3\)"),
+        (classifier(weights=(np.nan, 1)), "finite"),
         (point_outside(classifier(), "../../secret"), "outside its folder"),
         (point_outside(classifier(), "/etc/passwd"), "outside its folder"),
         (point_outside(classifier(), "weights.bin"), "does not list"),
