@@ -159,10 +159,10 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from tutorial_utils.serving import app, settings
+    from tutorial_utils.serving import server, settings
 
     chosen = {"registry": options.registry, "model": options.model}
-    app.serve(settings.Settings(**chosen), host=options.host, port=options.port)
+    server.serve(settings.Settings(**chosen), host=options.host, port=options.port)
     return 0
 
 

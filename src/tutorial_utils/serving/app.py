@@ -1,56 +1,53 @@
-"""Routes, and nothing but routes: what is asked goes to the engine, what fails gets its status."""
+"""Routes, and nothing but routes: what is asked goes to the versions that run."""
 
-import time
+import asyncio
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, Field
+from fastapi import FastAPI, Header, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
-from tutorial_utils.serving import callers, registry
-from tutorial_utils.serving.engine import (
-    DeadlineExceeded,
-    Engine,
-    InferenceFailed,
-    Overloaded,
-    Prediction,
-    Unavailable,
-)
+import tutorial_utils
+from tutorial_utils.serving import admin, callers, errors, registry, texts
+from tutorial_utils.serving.deployment import Deployment
+from tutorial_utils.serving.errors import documented
 from tutorial_utils.serving.metrics import Metrics
+from tutorial_utils.serving.middleware import Observed
 from tutorial_utils.serving.settings import Settings
+from tutorial_utils.serving.watcher import Watcher
 
 
-class Answer(BaseModel):
-    """One text's label with the probability of each."""
+class Service(FastAPI):
+    """The application with its versions; ``Observed`` lies around all that FastAPI puts around."""
 
-    label: str
-    probability: float
-    probabilities: dict[str, float]
+    deployment: Deployment
+    metrics: Metrics
+    settings: Settings
+    leaving = False  # told to stop: it answers, and is not ready
+
+    def build_middleware_stack(self) -> ASGIApp:
+        stack = super().build_middleware_stack()
+        return Observed(stack, self.metrics, self.settings, lambda: self.leaving)
+
+    async def probe(self, version: str | None = None) -> str:
+        """Ask a model something: a dead engine is not hidden behind a live process.
+
+        Returns the version that was asked.
+
+        Raises:
+            HTTPException: 503, the service is stopping.
+            UnknownVersion: that version does not run. And what ``Engine.probe`` raises.
+        """
+        if self.leaving:
+            raise HTTPException(503, "the service is stopping")
+        running, _ = self.deployment.find(version)
+        await running.probe()
+        return running.version
 
 
-class Timings(BaseModel):
-    """Milliseconds in each stage."""
-
-    queue: float
-    tokenize: float
-    inference: float
-
-
-class Predictions(BaseModel):
-    """Answers in the order of the texts, and who gave them."""
-
-    model: str
-    version: str
-    fallback: bool
-    predictions: list[Answer]
-    timings_ms: Timings
-
-
-def create(settings: Settings) -> FastAPI:
-    """The application over the version that the settings name.
+def create(settings: Settings) -> Service:
+    """The application over the versions that the settings name.
 
     Raises:
         BadModel: the registry has no such version, or it is broken: a service does not start then.
@@ -59,152 +56,66 @@ def create(settings: Settings) -> FastAPI:
     spare = settings.fallback
     fallback = registry.load(settings.registry, settings.model, spare) if spare else None
     metrics = Metrics()
-    engine = Engine(model, settings, fallback, metrics)
-    manifest = model.manifest
+    deployment = Deployment(settings, model, fallback, metrics)
+    watcher = Watcher(deployment)
+    if settings.canary:
+        candidate = registry.load(settings.registry, settings.model, settings.canary)
+        share, shadow = settings.canary_share, settings.shadow_share
+        deployment.place(candidate, share, shadow if share or shadow else 1.0)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI):
+        watching = asyncio.create_task(watcher.run(settings.watch)) if settings.watch else None
         yield
-        engine.close()
+        if watching:
+            watching.cancel()
+        await asyncio.to_thread(deployment.close)
 
-    app = FastAPI(title="Sentiment", lifespan=lifespan, max_body_size=settings.max_body)
-    texts_asked = _request_model(settings)
+    app = Service(
+        title="Sentiment",
+        version=tutorial_utils.__version__,
+        lifespan=lifespan,
+        max_body_size=settings.max_body,
+    )
+    app.deployment, app.metrics, app.settings = deployment, metrics, settings
+    texts_asked = texts.request_model(settings)
 
-    @app.middleware("http")
-    async def observe(request: Request, call_next):
-        start = time.perf_counter()
-        status = 500
-        try:
-            response = await call_next(request)
-            status = response.status_code
-        finally:
-            route = getattr(request.scope.get("route"), "path", "unknown")
-            metrics.request(route, status, time.perf_counter() - start)
-        return response
-
-    @app.post("/predict", response_model=Predictions)
-    async def predict(body: texts_asked, request: Request, response: Response):
-        prediction = await callers.unless_gone(request, engine.predict(body.texts))
+    @app.post(
+        "/predict",
+        response_model=texts.Predictions,
+        responses=documented(400, 408, 413, 415, 422, 429, 500, 503, 504),
+    )
+    async def predict(
+        body: texts_asked,
+        request: Request,
+        response: Response,
+        x_caller_id: Annotated[str | None, Header(max_length=256)] = None,
+    ):
+        """Labels with their probabilities. During a trial, one caller stays with one version."""
+        work = deployment.predict(body.texts, x_caller_id)
+        prediction = await callers.unless_gone(request, work)
         metrics.prediction(prediction)
-        for stage in ("queue", "tokenize", "inference"):
-            milliseconds = getattr(prediction, f"{stage}_ms")
-            response.headers[f"x-{stage}-time"] = f"{milliseconds:.3f}"
-        return _answer(prediction)
+        response.headers.update(texts.timing_headers(prediction))
+        return texts.predictions(prediction)
 
     @app.get("/livez")
     async def live():
         return {"status": "alive"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", responses=documented(429, 500, 503, 504))
     async def ready():
-        """Asks the model a question: a dead engine is not hidden behind a live process."""
-        await engine.probe()
-        return {"status": "ready", "version": manifest.version}
+        return {"status": "ready", "version": await app.probe()}
 
     @app.get("/info")
     async def info():
-        return registry.describe(engine.model)
+        return registry.describe(deployment.stable.model) | {"running": deployment.roles}
 
     @app.get("/metrics")
     async def scrape():
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    _handle_errors(app)
+    if settings.admin_token:
+        token = settings.admin_token.get_secret_value()
+        app.include_router(admin.router(deployment, watcher, token))
+    errors.handle(app)
     return app
-
-
-def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Start the server and stay until it is told to stop."""
-    import uvicorn
-
-    uvicorn.run(
-        create(settings), host=host, port=port, log_level="warning", timeout_graceful_shutdown=10
-    )
-
-
-def _request_model(settings: Settings) -> type[BaseModel]:
-    text = Annotated[str, Field(max_length=settings.max_characters), AfterValidator(_readable)]
-
-    class Texts(BaseModel):
-        """Texts to label."""
-
-        texts: Annotated[
-            list[text],
-            Field(min_length=1, max_length=settings.max_texts, examples=[["A joy from start."]]),
-        ]
-
-    return Texts
-
-
-def _readable(text: str) -> str:
-    if not text.strip():
-        raise ValueError("the text is empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("the text is not valid Unicode (a lone surrogate)") from None
-    return text
-
-
-def _answer(prediction: Prediction) -> Predictions:
-    manifest = prediction.manifest
-    answers = []
-    for row in prediction.probabilities.tolist():
-        best = max(range(len(row)), key=row.__getitem__)
-        answers.append(
-            Answer(
-                label=manifest.labels[best],
-                probability=row[best],
-                probabilities=dict(zip(manifest.labels, row, strict=True)),
-            )
-        )
-    timings = Timings(
-        queue=prediction.queue_ms,
-        tokenize=prediction.tokenize_ms,
-        inference=prediction.inference_ms,
-    )
-    return Predictions(
-        model=manifest.name,
-        version=manifest.version,
-        fallback=prediction.fallback,
-        predictions=answers,
-        timings_ms=timings,
-    )
-
-
-def _handle_errors(app: FastAPI) -> None:
-    """Every error body is ours: it says what to mend, and repeats nothing of the caller's text."""
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError):
-        problems = [
-            {"where": ".".join(map(str, e["loc"])), "problem": e["msg"]} for e in error.errors()
-        ]
-        return JSONResponse({"error": "invalid request", "problems": problems}, 422)
-
-    @app.exception_handler(Overloaded)
-    async def overloaded(_: Request, error: Overloaded):
-        retry = {"Retry-After": str(error.retry_after)}
-        return JSONResponse({"error": "too many texts are waiting; try again"}, 429, retry)
-
-    @app.exception_handler(DeadlineExceeded)
-    async def late(_: Request, error: DeadlineExceeded):
-        return JSONResponse({"error": "not answered within the deadline"}, 504)
-
-    @app.exception_handler(Unavailable)
-    async def unavailable(_: Request, error: Unavailable):
-        retry = {"Retry-After": str(error.retry_after)}
-        return JSONResponse({"error": "no model can answer now; try again"}, 503, retry)
-
-    @app.exception_handler(InferenceFailed)
-    async def failed(_: Request, error: InferenceFailed):
-        # Handled here, the connection lives on; what reaches the handler below closes it.
-        return JSONResponse({"error": "internal error"}, 500)
-
-    @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException):
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-    @app.exception_handler(Exception)
-    async def unexpected(_: Request, error: Exception):
-        return JSONResponse({"error": "internal error"}, 500)

@@ -1,6 +1,7 @@
-"""Versions of a model on disk: which there are, and one of them loaded and verified."""
+"""Versions of a model on disk: which there are, and one of them loaded, verified and warm."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +9,15 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
+from tutorial_utils import batching
 from tutorial_utils.recipe import MODEL, TOKENIZER, BadModel, Manifest, read_manifest
-from tutorial_utils.session import open_session
+from tutorial_utils.serving import external
+from tutorial_utils.session import ProviderUnavailable, open_session
 
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
+NUMBER = re.compile(r"[0-9]{1,9}")
+MEND = "Write a new version with `python -m tutorial_utils publish`, or serve another one."
+WARM_UP = ["Warm.", "A sentence of a length that callers send, so that no first one waits for it."]
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,18 @@ def versions(registry: Path, name: str) -> list[str]:
     """Version numbers of a model, oldest first; folders still being written are not among them."""
     shelf = Path(registry) / name
     found = (p.name for p in shelf.iterdir() if p.is_dir()) if shelf.is_dir() else ()
-    return sorted((n for n in found if n.isdecimal()), key=int)
+    return sorted((n for n in found if NUMBER.fullmatch(n)), key=int)
+
+
+def stamp(registry: Path, name: str, version: str) -> tuple:
+    """What changes when a version's files do: a refused version is not read again until then."""
+    folder = Path(registry) / name / version
+    files = sorted(folder.iterdir()) if folder.is_dir() else ()
+    return tuple((p.name, *_size_and_time(p)) for p in files)
 
 
 def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
-    """Open a version, its files verified against the manifest.
+    """Open a version, its files verified against the manifest, and run it once.
 
     Raises:
         BadModel: there is no such version, or it is broken; the message says what to do.
@@ -56,21 +69,33 @@ def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
         raise BadModel(f"{name!r} has no version {version!r}: there are {', '.join(known)}.")
     folder = Path(registry) / name / chosen
     manifest = read_manifest(folder)
+    if (manifest.name, manifest.version) != (name, chosen):
+        raise BadModel(
+            f"{name} {chosen}: its manifest calls it {manifest.name} {manifest.version}, and "
+            f"answers would name the wrong model. {MEND}"
+        )
+    _check_external(folder, manifest)
     try:
         session = open_session(folder / MODEL, manifest.recipe.session)
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    except ProviderUnavailable as error:
+        raise BadModel(f"{name} {chosen} cannot be opened: {error}") from error
     except Exception as error:
-        raise BadModel(f"{name} {chosen} cannot be opened: {type(error).__name__}") from error
+        raise BadModel(
+            f"{name} {chosen} cannot be opened: {type(error).__name__}. {MEND}"
+        ) from error
     inputs = {value.name for value in session.get_inputs()}
     outputs = [value.name for value in session.get_outputs()]
     if not inputs <= INPUTS or "input_ids" not in inputs or outputs != ["logits"]:
         raise BadModel(
             f"{name} {chosen} takes {sorted(inputs)} and gives {outputs}; a text classifier takes "
-            f"some of {sorted(INPUTS)} and gives ['logits']. Export it as notebook 01 shows."
+            f"some of {sorted(INPUTS)} and gives ['logits']. Export it as notebook 01 shows. {MEND}"
         )
     tokenizer.no_padding()
     tokenizer.enable_truncation(manifest.recipe.max_length)
-    return LoadedModel(manifest, session, tokenizer)
+    model = LoadedModel(manifest, session, tokenizer)
+    _warm_up(model)
+    return model
 
 
 def describe(model: LoadedModel) -> dict:
@@ -86,3 +111,44 @@ def describe(model: LoadedModel) -> dict:
         "versions": manifest.versions,
         "created": manifest.created,
     }
+
+
+def _check_external(folder: Path, manifest: Manifest) -> None:
+    """Weights outside the model file must be verified files of the version's own folder."""
+    who = f"{manifest.name} {manifest.version}"
+    try:
+        wanted = external.locations(folder / MODEL)
+    except ValueError as error:
+        raise BadModel(f"{who}: {MODEL} cannot be read ({error}). {MEND}") from error
+    for location in wanted:
+        if Path(location).name != location:
+            raise BadModel(
+                f"{who}: {MODEL} keeps weights outside its folder. Save it as one file, or with "
+                f"its data beside it. {MEND}"
+            )
+        if location not in manifest.files:
+            raise BadModel(
+                f"{who}: {MODEL} keeps weights in {location}, which its manifest does not list, so "
+                f"that nobody has verified it. {MEND}"
+            )
+
+
+def _warm_up(model: LoadedModel) -> None:
+    """Run once: what would fail for the first caller fails here, and memory is allocated."""
+    who = f"{model.manifest.name} {model.manifest.version}"
+    try:
+        rows = model.encode(WARM_UP)
+        logits = model.logits(batching.pad(rows, padding=model.manifest.recipe.padding))
+    except Exception as error:
+        raise BadModel(f"{who} fails when run: {type(error).__name__}. {MEND}") from error
+    expected = (len(WARM_UP), len(model.manifest.labels))
+    if logits.shape != expected or not np.isfinite(logits).all():
+        raise BadModel(
+            f"{who} answers with an array {logits.shape} where finite numbers {expected} belong: "
+            f"a row for each text, a column for each of its labels. {MEND}"
+        )
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_size, found.st_mtime_ns

@@ -1,0 +1,87 @@
+"""Which files an ONNX model reads besides itself, found without the onnx package.
+
+Weights can lie outside the model file (``TensorProto.external_data``), and the path to them stands
+in the file: a model may ask for any file of the machine. An ONNX file is a protobuf message, and
+walking it needs its field numbers only (onnx.proto3 of the ONNX project, IR version 10):
+length-delimited fields are either entered or stepped over, so that a large file is read in
+milliseconds.
+"""
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+# message → field number → the message that lies in it
+_FIELDS = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
+_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+_DEEPEST = 200  # messages inside messages; more is no model
+
+
+def locations(path: Path) -> set[str]:
+    """The ``location`` of each tensor that lies outside the file, as it is written there.
+
+    Raises:
+        ValueError: the file is no protobuf message: truncated, empty, or something else.
+    """
+    with Path(path).open("rb") as file:
+        try:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                return set(_locations(mapped, 0, len(mapped), "model"))
+        except (IndexError, UnicodeDecodeError) as error:
+            raise ValueError("not an ONNX file") from error
+
+
+def _locations(data, start: int, end: int, message: str, depth: int = 0) -> Iterator[str]:
+    if depth > _DEEPEST:
+        raise ValueError("messages lie in one another without end")
+    if message == "entry":
+        pair = {number: data[a:b] for number, a, b in _fields(data, start, end)}
+        if pair.get(1) == b"location":
+            yield pair.get(2, b"").decode()
+        return
+    inside = _FIELDS[message]
+    for number, a, b in _fields(data, start, end):
+        if number in inside:
+            yield from _locations(data, a, b, inside[number], depth + 1)
+
+
+def _fields(data, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(field number, start, end) of each length-delimited field between two positions."""
+    while position < end:
+        key, position = _varint(data, position)
+        kind = key & 7
+        if kind == _LENGTH:
+            length, position = _varint(data, position)
+            if position + length > end:
+                raise ValueError("the file ends too early")
+            yield key >> 3, position, position + length
+            position += length
+        elif kind == _VARINT:
+            _, position = _varint(data, position)
+        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
+            position += 8 if kind == _EIGHT_BYTES else 4
+        else:
+            raise ValueError("not an ONNX file")
+    if position > end:
+        raise ValueError("the file ends too early")
+
+
+def _varint(data, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        value |= (byte & 0x7F) << shift
+        position += 1
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("not an ONNX file")

@@ -1,0 +1,117 @@
+"""The process around the application: its signals, its connections, and its end.
+
+uvicorn closes the listening socket as soon as it is told to stop, while a load balancer still
+sends to it, and waits without a limit for what runs. Here a signal first makes ``/readyz`` say no;
+for a grace period all is served on; then the door closes, and what was accepted has a limited time.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from types import FrameType
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tutorial_utils.serving import app, logs
+from tutorial_utils.serving.settings import Settings
+
+log = logs.logger(__name__)
+LINGER = 0.3  # seconds for a connection made just before the door closed to send its request
+MARGIN = 1.0  # seconds past grace and drain after which the process ends, whatever hangs
+HUNG = 70  # exit code then
+
+
+class Server(uvicorn.Server):
+    """Serves ``application`` until a signal, then grace, drain, end."""
+
+    def __init__(self, application: app.Service, config: uvicorn.Config):
+        super().__init__(config)
+        self.application = application
+        self.settings = application.settings
+        self._ends: float | None = None  # when the grace period does
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: not ready, serve on. Second: close the door now."""
+        if self._ends is not None:
+            self.should_exit = True
+            return
+        self._ends = time.monotonic() + self.settings.grace
+        self.application.leaving = True
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._ends is not None and time.monotonic() >= self._ends:
+            return True
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets=None) -> None:
+        """Close the door; answer what came through it before; end within the limit."""
+        self.application.leaving = True
+        limit = LINGER + self.settings.drain + MARGIN
+        end = threading.Timer(limit, _end, args=(self.server_state,))
+        end.daemon = True
+        end.start()
+        for server in self.servers:
+            server.close()
+        log.info("draining", requests=len(self.server_state.tasks))
+        # Now nobody new comes in. Each answer closes its connection, so that soon only those stay
+        # that send nothing, and these may be closed without losing a request.
+        await asyncio.sleep(LINGER)
+        await super().shutdown(sockets)
+        log.info("stopped")
+
+
+class Impatient(H11Protocol):
+    """A connection that sends no complete head in time is closed; uvicorn would wait for ever."""
+
+    patience = 10.0
+
+    def connection_made(self, transport) -> None:
+        super().connection_made(transport)
+        self._check = self.loop.call_later(self.patience, self._close_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._check.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        self._check.cancel()
+        self._answered = self.cycle
+        self._check = self.loop.call_later(self.patience, self._close_if_silent)
+        super().on_response_complete()
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None or self.cycle is getattr(self, "_answered", None):
+            self.transport.close()
+
+
+def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Start the server and stay until it is told to stop.
+
+    Raises:
+        BadModel: the registry has no such version, or it is broken.
+    """
+    logs.configure(settings.log_format)
+    application = app.create(settings)
+    config = uvicorn.Config(
+        application,
+        host=host,
+        port=port,
+        http=type("Impatient", (Impatient,), {"patience": settings.patience}),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain,
+    )
+    server = Server(application, config)
+    server.run()
+
+
+def _end(state: uvicorn.server.ServerState) -> None:
+    """Leave without waiting: a thread that hangs in a model cannot be stopped from outside."""
+    log.error("hung: the process ends with work undone", requests=len(state.tasks))
+    logging.shutdown()
+    os._exit(HUNG)

@@ -1,0 +1,317 @@
+"""Versions that change under load: nothing is lost, and each answer names who gave it."""
+
+import asyncio
+import math
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import scipy.stats
+import shelves
+from hypothesis import given
+from hypothesis import strategies as st
+from test_serving import running
+
+from tutorial_utils.recipe import BadModel
+from tutorial_utils.serving import registry, traffic
+from tutorial_utils.serving.deployment import Deployment, NothingToDo, UnknownVersion
+from tutorial_utils.serving.engine import InferenceFailed
+from tutorial_utils.serving.settings import Settings
+from tutorial_utils.serving.traffic import Split, Window, place
+from tutorial_utils.serving.watcher import Watcher
+
+
+def publish(shelf: Path, *versions: int, flipped: bool = False) -> Path:
+    """A version n says "positive" with a logit of n, or "negative" when flipped."""
+    for number in versions:
+        weights = (number, 0) if flipped else (0, number)
+        assert shelves.add(shelf, shelves.classifier(weights=weights)).name == str(number)
+    return shelf
+
+
+def positive(version: str) -> float:
+    return 1 / (1 + math.exp(-int(version)))
+
+
+class Broken:
+    """Passes for a good version until it serves."""
+
+    def __init__(self, model: registry.LoadedModel):
+        self.manifest, self.encode = model.manifest, model.encode
+
+    def logits(self, inputs):
+        raise RuntimeError
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Lets a version load well and fail afterwards."""
+    load, names = registry.load, set()
+
+    def load_or_break(folder, name, version="latest"):
+        model = load(folder, name, version)
+        return Broken(model) if model.manifest.version in names else model
+
+    monkeypatch.setattr(registry, "load", load_or_break)
+    return names
+
+
+def deploy(shelf: Path, **settings) -> Deployment:
+    chosen = Settings(registry=shelf, **settings)
+    return Deployment(chosen, registry.load(shelf, "sentiment", chosen.version))
+
+
+def value(deployment: Deployment, name: str, **labels) -> float:
+    return deployment.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def test_swaps_under_load_lose_nothing_and_each_answer_is_its_versions(tmp_path):
+    shelf = publish(tmp_path, 1)
+    answers, stop = [], threading.Event()
+    with running(Settings(registry=shelf, watch=0.05)) as client:
+
+        def ask():
+            while not stop.is_set():
+                answers.append(client.post("/predict", json={"texts": ["warm", "warm warm"]}))
+
+        callers = [threading.Thread(target=ask) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        for version in (2, 3):
+            publish(shelf, version)
+            wait(lambda v=str(version): answers and answers[-1].json().get("version") == v)
+        shelves.add(shelf, b"no model")  # version 4 is broken: version 3 stays
+        wait(lambda: 'serve_loads_total{outcome="refused"} 1.0' in client.get("/metrics").text)
+        publish(shelf, 5)
+        wait(lambda: answers[-1].json().get("version") == "5")
+        stop.set()
+        for caller in callers:
+            caller.join(10)
+        assert client.get("/info").json()["running"] == {"5": "stable"}
+        metrics = client.get("/metrics").text
+        assert "serve_versions_draining 0.0" in metrics
+        assert "serve_waiting_texts 0.0" in metrics
+    assert {answer.status_code for answer in answers} == {200}
+    seen = Counter()
+    for answer in answers:
+        body = answer.json()
+        seen[body["version"]] += 1
+        for got in body["predictions"]:
+            expected = positive(body["version"])
+            assert got["probabilities"]["positive"] == pytest.approx(expected, abs=1e-5)
+    assert set(seen) == {"1", "2", "3", "5"}
+
+
+def wait(condition, seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_pinned_version_stays_and_what_is_asked_for_is_followed(tmp_path):
+    async def scenario():
+        deployment = deploy(publish(tmp_path, 1, 2), version="1")
+        watcher = Watcher(deployment)
+        await watcher.look()
+        assert deployment.roles == {"1": "stable"}
+        await deployment.switch("latest")
+        assert deployment.roles == {"2": "stable"}
+        publish(tmp_path, 3)
+        await watcher.look()
+        assert deployment.roles == {"3": "stable"}
+        await deployment.roll_back()
+        await watcher.look()  # who was taken back is not taken up again by itself
+        assert deployment.roles == {"2": "stable"}
+        with pytest.raises(NothingToDo):
+            await deployment.roll_back()
+        await deployment.switch("3")
+        assert (await deployment.predict(["a"])).version == "3"
+        deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_broken_version_is_read_again_only_when_its_files_change(tmp_path, monkeypatch):
+    async def scenario():
+        deployment = deploy(publish(tmp_path, 1))
+        watcher = Watcher(deployment)
+        folder = shelves.add(tmp_path, b"no model")
+        for _ in range(3):
+            await watcher.look()
+        assert value(deployment, "serve_loads_total", outcome="refused") == 1
+        with pytest.raises(BadModel):
+            await deployment.switch("2")
+        assert (await deployment.predict(["a"])).version == "1"
+        (folder / "model.onnx").write_bytes(b"another")
+        await watcher.look()
+        assert value(deployment, "serve_loads_total", outcome="refused") == 3
+        deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_ten_thousand_callers_are_split_as_told_and_stay():
+    ids = [f"caller-{i}" for i in range(10_000)]
+    split = Split(share=0.1, salt="2")
+    taken = [split.takes(caller) for caller in ids]
+    assert scipy.stats.chisquare([sum(taken), 10_000 - sum(taken)], [1_000, 9_000]).pvalue > 0.01
+    assert taken == [split.takes(caller) for caller in ids]
+    wider = Split(share=0.2, salt="2")
+    assert all(wider.takes(caller) for caller, was in zip(ids, taken, strict=True) if was)
+    other = Split(share=0.1, salt="3")
+    both = sum(split.takes(caller) and other.takes(caller) for caller in ids)
+    assert scipy.stats.binomtest(both, 10_000, 0.01).pvalue > 0.01  # another trial, other callers
+
+
+@given(st.text(max_size=30), st.text(max_size=5))
+def test_every_caller_has_a_place(caller, salt):
+    assert 0 <= place(caller, salt) < 1
+
+
+@given(st.lists(st.booleans(), max_size=50), st.integers(1, 10))
+def test_a_window_tells_the_share_of_the_last(outcomes, size):
+    window = Window(size)
+    for outcome in outcomes:
+        window.add(outcome)
+    last = outcomes[-size:]
+    assert len(window) == len(last)
+    assert window.share == pytest.approx(sum(last) / len(last)) if last else window.share != 0
+
+
+def test_the_split_reaches_the_versions_and_a_caller_stays(tmp_path):
+    async def scenario():
+        deployment = deploy(publish(tmp_path, 1, 2), version="1")
+        await deployment.try_out("2", share=0.3, shadow=0)
+        split = deployment.candidate.split
+        for i in range(100):
+            answer = await deployment.predict(["a"], caller=str(i))
+            assert answer.version == ("2" if split.takes(str(i)) else "1")
+        assert (await deployment.predict(["a"], version="2")).version == "2"
+        with pytest.raises(UnknownVersion, match="1, 2"):
+            await deployment.predict(["a"], version="../1")
+        await deployment.promote()
+        assert deployment.roles == {"2": "stable"}
+        deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_canary_that_errs_is_taken_back_and_no_caller_notices(tmp_path, broken):
+    async def scenario():
+        broken.add("2")
+        deployment = deploy(publish(tmp_path, 1, 2), version="1", trial_least=5)
+        await deployment.try_out("2", share=0.5, shadow=0)
+        for i in range(100):
+            answer = await deployment.predict(["a"], caller=str(i))
+            assert answer.version == "1"
+        assert deployment.candidate is None
+        assert deployment.taken_back == {"2"}
+        assert value(deployment, "serve_roll_backs_total", version="2", reason="errors") == 1
+        deployment.follows = True
+        await Watcher(deployment).look()
+        assert deployment.roles == {"1": "stable"}
+        deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_canary_is_not_blamed_for_what_the_stable_version_fails_too(tmp_path, broken):
+    async def scenario():
+        broken.update("12")
+        deployment = deploy(publish(tmp_path, 1, 2), version="1", trial_least=5)
+        await deployment.try_out("2", share=0.5, shadow=0)
+        for i in range(40):
+            with pytest.raises(InferenceFailed):
+                await deployment.predict(["a"], caller=str(i))
+        assert deployment.candidate is not None
+        deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_shadow_that_disagrees_is_taken_back_and_answers_nobody(tmp_path):
+    async def scenario():
+        publish(publish(tmp_path, 1), 2, flipped=True)
+        deployment = deploy(tmp_path, version="1", trial_least=10)
+        await deployment.try_out("2", share=0, shadow=1)
+        assert deployment.roles == {"1": "stable", "2": "shadow"}
+        for _ in range(20):
+            assert (await deployment.predict(["a"])).version == "1"
+            await deployment.shadow.settle()
+        assert deployment.candidate is None
+        name = "serve_roll_backs_total"
+        assert value(deployment, name, version="2", reason=traffic.DISAGREEMENT) == 1
+        deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_shadow_that_agrees_stays(tmp_path):
+    async def scenario():
+        deployment = deploy(publish(tmp_path, 1, 2), version="1", trial_least=10)
+        await deployment.try_out("2", share=0, shadow=1)
+        for _ in range(30):
+            await deployment.predict(["a", "b"])
+            await deployment.shadow.settle()
+        assert deployment.candidate.trial.agreement.share == 1
+        assert value(deployment, "serve_shadow_texts_total", version="2", outcome="agrees") == 60
+        deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_versions_change_at_random_under_load(tmp_path):
+    async def ask(deployment, answers):
+        for i in range(60):
+            answer = await deployment.predict(["a"], caller=str(i))
+            answers.append(answer)
+            assert answer.probabilities[0, 1] == pytest.approx(positive(answer.version), abs=1e-5)
+
+    async def scenario():
+        chance, answers = random.Random(0), []
+        deployment = deploy(publish(tmp_path, 1, 2, 3))
+        asking = [asyncio.create_task(ask(deployment, answers)) for _ in range(8)]
+        while not all(task.done() for task in asking):
+            try:
+                match chance.randrange(4):
+                    case 0:
+                        await deployment.switch(chance.choice("123"))
+                    case 1:
+                        await deployment.try_out(chance.choice("123"), 0.5, 0.5)
+                    case 2:
+                        await deployment.promote()
+                    case 3:
+                        await deployment.roll_back()
+            except NothingToDo:
+                await asyncio.sleep(0)
+        await asyncio.gather(*asking)
+        assert len(answers) == 480
+        deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_admin_routes_open_with_the_token_only(tmp_path):
+    publish(tmp_path, 1, 2)
+    with running(Settings(registry=tmp_path, version="1", admin_token="open")) as client:
+        key = {"authorization": "Bearer open"}
+        assert client.post("/admin/promote").status_code == 401
+        wrong = {"authorization": "Bearer opem"}
+        assert client.post("/admin/promote", headers=wrong).status_code == 401
+        assert client.post("/admin/promote", headers=key).status_code == 409
+        tried = client.post("/admin/candidate", headers=key, json={"version": "2", "share": 1})
+        assert tried.json()["running"] == {"1": "stable", "2": "canary"}
+        assert client.post("/predict", json={"texts": ["a"]}).json()["version"] == "2"
+        assert client.post("/admin/promote", headers=key).json()["running"] == {"2": "stable"}
+        assert client.post("/admin/roll-back", headers=key).json()["running"] == {"1": "stable"}
+        switched = client.post("/admin/switch", headers=key, json={"version": "9"})
+        assert switched.status_code == 409
+        assert (
+            client.post("/admin/switch", headers=key, json={"version": "../1"}).status_code == 422
+        )
+    with running(Settings(registry=tmp_path)) as client:
+        assert client.post("/admin/promote", headers=key).status_code == 404

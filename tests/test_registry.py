@@ -1,0 +1,141 @@
+"""Versions that must not be served: each fault is refused with its mend, before anybody calls."""
+
+import contextlib
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import shelves
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from shelves import classifier
+
+from tutorial_utils import assets
+from tutorial_utils.recipe import BadModel
+from tutorial_utils.serving import external, registry
+from tutorial_utils.serving.settings import Settings
+
+
+def point_outside(model: onnx.ModelProto, location: str) -> onnx.ModelProto:
+    """Let ``weights`` lie at ``location``."""
+    (weights,) = (t for t in model.graph.initializer if t.name == "weights")
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", "8")):
+        weights.external_data.add(key=key, value=value)
+    return model
+
+
+@pytest.fixture
+def publish(tmp_path):
+    """Writes a model, with further files beside it, into a registry; returns that."""
+
+    def write(model: onnx.ModelProto | bytes, beside: dict[str, bytes] | None = None) -> Path:
+        folder = shelves.add(tmp_path / "registry", model)
+        for name, content in (beside or {}).items():
+            (folder / name).write_bytes(content)
+        return tmp_path / "registry"
+
+    return write
+
+
+def edit(shelf: Path, **changes) -> None:
+    path = shelf / "sentiment" / "1" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_sound_version_is_opened_and_has_run_once(publish):
+    model = registry.load(publish(classifier()), "sentiment")
+    assert model.manifest.version == "1"
+    assert model.logits({"input_ids": np.ones((3, 2), np.int64)}).shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (b"", "cannot be read"),
+        (b"no model at all", "cannot be read"),
+        (classifier().SerializeToString()[:-9], "cannot be read"),
+        (classifier(inputs=("pixels",)), "pixels"),
+        (classifier(output="scores"), "scores"),
+        (classifier(weights=(1, 1, 1)), r"\(2, 3\)"),
+        (classifier(weights=(np.nan, 1)), "finite"),
+        (point_outside(classifier(), "../../secret"), "outside its folder"),
+        (point_outside(classifier(), "/etc/passwd"), "outside its folder"),
+        (point_outside(classifier(), "weights.bin"), "does not list"),
+    ],
+    ids=[
+        "empty", "not ONNX", "truncated", "wrong inputs", "wrong outputs", "labels", "NaN", "above",
+        "absolute", "unverified",
+    ],
+)  # fmt: skip
+def test_a_bad_model_is_refused_with_the_mend(publish, model, says):
+    shelf = publish(model, {"weights.bin": struct.pack("<2f", 1, 2)})
+    (shelf / "secret").write_bytes(struct.pack("<2f", 1, 2))
+    with pytest.raises(BadModel, match=says) as refusal:
+        registry.load(shelf, "sentiment")
+    assert "publish" in str(refusal.value)
+    assert str(shelf) not in str(refusal.value)
+
+
+def test_weights_beside_the_model_are_taken_when_the_manifest_verifies_them(publish):
+    model, weights = point_outside(classifier(), "weights.bin"), struct.pack("<2f", 3, 4)
+    shelf = publish(model, {"weights.bin": weights})
+    folder = shelf / "sentiment" / "1"
+    listed = {p.name: assets.sha256(p) for p in folder.iterdir() if p.name != "manifest.json"}
+    edit(shelf, files=listed)
+    loaded = registry.load(shelf, "sentiment")
+    assert loaded.logits({"input_ids": np.ones((1, 2), np.int64)}).tolist() == [[3, 4]]
+    (folder / "weights.bin").write_bytes(weights[::-1])
+    with pytest.raises(BadModel, match="not the file that was promoted"):
+        registry.load(shelf, "sentiment")
+
+
+@pytest.mark.parametrize("change", [{"version": "2"}, {"name": "topic"}])
+def test_a_manifest_that_names_another_model_is_refused(publish, change):
+    shelf = publish(classifier())
+    edit(shelf, **change)
+    with pytest.raises(BadModel, match="wrong model"):
+        registry.load(shelf, "sentiment")
+
+
+def test_only_numbers_are_versions(publish):
+    shelf = publish(classifier())
+    for name in (".2-incomplete", "٣", "1e3", "-1", "latest", "0" * 10):
+        (shelf / "sentiment" / name).mkdir()
+    assert registry.versions(shelf, "sentiment") == ["1"]
+
+
+@pytest.mark.parametrize("name", ["../1", "..", "", "1/../2", "1\n", "٣", "9" * 10, "Latest"])
+def test_no_path_passes_for_a_version_nor_for_a_model(name):
+    with pytest.raises(ValueError, match="version"):
+        Settings(registry=".", version=name)
+    if not name.isalnum():
+        with pytest.raises(ValueError, match="model"):
+            Settings(registry=".", model=name)
+
+
+def test_the_walk_finds_what_the_onnx_package_finds(tmp_path):
+    inner = point_outside(classifier(), "in a branch").graph
+    model = point_outside(classifier(), "weights.bin")
+    constant = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.ones(2)))
+    tensor = constant.attribute[0].t
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="in an attribute")
+    branch = helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)
+    model.graph.node.extend([constant, branch])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert external.locations(path) == {"weights.bin", "in an attribute", "in a branch"}
+
+
+@given(st.binary(max_size=200))
+def test_the_walk_ends_on_any_bytes(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.onnx"
+    path.write_bytes(content)
+    with contextlib.suppress(ValueError):
+        assert isinstance(external.locations(path), set)

@@ -1,0 +1,221 @@
+"""The service as a process: how it is stopped, who sends slowly, and what its log tells."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+import shelves
+
+SECRET = "zanzibar"
+
+
+class Process:
+    """``serve`` in a process of its own; ``lines()``: its log so far."""
+
+    def __init__(self, registry: Path, log: Path, **settings):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        variables = {f"SERVE_{name.upper()}": str(value) for name, value in settings.items()}
+        command = [sys.executable, "-m", "tutorial_utils", "serve", "--registry", str(registry)]
+        self.log = log
+        with log.open("w") as file:
+            self.popen = subprocess.Popen(
+                [*command, "--port", str(self.port)], stderr=file, env=os.environ | variables
+            )
+        self.url = f"http://127.0.0.1:{self.port}"
+        end = time.monotonic() + 60
+        while not self.ready():
+            assert time.monotonic() < end, log.read_text()
+            assert self.popen.poll() is None, log.read_text()
+            time.sleep(0.05)
+
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def lines(self) -> list[dict]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def send(self, content: bytes, pause: float = 0.0) -> bytes:
+        """What comes back until the connection closes; ``pause`` seconds before each byte."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            try:
+                for byte in content if pause else ():
+                    connection.sendall(bytes([byte]))
+                    time.sleep(pause)
+                if not pause:
+                    connection.sendall(content)
+                connection.shutdown(socket.SHUT_WR)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            answer = b""
+            try:
+                while piece := connection.recv(65_536):
+                    answer += piece
+            except ConnectionResetError:
+                pass
+            return answer
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("registry")
+    shelves.add(folder, shelves.classifier(weights=(0, 1)))
+    return folder
+
+
+@pytest.fixture
+def start(shelf, tmp_path):
+    started = []
+
+    def run(**settings) -> Process:
+        started.append(Process(shelf, tmp_path / "log", **settings))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.popen.kill()
+        process.popen.wait(10)
+
+
+def test_nothing_accepted_is_lost_when_the_service_is_told_to_stop(start):
+    process = start(grace=0.7, drain=5)
+    results, notready, stop = [], [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            try:
+                answer = httpx.post(f"{process.url}/predict", json={"texts": ["a"]}, timeout=20)
+                results.append(answer.status_code)
+            except httpx.ConnectError:
+                return  # the door is closed: this was never accepted
+            except httpx.TransportError as error:
+                results.append(type(error).__name__)
+
+    callers = [threading.Thread(target=ask) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    time.sleep(0.3)
+    process.popen.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    notready.append(httpx.get(f"{process.url}/readyz").status_code)
+    notready.append(httpx.get(f"{process.url}/livez").status_code)
+    assert process.popen.wait(10) == 0
+    stop.set()
+    for caller in callers:
+        caller.join(10)
+    assert notready == [503, 200]
+    assert len(results) > 4
+    assert set(results) == {200}
+    assert process.lines()[-1]["event"] == "stopped"
+
+
+STUCK = """
+import sys, time
+from tutorial_utils.serving import registry, server
+from tutorial_utils.serving.settings import Settings
+runs = []
+def hang(self, inputs):
+    runs.append(None)
+    time.sleep(60 if len(runs) > 3 else 0)
+    return self.session.run(["logits"], {"input_ids": inputs["input_ids"]})[0]
+registry.LoadedModel.logits = hang
+server.serve(Settings(registry=sys.argv[1], hang_after=60, deadline=60, grace=0, drain=1),
+             port=int(sys.argv[2]))
+"""
+
+
+def test_a_stuck_request_does_not_keep_the_process(shelf):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, str(shelf), str(port)], stderr=subprocess.DEVNULL
+    )
+    url, answers = f"http://127.0.0.1:{port}", []
+
+    def ask() -> int:
+        try:
+            return httpx.post(f"{url}/predict", json={"texts": ["a"]}, timeout=30).status_code
+        except httpx.TransportError:
+            return 0
+
+    try:
+        end = time.monotonic() + 60
+        while (status := ask()) != 200:
+            assert time.monotonic() < end, status
+            time.sleep(0.05)
+        ask()  # the third run after the warm-up's first
+        stuck = threading.Thread(target=lambda: answers.append(ask()))
+        stuck.start()
+        time.sleep(0.5)
+        process.terminate()
+        began = time.monotonic()
+        assert process.wait(10) is not None
+        assert time.monotonic() - began < 5
+        stuck.join(10)
+        assert answers in ([503], [0], [500])
+    finally:
+        process.kill()
+
+
+def test_a_second_signal_closes_the_door_at_once(start):
+    process = start(grace=60)
+    process.popen.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.wait(10) == 0
+
+
+def test_slow_senders_and_lying_heads_are_answered_or_closed(start):
+    process = start(patience=0.5)
+    head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    body = b'{"texts": ["zanzibar"]}'
+    slow = process.send(head + b"content-length: 1000\r\n\r\n" + body, pause=0.02)
+    assert slow == b"" or b" 408 " in slow.split(b"\r\n")[0]
+    with socket.create_connection(("127.0.0.1", process.port), timeout=10) as silent:
+        silent.sendall(head + b"content-length: 1000\r\n\r\n" + body)
+        told = silent.recv(65_536)
+        assert b" 408 " in told.split(b"\r\n")[0]
+        assert SECRET.encode() not in told
+    with socket.create_connection(("127.0.0.1", process.port), timeout=10) as silent:
+        silent.sendall(b"POST /pre")
+        assert silent.recv(10) == b""  # closed: no head in time
+    longer = process.send(head + b"connection: close\r\ncontent-length: 3\r\n\r\n" + body)
+    assert longer.split(b" ")[1][:1] == b"4"
+    huge = process.send(head + b"content-length: 99999999999999\r\n\r\n{")
+    assert b" 413 " in huge.split(b"\r\n")[0]
+    nonsense = process.send(head + b"content-length: many\r\n\r\n{}")
+    assert b" 400 " in nonsense.split(b"\r\n")[0]
+    assert process.ready()
+    assert SECRET not in process.log.read_text()
+
+
+def test_the_log_has_a_line_for_each_request_with_its_id_and_no_text(start):
+    process = start()
+    asked = {"x-request-id": "mine-1"}
+    good = httpx.post(f"{process.url}/predict", json={"texts": [SECRET]}, headers=asked)
+    assert good.headers["x-request-id"] == "mine-1"
+    assert float(good.headers["x-total-time"]) > 0
+    forged = {"x-request-id": "a b zanzibar{}"}
+    bad = httpx.post(f"{process.url}/predict", json={SECRET: 1}, headers=forged)
+    assert bad.status_code == 422
+    assert SECRET not in bad.text + bad.headers["x-request-id"]
+    httpx.get(f"{process.url}/{SECRET}")
+    lines = [line for line in process.lines() if line["event"] == "request"]
+    mine = [line for line in lines if line["request_id"] == "mine-1"]
+    assert [(line["route"], line["status"]) for line in mine] == [("/predict", 200)]
+    assert lines[-1]["route"] == "unknown"
+    assert {"level", "timestamp", "ms", "method"} <= set(lines[-1])
+    assert SECRET not in process.log.read_text()
