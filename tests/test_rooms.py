@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import shelves
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "tutorial_utils"
@@ -20,7 +21,7 @@ def requirements() -> dict[str, str]:
     """Package → range, of all extras that are installed for learning and testing."""
     extras = PROJECT["optional-dependencies"]
     lines = PROJECT["dependencies"] + extras["learn"] + extras["serve"] + extras["test"]
-    return {m[1]: m[2] for m in (re.match(r"([\w-]+)([^;]*)", line) for line in lines)}
+    return {m[1]: m[2] for m in (re.match(r"([\w-]+)(?:\[\w+\])?([^;]*)", line) for line in lines)}
 
 
 def pins() -> dict[str, str]:
@@ -100,15 +101,21 @@ def test_imports_go_down_the_list_only(path):
     assert imports(path) <= allowed
 
 
-def test_the_server_needs_neither_torch_nor_transformers():
+def test_the_server_needs_neither_torch_nor_transformers_nor_onnx(tmp_path):
+    shelves.add(tmp_path, shelves.classifier())
     code = (
         "import sys\n"
-        "from tutorial_utils.serving import app\n"
-        "heavy = {'torch', 'transformers', 'onnx', 'scipy', 'matplotlib'} & set(sys.modules)\n"
-        "print(sorted(heavy), 'tutorial_utils.steps' in sys.modules)"
+        "heavy = {'torch', 'transformers', 'onnx', 'scipy', 'matplotlib', 'pandas'}\n"
+        "sys.modules.update(dict.fromkeys(heavy))  # importing one of them raises\n"
+        "from tutorial_utils import cli\n"
+        "from tutorial_utils.serving import server, settings\n"
+        "app = server.app.create(settings.Settings(registry=sys.argv[1]))\n"
+        "app.deployment.close()\n"
+        "print('tutorial_utils.steps' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "[] False", done.stderr
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_telemetry_is_off_before_onnxruntime_loads():

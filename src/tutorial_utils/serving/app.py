@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 import tutorial_utils
-from tutorial_utils.serving import admin, callers, errors, registry, texts
+from tutorial_utils.serving import admin, callers, errors, protocol, registry, texts
 from tutorial_utils.serving.deployment import Deployment
 from tutorial_utils.serving.errors import documented
 from tutorial_utils.serving.metrics import Metrics
@@ -114,6 +114,7 @@ def create(settings: Settings) -> Service:
     async def scrape():
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    app.include_router(protocol.router(deployment, metrics, settings, app.probe))
     if settings.admin_token:
         token = settings.admin_token.get_secret_value()
         app.include_router(admin.router(deployment, watcher, token))

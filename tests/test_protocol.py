@@ -1,0 +1,163 @@
+"""The Open Inference Protocol over real HTTP, by its own client and by hand; and bad input."""
+
+import gzip
+
+import httpx
+import numpy as np
+import pytest
+import shelves
+import tritonclient.http as triton
+from test_serving import running
+
+from tutorial_utils.serving.settings import Settings
+
+SECRET = "zanzibar"
+INFER = "/v2/models/sentiment/infer"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("registry")
+    for number in (1, 2):
+        shelves.add(folder, shelves.classifier(weights=(0, number)))
+    with running(Settings(registry=folder)) as opened:
+        yield opened
+
+
+def tensor(*texts: str, **changes) -> dict:
+    made = {"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": list(texts)}
+    return {"inputs": [made | changes]}
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_triton_client_finds_the_model_and_is_answered(client, binary):
+    url = f"{client.base_url.host}:{client.base_url.port}"
+    with triton.InferenceServerClient(url) as speaker:
+        assert speaker.is_server_live()
+        assert speaker.is_server_ready()
+        assert speaker.is_model_ready("sentiment")
+        assert not speaker.is_model_ready("sentiment", "7")
+        assert speaker.get_model_metadata("sentiment")["inputs"][0]["datatype"] == "BYTES"
+        assert "binary_tensor_data" in speaker.get_server_metadata()["extensions"]
+        asked = triton.InferInput("text", [2], "BYTES")
+        asked.set_data_from_numpy(np.array(["warm", "cold 👩"], dtype=object), binary_data=binary)
+        wanted = [
+            triton.InferRequestedOutput(name, binary_data=binary)
+            for name in ("label", "probabilities")
+        ]
+        answer = speaker.infer("sentiment", [asked], outputs=wanted, request_id="mine")
+        assert answer.get_response()["id"] == "mine"
+        assert answer.get_response()["model_version"] == "2"
+        labels = [x.decode() if isinstance(x, bytes) else x for x in answer.as_numpy("label")]
+        assert labels == ["positive", "positive"]
+        expected = 1 / (1 + np.exp(-2))
+        found = answer.as_numpy("probabilities")
+        assert found.shape == (2, 2)
+        assert found.dtype == np.float32
+        assert np.allclose(found[:, 1], expected, atol=1e-5)
+        with pytest.raises(triton.InferenceServerException, match="no such version"):
+            speaker.infer("sentiment", [asked], model_version="7")
+
+
+def test_by_hand_it_answers_what_predict_answers(client):
+    body = tensor("warm") | {"id": "a-1"}
+    answer = client.post(INFER, json=body)
+    assert answer.status_code == 200
+    told = answer.json()
+    assert (told["id"], told["model_name"], told["model_version"]) == ("a-1", "sentiment", "2")
+    label, probabilities = told["outputs"]
+    assert label["data"] == ["positive"]
+    (same,) = client.post("/predict", json={"texts": ["warm"]}).json()["predictions"]
+    assert probabilities["data"][1] == pytest.approx(same["probability"])
+    assert float(answer.headers["x-inference-time"]) > 0
+    assert "id" not in client.post(INFER, json=tensor("warm")).json()
+    versioned = client.post("/v2/models/sentiment/versions/2/infer", json=body)
+    assert versioned.json()["model_version"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "statuses"),
+    [
+        ("/v2/models/topic/infer", tensor(SECRET), {404}),
+        ("/v2/models/sentiment/versions/7/infer", tensor(SECRET), {404}),
+        ("/v2/models/sentiment/versions/1/infer", tensor(SECRET), {404}),  # it does not run
+        ("/v2/models/sentiment/versions/..%2F1/infer", tensor(SECRET), {404}),
+        ("/v2/models/..%2F..%2Fetc/infer", tensor(SECRET), {404}),
+        (INFER, tensor(), {400, 422}),
+        (INFER, tensor(*["a"] * 33), {400, 422}),
+        (INFER, tensor(" "), {400}),
+        (INFER, tensor(SECRET, shape=[2]), {400}),
+        (INFER, tensor(SECRET, shape=[-1]), {422}),
+        (INFER, tensor(SECRET, shape=[1, 7]), {400}),
+        (INFER, tensor(SECRET, name=SECRET), {422}),
+        (INFER, tensor(SECRET, datatype="FP32"), {422}),
+        (INFER, tensor(SECRET, data=[3]), {422}),
+        (INFER, tensor(SECRET, parameters={"binary_data_size": 9}), {400}),
+        (INFER, tensor(SECRET) | {"outputs": [{"name": SECRET}]}, {422}),
+        (INFER, {"inputs": []}, {422}),
+        (INFER, {SECRET: 1}, {422}),
+        (INFER, [], {422}),
+    ],
+)
+def test_a_bad_inference_is_a_clear_4xx_in_the_protocols_form(client, path, body, statuses):
+    answer = client.post(path, json=body)
+    assert answer.status_code in statuses, answer.text
+    assert answer.json()["error"]
+    for leak in (SECRET, "Traceback", ".py", "/etc"):
+        assert leak not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "length"),
+    [
+        (b"", None), (b"{", None), (b"\xff", None), (b"[" * 100_000, None),
+        (b'{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":["\\ud800"]}]}', None),
+        (b'{"inputs":[{"name":"text","datatype":"BYTES","shape":[NaN],"data":["a"]}]}', None),
+        (b"{}", "7"), (b"{}", "-1"), (b"{}", "many"), (b"{}", "9" * 30),
+    ],
+)  # fmt: skip
+def test_bytes_that_are_no_inference_are_a_4xx(client, content, length):
+    headers = {"inference-header-content-length": length} if length else {}
+    assert client.post(INFER, content=content, headers=headers).status_code in (400, 422)
+
+
+@pytest.mark.parametrize("rest", [b"", b"\x01", b"\x09\0\0\0abc", b"\x01\0\0\0\xff", b"\xff" * 8])
+def test_binary_tensors_that_lie_about_their_length_are_a_400(client, rest):
+    head = (
+        '{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],'
+        f'"parameters":{{"binary_data_size":{len(rest)}}}}}]}}'
+    ).encode()
+    headers = {"inference-header-content-length": str(len(head))}
+    assert client.post(INFER, content=head + rest, headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/predict", INFER])
+def test_a_compressed_body_is_415_and_is_not_unpacked(client, path):
+    bomb = gzip.compress(b"0" * 50_000_000)
+    answer = client.post(path, content=bomb, headers={"content-encoding": "gzip"})
+    assert answer.status_code == 415
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("words", [509, 510, 511, 512, 513, 2_000])
+def test_texts_about_the_longest_length_are_answered(client, words):
+    answer = client.post("/predict", json={"texts": ["warm " * words]})
+    assert answer.json()["predictions"][0]["label"] == "positive"
+
+
+def test_a_million_letters_are_refused_and_thirty_two_texts_taken(client):
+    word = SECRET * 125_000
+    refused = client.post("/predict", json={"texts": [word]})
+    assert refused.status_code == 422
+    assert SECRET not in refused.text
+    assert client.post(INFER, json=tensor(word)).status_code == 400
+    assert client.post(INFER, json=tensor(*["a"] * 32)).status_code == 200
+
+
+def test_health_and_metadata(client):
+    assert client.get("/v2/health/live").status_code == 200
+    assert client.get("/v2/health/ready").status_code == 200
+    assert client.get("/v2/models/sentiment/versions/2/ready").status_code == 200
+    assert client.get("/v2/models/sentiment/versions/7/ready").status_code == 404
+    assert client.get("/v2/models/sentiment").json()["versions"] == ["2"]
+    assert httpx.URL(INFER).path in client.get("/openapi.json").text.replace("{model}", "sentiment")
