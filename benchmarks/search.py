@@ -1,13 +1,15 @@
 """Which fusions and which settings pay on this machine, and how near to its roof a recipe comes.
 
-``python benchmarks/search.py [fusion] [runtime] [roofline]``; all when none is named. Writes
-``results/NAME.json``, ``.md`` and ``.png``. Run it on a quiet machine: ``make search``.
+``python benchmarks/search.py [fusion] [quantization] [runtime] [roofline]``; all when none is
+named. Writes ``results/NAME.json``, ``.md`` and ``.png``. Run it on a quiet machine: ``make
+search``.
 """
 
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import search_quantization
 from common import RESULTS, section, write, write_figure, write_json
 
 from tutorial_utils import (
@@ -243,7 +245,12 @@ leaves open; below 100 % memory is the limit.
 {where}
 """
 
-SEARCHES = {"fusion": fusions, "runtime": runtime, "roofline": roofs}
+SEARCHES = {
+    "fusion": fusions,
+    "quantization": search_quantization.main,
+    "runtime": runtime,
+    "roofline": roofs,
+}
 
 if __name__ == "__main__":
     if unknown := set(sys.argv[1:]) - set(SEARCHES):

@@ -38,9 +38,10 @@ class _Logits(torch.nn.Module):
         self.model = model
 
     def forward(self, input_ids, attention_mask, token_type_ids):
-        return self.model(
+        answer = self.model(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
-        ).logits
+        )
+        return getattr(answer, "logits", answer)
 
 
 def prepared(model: BertForSequenceClassification, dynamic: bool = False) -> torch.nn.Module:
@@ -95,11 +96,15 @@ def train(
 
 def converted(graph: torch.nn.Module, target: Path) -> Path:
     """Write a prepared, tuned graph as ONNX with QuantizeLinear and DequantizeLinear."""
+    from torchao.quantization.pt2e import allow_exported_model_train_eval
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return export.export(convert_pt2e(graph), target)
+        quantized = convert_pt2e(graph)
+        # An exported graph refuses ``eval``, which the exporter to ONNX calls.
+        allow_exported_model_train_eval(quantized)
+        return export.export(_Logits(quantized), target)
 
 
 def tuned_weights(

@@ -1,0 +1,44 @@
+import numpy as np
+import onnx
+from onnx import numpy_helper, parser
+
+from tutorial_utils import embeddings
+
+TEXT = """<ir_version: 8, opset_import: ["": 18]>
+look (int64[n] ids) => (float[n, 4] y) { y = Gather(table, ids) }"""
+
+
+def looked_up(table: np.ndarray) -> tuple[onnx.ModelProto, int]:
+    model = parser.parse_model(TEXT)
+    model.graph.initializer.append(numpy_helper.from_array(table, "table"))
+    return model, embeddings.quantize_rows(model)
+
+
+def run(model: onnx.ModelProto, ids: list[int]) -> np.ndarray:
+    evaluator = onnx.reference.ReferenceEvaluator(model)
+    return evaluator.run(None, {"ids": np.array(ids)})[0]
+
+
+def test_a_large_row_does_not_spoil_the_others():
+    table = np.random.default_rng(0).normal(0, 0.05, (6, 4)).astype(np.float32)
+    table[2] *= 1_000
+    model, count = looked_up(table)
+    assert count == 1
+    error = np.abs(run(model, [0, 1, 2, 3]) - table[:4])
+    assert (error <= np.abs(table[:4]).max(axis=1, keepdims=True) / 127 / 2 * 1.001).all()
+    assert {t.name: t.data_type for t in model.graph.initializer} == {
+        "table_levels": onnx.TensorProto.INT8,
+        "table_row_scales": onnx.TensorProto.FLOAT,
+    }
+
+
+def test_a_row_of_zeros_stays_zero():
+    model, _ = looked_up(np.zeros((3, 4), np.float32))
+    assert not run(model, [1]).any()
+
+
+def test_a_lookup_along_another_axis_is_left_alone():
+    model = parser.parse_model(TEXT.replace("Gather(", "Gather<axis = 1>("))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((3, 4), np.float32), "table"))
+    assert embeddings.quantize_rows(model) == 0
+    assert [node.op_type for node in model.graph.node] == ["Gather"]

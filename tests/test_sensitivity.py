@@ -1,0 +1,38 @@
+import pytest
+
+from tutorial_utils import candidates, graph, quantization, sensitivity
+
+BATCHES = [candidates.random_inputs(2, 12, seed) for seed in range(2)]
+
+
+@pytest.fixture(scope="module")
+def static(tiny_onnx, tmp_path_factory):
+    target = tmp_path_factory.mktemp("static") / "static.onnx"
+    return quantization.static(tiny_onnx, target, BATCHES)
+
+
+def test_weights_and_activations_come_worst_first(tiny_onnx, static):
+    for errors in (
+        sensitivity.weights(tiny_onnx, static),
+        sensitivity.activations(tiny_onnx, static, BATCHES),
+    ):
+        assert len(errors) >= 6
+        assert list(errors.values()) == sorted(errors.values())
+        assert min(errors.values()) > 10
+
+
+def test_fewer_bits_show_as_a_larger_error(tiny_onnx, static, tmp_path):
+    seven = quantization.static(tiny_onnx, tmp_path / "7.onnx", BATCHES, reduce_range=True)
+    eight = sensitivity.weights(tiny_onnx, static)
+    fewer = sensitivity.weights(tiny_onnx, seven)
+    assert all(fewer[name] < eight[name] for name in eight)
+
+
+def test_the_readers_of_a_tensor_can_be_left_in_fp32(tiny_onnx, static, tmp_path):
+    errors = sensitivity.activations(tiny_onnx, static, BATCHES)
+    worst = next(name for name in errors if sensitivity.readers(tiny_onnx, [name]))
+    names = sensitivity.readers(tiny_onnx, [worst])
+    assert names
+    mixed = quantization.static(tiny_onnx, tmp_path / "mixed.onnx", BATCHES, exclude=names)
+    counts = [graph.op_counts(path)["DequantizeLinear"] for path in (static, mixed)]
+    assert counts[1] < counts[0]

@@ -1,0 +1,121 @@
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper, parser
+
+from tutorial_utils import candidates, graph, quantization, smoothing
+
+# The feed-forward part of an encoder layer, with the addition that goes past it.
+TEXT = """<ir_version: 8, opset_import: ["": 18, "com.microsoft": 1]>
+layer (float[n, 32] x) => (float[n, 32] y) {
+    a = LayerNormalization <axis = -1> (x, scale, shift)
+    b = MatMul(a, first)
+    c = Add(b, first_bias)
+    d = com.microsoft.Gelu(c)
+    e = MatMul(d, second)
+    f = Add(e, second_bias)
+    y = Add(f, a)
+}"""
+CHANNEL, NEURON = 3, 5  # the outliers
+
+
+def batch(seed: int) -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(seed).normal(0, 1, (40, 32)).astype(np.float32)}
+
+
+BATCHES = [batch(0), batch(1)]
+
+
+def answer(path, seed=9):
+    return candidates.onnx_predict(path)(batch(seed))
+
+
+@pytest.fixture(scope="session")
+def outlying(tmp_path_factory):
+    """A layer in which one channel and one neuron are far larger than all others."""
+    generator = np.random.default_rng(0)
+
+    def normal(*shape):
+        return generator.normal(0, 0.2, shape).astype(np.float32)
+
+    weights = {"scale": np.ones(32, np.float32), "shift": normal(32), "first": normal(32, 64)}
+    weights |= {"first_bias": normal(64), "second": normal(64, 32), "second_bias": normal(32)}
+    weights["scale"][CHANNEL] *= 40
+    weights["first"][CHANNEL] /= 40
+    weights["first_bias"][NEURON] += 40
+    model = parser.parse_model(TEXT)
+    for name, array in weights.items():
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    for i, node in enumerate(model.graph.node):
+        node.name = f"node_{i}"
+    target = tmp_path_factory.mktemp("layer") / "outlying.onnx"
+    onnx.save(model, str(target))
+    return target
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(strength=st.floats(0, 1) | st.none(), neurons=st.integers(0, 6))
+def test_the_smoothed_file_is_the_same_function(outlying, tmp_path, strength, neurons):
+    target = tmp_path / "smooth.onnx"
+    counts = smoothing.smooth(outlying, target, BATCHES, strength=strength, neurons=neurons)
+    assert counts == {"LayerNormalization": int(strength is not None), "neurons": neurons}
+    np.testing.assert_allclose(answer(target), answer(outlying), atol=1e-4)
+
+
+def test_eight_bits_are_nearer_to_fp32_after_each_edit_and_nearest_after_both(outlying, tmp_path):
+    def error(**edits):
+        smoothing.smooth(outlying, tmp_path / "smooth.onnx", BATCHES, **edits)
+        target = quantization.dynamic(tmp_path / "smooth.onnx", tmp_path / "int8.onnx")
+        return float(np.abs(answer(target) - answer(outlying)).mean())
+
+    neither = error(strength=None, neurons=0)
+    migrated, kept, both = error(neurons=0), error(strength=None, neurons=1), error(neurons=1)
+    assert migrated < 0.95 * neither
+    assert kept < 0.95 * neither
+    assert both < 0.3 * neither
+
+
+def test_ranges_are_those_of_all_batches(outlying):
+    both = smoothing.ranges(outlying, BATCHES)
+    each = [smoothing.ranges(outlying, [batch]) for batch in BATCHES]
+    for name, seen in both.items():
+        np.testing.assert_array_equal(seen.low, np.minimum(*(one[name].low for one in each)))
+        np.testing.assert_array_equal(seen.high, np.maximum(*(one[name].high for one in each)))
+        assert (seen.largest > 0).all()
+
+
+def test_the_outlier_is_the_neuron_that_is_kept_in_fp32(outlying, tmp_path):
+    target = tmp_path / "smooth.onnx"
+    smoothing.smooth(outlying, target, BATCHES, strength=None, neurons=1)
+    quantized = onnx.load(str(quantization.dynamic(target, tmp_path / "int8.onnx"))).graph
+    kept = [node for node in quantized.node if node.name.startswith(smoothing.KEPT)]
+    assert [node.op_type for node in kept] == ["MatMul", "MatMul"]
+    (bias,) = [t for t in quantized.initializer if t.name.startswith(smoothing.KEPT + "0_bias")]
+    assert numpy_helper.to_array(bias) == pytest.approx([40], abs=1)
+
+
+def test_the_range_shows_which_channel_is_the_outlier(outlying):
+    seen = smoothing.ranges(outlying, BATCHES)["a"]
+    assert seen.largest.argmax() == CHANNEL
+    assert seen.largest[CHANNEL] > 10 * np.median(seen.largest)
+
+
+def test_smoothing_takes_few_bytes(outlying, tmp_path):
+    target = tmp_path / "smooth.onnx"
+    smoothing.smooth(outlying, target, BATCHES)
+    assert graph.megabytes(target) < graph.megabytes(outlying) + 0.003
+
+
+def test_a_real_graph_stays_the_same_function(tiny_fused, tmp_path):
+    inputs = [candidates.random_inputs(2, 12, seed) for seed in range(2)]
+    counts = smoothing.smooth(tiny_fused, tmp_path / "smooth.onnx", inputs)
+    assert counts["neurons"] == 0  # its Gelus are fused with their biases
+    before, after = (
+        candidates.onnx_predict(path)(candidates.random_inputs(4, 20))
+        for path in (tiny_fused, tmp_path / "smooth.onnx")
+    )
+    np.testing.assert_allclose(after, before, atol=1e-5)
