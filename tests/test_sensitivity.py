@@ -36,3 +36,10 @@ def test_the_readers_of_a_tensor_can_be_left_in_fp32(tiny_onnx, static, tmp_path
     mixed = quantization.static(tiny_onnx, tmp_path / "mixed.onnx", BATCHES, exclude=names)
     counts = [graph.op_counts(path)["DequantizeLinear"] for path in (static, mixed)]
     assert counts[1] < counts[0]
+
+
+def test_products_are_named_after_their_bias(tiny_onnx):
+    found = sensitivity.products(tiny_onnx)
+    assert len(found) == 12  # six in each of two layers
+    assert "bert.encoder.layer.1.intermediate.dense" in found
+    assert {node.op_type for node in found.values()} == {"MatMul"}

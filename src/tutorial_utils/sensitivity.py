@@ -48,6 +48,19 @@ def readers(floats: Path, tensors: Sequence[str]) -> list[str]:
     return [node.name for node in nodes if node.op_type == "MatMul" and node.input[0] in tensors]
 
 
+def products(floats: Path) -> dict[str, onnx.NodeProto]:
+    """Matrix products by the name of the layer, which is that of the bias added to them."""
+    nodes = onnx.load(str(floats), load_external_data=False).graph.node
+    made_by = {node.output[0]: node for node in nodes if node.op_type == "MatMul"}
+    found = {}
+    for add in (node for node in nodes if node.op_type == "Add"):
+        biases = [name for name in add.input if name.endswith(".bias")]
+        before = [made_by[name] for name in add.input if name in made_by]
+        if biases and before:
+            found[biases[0].removesuffix(".bias")] = before[0]
+    return found
+
+
 def _reader(batches: Sequence[Inputs]):
     calibration = Calibration(batches)
     return iter(calibration.get_next, None)

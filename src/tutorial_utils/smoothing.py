@@ -78,6 +78,8 @@ def ranges(source: Path, batches: Iterable[Inputs]) -> dict[str, Range]:
         for node in model.graph.node
         if node.op_type == "Gelu" or (node.op_type in PRODUCTS and node.input[1] in constant)
     )
+    if not names:
+        return {}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     found: dict[str, Range] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +115,9 @@ def migrate(
     for norm in [node for node in model.graph if node.op_type == "LayerNormalization"]:
         out = norm.outputs[0]
         products = [node for node, _ in out.uses() if _is_product(node, ops)]
-        if not products or out.name not in seen:
+        foldable = [i for i, value in enumerate(norm.inputs) if i and value is not None]
+        known = all(norm.inputs[i].const_value is not None for i in foldable)
+        if not products or out.name not in seen or not known:
             continue
         others = [use for use in out.uses() if use[0] not in products]
         weights = [_array(node.inputs[1]) for node in products]
@@ -122,7 +126,7 @@ def migrate(
         scale = (scale / np.exp(np.log(scale).mean())).astype(np.float32)
         for node, weight in zip(products, weights, strict=True):
             _replace(model, node, 1, weight * scale[:, None])
-        for i in (1, 2):
+        for i in foldable:
             _replace(model, norm, i, _array(norm.inputs[i]) / scale)
         if others:
             restored = ir.node("Mul", [out, _constant(model, f"{out.name}_restoring", scale)])
