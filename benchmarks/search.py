@@ -1,15 +1,16 @@
 """Which fusions and which settings pay on this machine, and how near to its roof a recipe comes.
 
 ``python benchmarks/search.py [fusion] [quantization] [runtime] [roofline]``; all when none is
-named. Writes ``results/NAME.json``, ``.md`` and ``.png``. Run it on a quiet machine: ``make
-search``.
+named; ``--only`` names sections of the runtime search. Writes ``results/NAME.json``, ``.md`` and
+``.png``. Run it on a quiet machine: ``make search``.
 """
 
 import argparse
 from dataclasses import asdict
 
+import runtime
 import search_quantization
-from common import RESULTS, section, write, write_figure, write_json
+from common import RESULTS, write, write_figure, write_json
 
 from tutorial_utils import (
     baseline,
@@ -166,9 +167,22 @@ leaves open; below 100 % memory is the limit.
 SEARCHES = {
     "fusion": fusions,
     "quantization": search_quantization.main,
-    "runtime": runtime,
+    "runtime": runtime.search,
     "roofline": roofs,
 }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("searches", nargs="*", help=f"among {', '.join(SEARCHES)}")
+    parser.add_argument("--only", nargs="+", default=(), choices=runtime.SECTIONS)
+    options = parser.parse_args()
+    if unknown := set(options.searches) - set(SEARCHES):
+        parser.error(f"there is no search {sorted(unknown)}; choose among {', '.join(SEARCHES)}")
+    RESULTS.mkdir(exist_ok=True)
+    for search in options.searches or SEARCHES:
+        SEARCHES[search](*([tuple(options.only)] if search == "runtime" else []))
+
 
 if __name__ == "__main__":
     main()
