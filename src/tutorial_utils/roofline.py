@@ -143,27 +143,47 @@ def roofs(
 
 
 def work(path: Path, batch: int, length: int) -> Work:
-    """The work of a fused or plain ONNX encoder at one shape, from its weights' shapes.
+    """The work of a fused or plain ONNX encoder at one shape, as it is run.
 
     Counts products with constant weights, and the two products inside each fused attention: where
-    attention is not fused, take the work of the fused file, which is the same. The pooler and the
-    classifier see one row a text where they are a ``Gemm``; as ``MatMul`` they are counted for
-    each token, a few thousandths too much.
+    attention is not fused, take the work of the fused file, which is the same. How many rows a
+    product has is seen by running the file once: a last layer that is computed for one token only
+    has one row a text.
     """
     model = onnx.load(str(path))
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    tokens, operations, read = batch * length, 0.0, 0.0
+    rows = _rows(model, batch, length)
+    operations, read = 0.0, 0.0
     for node in model.graph.node:
         constant = next((weights[name] for name in node.input[1:3] if name in weights), None)
         if node.op_type in _PRODUCTS and constant is not None and len(constant.dims) == 2:
             inner, columns = constant.dims
-            rows = batch if node.op_type == "Gemm" else tokens
-            operations += 2 * rows * inner * columns
+            operations += 2 * rows[node.input[0]] * inner * columns
             read += inner * columns * _BYTES.get(constant.data_type, 4)
         if node.op_type in _ATTENTIONS:
             width = _attention_width(node, weights)
             operations += 4 * batch * length**2 * width
     return Work(operations, read)
+
+
+def _rows(model: onnx.ModelProto, batch: int, length: int) -> dict[str, int]:
+    """Rows of the left-hand side of each product, from one run that puts them all out."""
+    inputs = {given.name for given in model.graph.input}
+    wanted = {node.input[0] for node in model.graph.node if node.op_type in _PRODUCTS} - inputs
+    wanted -= {tensor.name for tensor in model.graph.initializer}
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(wanted))
+    options = SessionRecipe(optimization="none").options()
+    session = ort.InferenceSession(
+        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    given = {k: v for k, v in random_inputs(batch, length).items() if k in inputs}
+    shapes = [value.shape for value in session.run(None, given)]
+    return {
+        name: int(np.prod(shape[:-1])) for name, shape in zip(sorted(wanted), shapes, strict=True)
+    }
 
 
 def profile(
