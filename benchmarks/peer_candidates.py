@@ -184,14 +184,14 @@ class Texts:
         if self.size is None:
             width = None if self.budget else 128
             how = {"budget": self.budget, "width": width, "workers": self.workers}
-            return lambda: candidates.label(texts, predict, **how)
+            return candidates.on_texts(lambda some: candidates.label(some, predict, **how), texts)
 
-        def label() -> np.ndarray:
-            rows = reviews.encode(texts)
+        def label(some: tuple[str, ...]) -> np.ndarray:
+            rows = reviews.encode(some)
             batches = batching.in_order(len(rows), self.size)
             return batching.run(predict, rows, batches).argmax(axis=1)
 
-        return label
+        return candidates.on_texts(label, texts)
 
 
 @dataclass(frozen=True)
@@ -206,16 +206,17 @@ class Pipeline:
     def build(self) -> Callable[[], np.ndarray]:
         from transformers import AutoTokenizer, pipeline
 
-        texts = list(candidates.sentences(self.sentences, self.items))
+        texts = candidates.sentences(self.sentences, self.items)
         tokenizer = AutoTokenizer.from_pretrained(steps.ensure("pytorch"))
         module = Torch("classifier", self.bf16).module()
         answer = pipeline("text-classification", model=module, tokenizer=tokenizer, device="cpu")
         positive = reviews.LABELS[1]
 
-        def label() -> np.ndarray:
-            return np.array([a["label"] == positive for a in answer(texts, batch_size=self.size)])
+        def label(some: tuple[str, ...]) -> np.ndarray:
+            answers = answer(list(some), batch_size=self.size)
+            return np.array([a["label"] == positive for a in answers])
 
-        return label
+        return candidates.on_texts(label, texts)
 
 
 @dataclass(frozen=True)
@@ -247,15 +248,15 @@ class SentenceTransformers:
         model = SentenceTransformer(modules=modules, device="cpu")
         if self.bf16:
             model = model.to(torch.bfloat16)
-        texts = list(candidates.sentences(self.sentences, self.items))
+        texts = candidates.sentences(self.sentences, self.items)
 
-        def label() -> np.ndarray:
+        def label(some: tuple[str, ...]) -> np.ndarray:
             logits = model.encode(
-                texts, batch_size=self.size, show_progress_bar=False, convert_to_tensor=True
+                list(some), batch_size=self.size, show_progress_bar=False, convert_to_tensor=True
             )
             return logits.float().numpy().argmax(axis=1)
 
-        return label
+        return candidates.on_texts(label, texts)
 
 
 @dataclass(frozen=True)
@@ -280,10 +281,10 @@ class OpenVinoQueue:
 
         requests.set_callback(keep)
 
-        def label() -> np.ndarray:
-            for place, row in enumerate(reviews.encode(texts)):
+        def label(some: tuple[str, ...]) -> np.ndarray:
+            for place, row in enumerate(reviews.encode(some)):
                 requests.start_async(batching.pad([row]), place)
             requests.wait_all()
-            return labels.copy()
+            return labels[: len(some)].copy()
 
-        return label
+        return candidates.on_texts(label, texts)

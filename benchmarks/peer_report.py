@@ -22,6 +22,7 @@ TITLES = {
 def draw(found: dict) -> None:
     """Write ``peers.md``, the figures ``peers_*.png`` and the README's table."""
     sections = [HEAD.format(machine=_machine(found), versions=_versions(found))]
+    sections += _warnings(found)
     sections.append(f"## Targets\n\n{aims.table(aims.targets(found)).markdown()}\n")
     sections.append(f"## Side by side\n\n{summary(found).markdown()}\n")
     for shape, comparison in found.get("shapes", {}).get("comparisons", {}).items():
@@ -140,6 +141,14 @@ def _failures(found: dict) -> str:
         for name, reason in found.get(stage, {}).get("failed", {}).items()
     }
     return "## Could not run here\n\n" + ("\n".join(f"- {x}" for x in sorted(lines)) or "–") + "\n"
+
+
+def _warnings(found: dict) -> list[str]:
+    """Stages may be run singly; figures of different files must not pass for those of one run."""
+    origins = {str(s["measured_on"]) for s in found.values() if "measured_on" in s}
+    if len(origins) < 2:
+        return []
+    return ["**The stages did not measure the same files: run all of them again.**\n"]
 
 
 def _machine(found: dict) -> Machine:

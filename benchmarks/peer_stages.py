@@ -3,8 +3,8 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from apart import Crashed, apart
@@ -16,6 +16,7 @@ from peer_report import draw
 from peer_targets import OURS, PADDED, best_peer, is_ours
 
 from tutorial_utils import (
+    assets,
     batching,
     benchmark,
     candidates,
@@ -36,9 +37,9 @@ BULK = {"warmup": 1, "seconds": 0, "minimum_calls": 1}
 class Effort:
     """How long is measured: rounds of each comparison, sentences a call, sentences of growth."""
 
-    rounds: int = 7
+    rounds: int = 5
     rounds_texts: int = 3
-    some: int = 500
+    some: int = 400
     everything: int = 10_000
     many: int = 100_000
     checked: int = reviews.TEST_SENTENCES
@@ -47,7 +48,7 @@ class Effort:
 QUICK = Effort(2, 2, 100, 400, 2_000, 200)
 
 
-def shapes(effort: Effort) -> dict:
+def shapes(effort: Effort) -> Iterator[dict]:
     """BERT-base with seeded weights at three shapes; checks of size and logits come first."""
     found: dict = {"checks": {}, "failed": {}, "comparisons": {}}
     running, reference = {}, None
@@ -79,10 +80,10 @@ def shapes(effort: Effort) -> dict:
         )
         found["comparisons"][f"{batch} × {length}"] = asdict(result)
         print(f"## {batch} × {length}\n{result.table()}", flush=True)
-    return found
+        yield found
 
 
-def roof(effort: Effort) -> dict:
+def roof(effort: Effort) -> Iterator[dict]:
     """The machine's u8×s8 roof, and the work of ours at 8 × 128, in 10^12 operations."""
     kind = "u8×s8"
     found = roofline.roofs(kinds=(kind,), rounds=min(3, effort.rounds))
@@ -90,12 +91,13 @@ def roof(effort: Effort) -> dict:
         raise Crashed(found.failed[kind])
     work = roofline.work(steps.ensure("int8", "bert-base"), 8, 128)
     print(f"roof: {found.operations[kind]:.2f} · 10^12 operations a second", flush=True)
-    return {"roof": found.operations[kind], "work": work.operations / 1e12}
+    yield {"roof": found.operations[kind], "work": work.operations / 1e12}
 
 
-def texts(effort: Effort) -> dict:
+def texts(effort: Effort) -> Iterator[dict]:
     """Real sentences from text to label: peers' own batching, ours for all, and the finalists."""
     found: dict = {"checks": {}, "failed": {}, "comparisons": {}}
+    found["padding_waste"] = _padding_waste(effort.everything)
     theirs, same = own(), with_our_batching()
     reference = measure.predictions("pytorch")[: effort.checked]
     truth = reviews.splits().test.labels[: effort.checked]
@@ -118,9 +120,10 @@ def texts(effort: Effort) -> dict:
             for name, candidate in group.items()
             if name not in found["failed"] and engine_of(name) not in found["failed"]
         }
-        result = compare(running, found["failed"], rounds=effort.rounds_texts + 1, **BULK)
+        result = compare(running, found["failed"], rounds=effort.rounds_texts, **BULK)
         found["comparisons"][key] = asdict(result)
         print(f"## {key}\n{result.table()}", flush=True)
+        yield found
     finalists = {PADDED: theirs[PADDED]}
     for key, group in (("own", theirs), ("ours", same)):
         best = best_peer(found["comparisons"][key])
@@ -130,8 +133,7 @@ def texts(effort: Effort) -> dict:
     result = compare(finalists, found["failed"], rounds=effort.rounds_texts, **BULK)
     found["comparisons"]["all"] = asdict(result)
     print(f"## all\n{result.table()}", flush=True)
-    found["padding_waste"] = _padding_waste(effort.everything)
-    return found
+    yield found
 
 
 def _padding_waste(count: int) -> float:
@@ -141,7 +143,7 @@ def _padding_waste(count: int) -> float:
     return batching.padding_waste(lengths, batches)
 
 
-def growth(effort: Effort) -> dict:
+def growth(effort: Effort) -> Iterator[dict]:
     """Ours on all sentences and on ten times as many: texts a second and peak memory."""
     ours = replace(measure.labelling_candidate(STEP[OURS]), sentences="all")
     few, many = effort.everything, effort.many
@@ -155,7 +157,7 @@ def growth(effort: Effort) -> dict:
         "drift": after["texts_per_s"] / before["texts_per_s"] - 1,
     }
     print(f"growth: {found}", flush=True)
-    return found
+    yield found
 
 
 def compare(
@@ -179,19 +181,44 @@ STAGES = {"shapes": shapes, "roof": roof, "texts": texts, "growth": growth}
 
 
 def main(words: list[str]) -> None:
-    effort = QUICK if "--quick" in words else Effort()
+    quick = "--quick" in words
     named = [word for word in words if word != "--quick"]
     if unknown := set(named) - {*STAGES, "report"}:
         sys.exit(f"There is no stage {sorted(unknown)}; choose among {', '.join(STAGES)}, report.")
-    stored = Path(RESULTS) / "peers.json"
-    found = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
+    found = {} if quick or not named else _stored()
+    if named != ["report"]:
+        _stop_if_of_another_machine(found)
+    versions = {name: machine.version(name) for name in VERSIONS}
     for stage in named or STAGES:
         if stage == "report":
             continue
         start = time.perf_counter()
-        found[stage] = STAGES[stage](effort)
-        found[stage]["seconds"] = round(time.perf_counter() - start)
-        found["peers"] = {name: machine.version(name) for name in VERSIONS}
-        found["quick"] = effort is QUICK
-        write_json("peers", found | {"machine": machine.describe().to_dict()})
-    draw(found | {"machine": machine.describe().to_dict()} if named != ["report"] else found)
+        for measured in STAGES[stage](QUICK if quick else Effort()):
+            found[stage] = measured | {
+                "seconds": round(time.perf_counter() - start),
+                "measured_on": {"machine": str(machine.describe()), "files": _files()},
+            }
+            if not quick:  # each piece is kept as soon as it is there
+                write_json("peers", found | {"peers": versions})
+        print(f"{stage}: {time.perf_counter() - start:.0f} s", flush=True)
+    if quick:
+        print("A quick run tries the code; its figures are worth nothing, so none was kept.")
+    else:
+        draw(_stored())
+
+
+def _stored() -> dict:
+    """What earlier stages kept, machine included; {} before the first."""
+    file = RESULTS / "peers.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def _stop_if_of_another_machine(found: dict) -> None:
+    here = json.loads(json.dumps(machine.describe().to_dict()))
+    if found and found["machine"] != here:
+        sys.exit("peers.json is of another machine or other versions; remove it to begin anew.")
+
+
+def _files() -> dict[str, str]:
+    """Which files of ours were measured: the first digits of their hashes."""
+    return {m: assets.sha256(steps.ensure(STEP[OURS], m))[:12] for m in steps.MODELS}

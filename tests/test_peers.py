@@ -114,3 +114,51 @@ def test_a_function_apart_answers_and_one_that_fails_says_how():
 
 def _illegal() -> None:
     os.kill(os.getpid(), signal.SIGILL)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A whole run's figures, drawn into a folder of its own."""
+    from dataclasses import asdict
+
+    import common
+
+    from tutorial_utils import machine
+
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(peer_report, "RESULTS", tmp_path)
+    monkeypatch.setattr(peer_report, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(f"a\n{peer_report.BEGIN}\nold\n{peer_report.END}\nz\n")
+    origin = {"machine": "m", "files": {"classifier": "1"}}
+    return {
+        "machine": asdict(machine.describe()),
+        "shapes": shapes(15.0, 20.0) | {"failed": {"x bf16": "ended by SIGILL"}},
+        "texts": {"comparisons": {"ours": comparison(a=1.2, **{OURS: 1.0})}, "checks": {}},
+        "growth": {
+            "few": {"texts": 10, "texts_per_s": 9.0, "peak_mb": 1.0},
+            "many": {"texts": 100, "texts_per_s": 9.0, "peak_mb": 1.0},
+            "drift": 0.0,
+        },
+    } | {"roof": {"roof": 2.0, "work": 0.009, "measured_on": origin}}
+
+
+def test_a_run_is_drawn_with_targets_failures_and_pictures_with_alt_text(run, tmp_path):
+    peer_report.draw(run)
+    page = (tmp_path / "peers.md").read_text()
+    assert "0.75 × quick" in page
+    assert "- x bf16: ended by SIGILL" in page
+    pictures = {p.name for p in tmp_path.glob("*.png")}
+    assert {"peers_1x128.png", "peers_8x128.png", "peers_ours.png"} == pictures
+    assert page.count("![Bars of the time") == len(pictures)
+    assert "run all of them again" not in page
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("a\n")
+    assert readme.endswith("\nz\n")
+    assert "old" not in readme
+    assert OURS in readme
+
+
+def test_stages_that_measured_different_files_are_called_out(run, tmp_path):
+    run["growth"]["measured_on"] = {"machine": "m", "files": {"classifier": "2"}}
+    peer_report.draw(run)
+    assert "run all of them again" in (tmp_path / "peers.md").read_text()

@@ -14,6 +14,7 @@ from tutorial_utils import batching, machine, reviews
 from tutorial_utils.session import SessionRecipe, open_session
 
 LABELLING_BATCH = 200  # sentences a call of the text-to-label candidates handles, by default
+BRIEF = 64  # sentences of a call that only warms up
 WINDOW = 10_000  # sentences sorted together: more would save no padding, and cost memory
 
 
@@ -89,7 +90,19 @@ class Labelling:
         texts = sentences(self.sentences, self.items)
         predict = onnx_predict(self.path, self.recipe) if self.path else torch_predict("classifier")
         given = {"budget": self.budget, "width": self.width, "workers": self.workers}
-        return lambda: label(texts, predict, **given)
+        return on_texts(lambda some: label(some, predict, **given), texts)
+
+
+def on_texts(
+    work: Callable[[tuple[str, ...]], np.ndarray], texts: tuple[str, ...]
+) -> Callable[[], np.ndarray]:
+    """``work`` on all texts as a call to be timed, whose ``brief`` form handles a few."""
+
+    def call() -> np.ndarray:
+        return work(texts)
+
+    call.brief = lambda: work(texts[:BRIEF])
+    return call
 
 
 def sentences(which: str, count: int) -> tuple[str, ...]:
