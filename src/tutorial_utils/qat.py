@@ -24,7 +24,7 @@ LONGEST = 512  # BERT's positions
 class Tuning:
     """Settings of the fine-tuning; few steps, since the weights need to move only a little."""
 
-    steps: int = 80
+    steps: int = 60
     batch: int = 32
     learning_rate: float = 2e-5
     seed: int = 0
