@@ -22,6 +22,7 @@ import onnx
 import onnx_ir as ir
 
 from tutorial_utils import paths
+from tutorial_utils.rewrites import constant
 from tutorial_utils.session import SessionRecipe, open_session
 
 PRODUCTS = ("MatMul", "Attention")
@@ -72,11 +73,11 @@ def smooth(
 def ranges(source: Path, batches: Iterable[Inputs]) -> dict[str, Range]:
     """Range of each channel of what goes into products and Gelus, over all batches, by name."""
     model = onnx.load(str(source))
-    constant = {tensor.name for tensor in model.graph.initializer}
+    weights = {tensor.name for tensor in model.graph.initializer}
     names = dict.fromkeys(
         node.input[0]
         for node in model.graph.node
-        if node.op_type == "Gelu" or (node.op_type in PRODUCTS and node.input[1] in constant)
+        if node.op_type == "Gelu" or (node.op_type in PRODUCTS and node.input[1] in weights)
     )
     if not names:
         return {}
@@ -129,7 +130,7 @@ def migrate(
         for i in foldable:
             _replace(model, norm, i, _array(norm.inputs[i]) / scale)
         if others:
-            restored = ir.node("Mul", [out, _constant(model, f"{out.name}_restoring", scale)])
+            restored = ir.node("Mul", [out, constant(model, f"{out.name}_restoring", scale)])
             model.graph.insert_after(norm, [restored])
             for node, i in others:
                 node.replace_input_with(i, restored.outputs[0])
@@ -154,7 +155,7 @@ def keep_neurons(model: ir.Model, seen: Mapping[str, Range], most: int = NEURONS
         after, name = _array(second.inputs[1]), f"{KEPT}{count // most}"
         chosen = np.argsort(-seen[gelu.outputs[0].name].largest)[:most]
         parts = {"before": before[:, chosen], "bias": bias[chosen], "after": after[chosen]}
-        parts = {part: _constant(model, f"{name}_{part}", a) for part, a in parts.items()}
+        parts = {part: constant(model, f"{name}_{part}", a) for part, a in parts.items()}
         before[:, chosen] = bias[chosen] = 0
         _replace(model, first, 1, before)
         _replace(model, add, position, bias)
@@ -202,19 +203,13 @@ def _array(value: ir.Value) -> np.ndarray:
     return value.const_value.numpy()
 
 
-def _constant(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
-    value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-    model.graph.register_initializer(value)
-    return value
-
-
 def _replace(model: ir.Model, node: ir.Node, position: int, array: np.ndarray) -> None:
     """Give a node a constant of its own in the place of one that others may read too."""
     old = node.inputs[position]
     name = f"{node.outputs[0].name}_smooth_{position}"
     while name in model.graph.initializers:  # both edits may change one weight
         name += "_"
-    value = _constant(model, name, np.ascontiguousarray(array))
+    value = constant(model, name, np.ascontiguousarray(array))
     node.replace_input_with(position, value)
     if not old.uses():
         model.graph.initializers.pop(old.name)
