@@ -93,17 +93,19 @@ def test_nothing_accepted_is_lost_when_the_service_is_told_to_stop(start):
     process = start(grace=0.7, drain=5)
     results, notready, stop = [], [], threading.Event()
 
-    def ask():
-        while not stop.is_set():
-            try:
-                answer = httpx.post(f"{process.url}/predict", json={"texts": ["a"]}, timeout=20)
-                results.append(answer.status_code)
-            except httpx.ConnectError:
-                return  # the door is closed: this was never accepted
-            except httpx.TransportError as error:
-                results.append(type(error).__name__)
+    def ask(connections_kept: int):
+        limits = httpx.Limits(max_keepalive_connections=connections_kept)
+        with httpx.Client(base_url=process.url, timeout=20, limits=limits) as client:
+            while not stop.is_set():
+                try:
+                    answer = client.post("/predict", json={"texts": ["a"]})
+                    results.append(answer.status_code)
+                except httpx.ConnectError:
+                    return  # the door is closed: this was never accepted
+                except httpx.TransportError as error:
+                    results.append(type(error).__name__)
 
-    callers = [threading.Thread(target=ask) for _ in range(4)]
+    callers = [threading.Thread(target=ask, args=(i % 2,)) for i in range(4)]
     for caller in callers:
         caller.start()
     time.sleep(0.3)
@@ -131,8 +133,8 @@ def hang(self, inputs):
     time.sleep(60 if len(runs) > 3 else 0)
     return self.session.run(["logits"], {"input_ids": inputs["input_ids"]})[0]
 registry.LoadedModel.logits = hang
-server.serve(Settings(registry=sys.argv[1], hang_after=60, deadline=60, grace=0, drain=1),
-             port=int(sys.argv[2]))
+server.serve(Settings(registry=sys.argv[1], hang_after=60, deadline=60, grace=0, drain=1,
+                      port=int(sys.argv[2])))
 """
 
 
@@ -183,7 +185,7 @@ def test_slow_senders_and_lying_heads_are_answered_or_closed(start):
     head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
     body = b'{"texts": ["zanzibar"]}'
     slow = process.send(head + b"content-length: 1000\r\n\r\n" + body, pause=0.02)
-    assert slow == b"" or b" 408 " in slow.split(b"\r\n")[0]
+    assert slow == b"" or slow.split()[1] in (b"400", b"408")  # in its head, or in its body
     with socket.create_connection(("127.0.0.1", process.port), timeout=10) as silent:
         silent.sendall(head + b"content-length: 1000\r\n\r\n" + body)
         told = silent.recv(65_536)
@@ -191,7 +193,7 @@ def test_slow_senders_and_lying_heads_are_answered_or_closed(start):
         assert SECRET.encode() not in told
     with socket.create_connection(("127.0.0.1", process.port), timeout=10) as silent:
         silent.sendall(b"POST /pre")
-        assert silent.recv(10) == b""  # closed: no head in time
+        assert silent.recv(100).split()[1] == b"400"  # no whole head in time
     longer = process.send(head + b"connection: close\r\ncontent-length: 3\r\n\r\n" + body)
     assert longer.split(b" ")[1][:1] == b"4"
     huge = process.send(head + b"content-length: 99999999999999\r\n\r\n{")

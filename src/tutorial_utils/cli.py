@@ -25,12 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish = commands.add_parser("publish", help="put the tuned classifier into a registry")
     publish.add_argument("--registry", type=Path, required=True, help="folder of models")
     publish.add_argument("--model", default="sentiment")
-    serve = commands.add_parser("serve", help="start the service on loopback")
-    serve.add_argument("--registry", type=Path, required=True, help="folder of models")
-    serve.add_argument("--model", default="sentiment")
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000)
-    options = parser.parse_args(arguments)
+    # Its flags are the fields of its settings, which read them themselves.
+    commands.add_parser("serve", help="start the service on loopback", add_help=False)
+    options, rest = parser.parse_known_args(arguments)
+    if options.command == "serve":
+        options.flags = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return _COMMANDS[options.command](options)
     except (RuntimeError, ValueError, OSError) as error:
@@ -159,10 +160,12 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from tutorial_utils.serving import server, settings
-
-    chosen = {"registry": options.registry, "model": options.model}
-    server.serve(settings.Settings(**chosen), host=options.host, port=options.port)
+    try:
+        from tutorial_utils.serving import server, settings
+    except ModuleNotFoundError as error:
+        mend = 'pip install "tutorial-utils[serve]"'
+        raise RuntimeError(f"The service needs {error.name}: {mend}") from error
+    server.serve(settings.parse(options.flags))
     return 0
 
 

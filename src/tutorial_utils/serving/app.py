@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import FastAPI, Header, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
 import tutorial_utils
@@ -76,6 +77,7 @@ def create(settings: Settings) -> Service:
         version=tutorial_utils.__version__,
         lifespan=lifespan,
         max_body_size=settings.max_body,
+        redirect_slashes=False,
     )
     app.deployment, app.metrics, app.settings = deployment, metrics, settings
     texts_asked = texts.request_model(settings)
@@ -110,7 +112,7 @@ def create(settings: Settings) -> Service:
     async def info():
         return registry.describe(deployment.stable.model) | {"running": deployment.roles}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def scrape():
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

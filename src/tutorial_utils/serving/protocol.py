@@ -8,20 +8,20 @@ Source: the specification "Open Inference Protocol" (kserve/open-inference-proto
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 
 import tutorial_utils
+from tutorial_utils.recipe import Manifest
 from tutorial_utils.serving import callers, tensors
 from tutorial_utils.serving.deployment import Deployment, UnknownVersion
 from tutorial_utils.serving.errors import documented
 from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.settings import Settings
-from tutorial_utils.serving.tensors import INPUT, LABEL, PROBABILITIES
 from tutorial_utils.serving.texts import timing_headers
 
-HEADER_LENGTH = "inference-header-content-length"
-Version = Annotated[str, Path(max_length=20)]
+HEADER_LENGTH = "Inference-Header-Content-Length"
 Prober = Callable[..., Awaitable[str]]  # asks a version a question; returns which answered
+Caller = Annotated[str | None, Header(max_length=256)]
 
 
 def router(
@@ -29,19 +29,15 @@ def router(
 ) -> APIRouter:
     """The routes under ``/v2``."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-    failures = documented(400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
-    unknown = documented(404)
-    body = {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": tensors.schema(settings)}},
-        }
+    unknown, unwell = documented(404), documented(404, 429, 500, 503, 504)
+    request_body = {"application/json": {"schema": tensors.schema(settings)}}
+    in_binary = {"description": "Answered", "content": {"application/octet-stream": {}}}
+    documents = {
+        "response_model": tensors.Inferred,
+        "responses": {200: in_binary}
+        | documented(400, 404, 408, 413, 415, 422, 429, 500, 503, 504),
+        "openapi_extra": {"requestBody": {"required": True, "content": request_body}},
     }
-
-    def known(model: str, version: str | None = None):
-        if model != settings.model:
-            raise UnknownVersion(f"no such model is served here; there is: {settings.model}")
-        return deployment.find(version)[0].model.manifest
 
     @routes.get("")
     async def server():
@@ -58,56 +54,61 @@ def router(
         await probe()
         return {"ready": True}
 
-    @routes.get("/models/{model}", responses=unknown)
+    # Two functions for each two routes: FastAPI takes what is in no path for a query parameter.
     @routes.get("/models/{model}/versions/{version}", responses=unknown)
-    async def metadata(model: str, version: Version | None = None):
-        manifest = known(model, version)
+    async def metadata_of_version(model: str, version: str):
+        return describe(known(model, version))
+
+    @routes.get("/models/{model}", responses=unknown)
+    async def metadata(model: str):
+        return describe(known(model))
+
+    @routes.get("/models/{model}/versions/{version}/ready", responses=unwell)
+    async def version_ready(model: str, version: str):
+        return await ready_as(known(model, version))
+
+    @routes.get("/models/{model}/ready", responses=unwell)
+    async def model_ready(model: str):
+        return await ready_as(known(model))
+
+    @routes.post("/models/{model}/versions/{version}/infer", **documents)
+    async def infer_by_version(request: Request, model: str, version: str):
+        known(model, version)
+        return await answer(request, None, version)
+
+    @routes.post("/models/{model}/infer", **documents)
+    async def infer(request: Request, model: str, x_caller_id: Caller = None):
+        known(model)
+        return await answer(request, x_caller_id, None)
+
+    def known(model: str, version: str | None = None) -> Manifest:
+        if model != settings.model:
+            raise UnknownVersion(f"no such model is served here; there is: {settings.model}")
+        return deployment.find(version)[0].model.manifest
+
+    def describe(manifest: Manifest) -> dict:
+        labels_in_order = {"labels": ",".join(manifest.labels)}
+        probabilities = about(tensors.PROBABILITIES, "FP32", -1, len(manifest.labels))
         return {
             "name": manifest.name,
             "versions": sorted(deployment.roles, key=int),
             "platform": "onnxruntime_onnx",
-            "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
+            "inputs": [about(tensors.INPUT, "BYTES", -1)],
             "outputs": [
-                {"name": LABEL, "datatype": "BYTES", "shape": [-1]},
-                {
-                    "name": PROBABILITIES,
-                    "datatype": "FP32",
-                    "shape": [-1, len(manifest.labels)],
-                    "parameters": {"labels": ",".join(manifest.labels)},
-                },
+                about(tensors.LABEL, "BYTES", -1),
+                probabilities | {"parameters": labels_in_order},
             ],
         }
 
-    @routes.get("/models/{model}/ready", responses=documented(404, 429, 500, 503, 504))
-    @routes.get(
-        "/models/{model}/versions/{version}/ready", responses=documented(404, 429, 500, 503, 504)
-    )
-    async def model_ready(model: str, version: Version | None = None):
-        manifest = known(model, version)
+    async def ready_as(manifest: Manifest) -> dict:
         await probe(manifest.version)
         return {"name": manifest.name, "version": manifest.version, "ready": True}
 
-    @routes.post(
-        "/models/{model}/infer",
-        responses=failures,
-        response_model=tensors.Inferred,
-        openapi_extra=body,
-    )
-    @routes.post(
-        "/models/{model}/versions/{version}/infer",
-        responses=failures, response_model=tensors.Inferred, openapi_extra=body,
-    )  # fmt: skip
-    async def infer(
-        request: Request,
-        model: str,
-        version: Version | None = None,
-        x_caller_id: Annotated[str | None, Header(max_length=256)] = None,
-    ):
-        known(model, version)
+    async def answer(request: Request, caller: str | None, version: str | None) -> Response:
         asked, rest = tensors.split(await request.body(), request.headers.get(HEADER_LENGTH))
         texts = tensors.texts(asked.inputs[0], rest, settings)
-        work = deployment.predict(texts, x_caller_id, version)
-        prediction = await callers.unless_gone(request, work)
+        asking = deployment.predict(texts, caller, version)
+        prediction = await callers.unless_gone(request, asking)
         metrics.prediction(prediction)
         headers = timing_headers(prediction)
         content, header_length = tensors.encode(asked, prediction)
@@ -117,3 +118,8 @@ def router(
         return Response(content, headers=headers, media_type="application/octet-stream")
 
     return routes
+
+
+def about(name: str, datatype: str, *shape: int) -> dict:
+    """How the protocol describes a tensor; -1: as many as texts are sent."""
+    return {"name": name, "datatype": datatype, "shape": list(shape)}

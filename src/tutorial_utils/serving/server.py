@@ -16,20 +16,25 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tutorial_utils.serving import app, logs
+from tutorial_utils.serving.door import refuse_newcomers, waiting
 from tutorial_utils.serving.settings import Settings
 
 log = logs.logger(__name__)
+HANDSHAKE = 0.1  # seconds for a connection that has begun to be complete
 LINGER = 0.3  # seconds for a connection made just before the door closed to send its request
 MARGIN = 1.0  # seconds past grace and drain after which the process ends, whatever hangs
 HUNG = 70  # exit code then
 
 
 class Server(uvicorn.Server):
-    """Serves ``application`` until a signal, then grace, drain, end."""
+    """Serves ``application`` until a signal, then grace, drain, end.
 
-    def __init__(self, application: app.Service, config: uvicorn.Config):
+    owner: the process is here for this server only, and ends with it even when a thread hangs.
+    """
+
+    def __init__(self, application: app.Service, config: uvicorn.Config, owner: bool = False):
         super().__init__(config)
-        self.application = application
+        self.application, self.owner = application, owner
         self.settings = application.settings
         self._ends: float | None = None  # when the grace period does
 
@@ -49,12 +54,12 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets=None) -> None:
         """Close the door; answer what came through it before; end within the limit."""
         self.application.leaving = True
-        limit = LINGER + self.settings.drain + MARGIN
-        end = threading.Timer(limit, _end, args=(self.server_state,))
-        end.daemon = True
-        end.start()
-        for server in self.servers:
-            server.close()
+        if self.owner:
+            limit = HANDSHAKE + LINGER + self.settings.drain + MARGIN
+            end = threading.Timer(limit, _end, args=(self.server_state,))
+            end.daemon = True
+            end.start()
+        await self._close_door()
         log.info("draining", requests=len(self.server_state.tasks))
         # Now nobody new comes in. Each answer closes its connection, so that soon only those stay
         # that send nothing, and these may be closed without losing a request.
@@ -62,11 +67,32 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         log.info("stopped")
 
+    async def _close_door(self) -> None:
+        """Take no newcomers, and let in those whom the system has let in already."""
+        doors = [listening.dup() for server in self.servers for listening in server.sockets]
+        refusing = [refuse_newcomers(door) for door in doors]  # each, whatever the others say
+        if all(refusing):
+            await asyncio.sleep(HANDSHAKE)
+        for server in self.servers:
+            server.close()
+        for door in doors:
+            with door:
+                came = waiting(door)
+            for connection in came:
+                loop = asyncio.get_running_loop()
+                await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
 
 class Impatient(H11Protocol):
-    """A connection that sends no complete head in time is closed; uvicorn would wait for ever."""
+    """A connection that sends no whole head in time is closed; uvicorn would wait for ever."""
 
     patience = 10.0
+    _answered = None  # the request that was answered last
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
@@ -83,22 +109,26 @@ class Impatient(H11Protocol):
         super().on_response_complete()
 
     def _close_if_silent(self) -> None:
-        if self.cycle is None or self.cycle is getattr(self, "_answered", None):
+        if self.cycle is not self._answered:  # a request is being answered
+            return
+        if self.conn.trailing_data[0]:
+            self.send_400_response("The head of the request did not arrive in time.")
+        else:
             self.transport.close()
 
 
-def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(settings: Settings) -> None:
     """Start the server and stay until it is told to stop.
 
     Raises:
         BadModel: the registry has no such version, or it is broken.
     """
-    logs.configure(settings.log_format)
     application = app.create(settings)
+    logs.configure(settings.log_format)
     config = uvicorn.Config(
         application,
-        host=host,
-        port=port,
+        host=settings.host,
+        port=settings.port,
         http=type("Impatient", (Impatient,), {"patience": settings.patience}),
         ws="none",
         log_config=None,
@@ -106,8 +136,7 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
         server_header=False,
         timeout_graceful_shutdown=settings.drain,
     )
-    server = Server(application, config)
-    server.run()
+    Server(application, config, owner=True).run()
 
 
 def _end(state: uvicorn.server.ServerState) -> None:

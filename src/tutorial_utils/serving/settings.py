@@ -1,44 +1,83 @@
-"""What the service can be told, by environment variables (``SERVE_…``) or by the caller."""
+"""What the service can be told: by flags, by environment variables (``SERVE_…``), or by a caller.
 
+A flag wins over its variable: ``--max-texts 8`` over ``SERVE_MAX_TEXTS=16``.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LATEST = "latest"
+PROGRAM = "python -m tutorial_utils serve"
+
+
+class BadSettings(ValueError):
+    """A setting is missing or out of its range; the message names it, its flag and its variable."""
 
 
 class Settings(BaseSettings):
-    """Limits of the service. Times in seconds, sizes in bytes."""
+    """Start the service over a registry of models. Times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True, extra="forbid")
 
-    registry: Path
-    model: str = Field("sentiment", pattern=r"^[A-Za-z0-9][\w.-]{0,99}$")
-    version: str = Field(LATEST, pattern=r"^(latest|[0-9]{1,9})$")  # a number stays
-    fallback: str = Field("", pattern=r"^[0-9]{0,9}$")  # the version that steps in
-    max_texts: int = Field(32, ge=1)  # in one request
-    max_characters: int = Field(20_000, ge=1)  # in one text; the model reads 512 tokens of it
-    max_body: int = Field(2_000_000, ge=1_000)
-    max_waiting_texts: int = Field(256, ge=1)  # accepted and not yet answered
-    deadline: float = Field(5.0, gt=0)  # after that a waiting request is answered with 504
-    patience: float = Field(10.0, gt=0)  # for the bytes of one request to arrive
-    max_age: float = Field(0.25, gt=0)  # so long may shorter texts overtake a long one
-    hang_after: float = Field(5.0, gt=0)  # a run of the model that takes longer is given up
-    breaker_failures: int = Field(3, ge=1)  # of the model, in a row, before it is left alone
-    breaker_cooldown: float = Field(5.0, gt=0)  # before it is tried again
+    registry: Path = Field(description="folder of models")
+    model: str = Field("sentiment", pattern=r"^[A-Za-z0-9][\w.-]{0,99}$", description="its name")
+    version: str = Field(
+        LATEST, pattern=r"^(latest|[0-9]{1,9})$", description="a number stays; latest follows"
+    )
+    fallback: str = Field(
+        "", pattern=r"^[0-9]{0,9}$", description="the version that answers when that one cannot"
+    )
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65_535, description="0: any free one")
 
-    watch: float = Field(2.0, ge=0)  # between two looks into the registry; 0: none
-    canary: str = Field("", pattern=r"^[0-9]{0,9}$")  # a version to try beside the stable one
-    canary_share: float = Field(0.0, ge=0, le=1)  # of the callers that a candidate answers
-    shadow_share: float = Field(0.0, ge=0, le=1)  # of the answers that it is asked for too
-    salt: str = Field("", max_length=100)  # another one divides the callers anew
-    trial: int = Field(200, ge=1)  # last answers that a candidate is judged by
-    trial_least: int = Field(20, ge=1)  # answers before it is judged at all
-    max_errors: float = Field(0.05, ge=0, le=1)  # share above the stable version's
-    min_agreement: float = Field(0.9, ge=0, le=1)  # share of texts labelled alike
+    max_texts: int = Field(32, ge=1, description="texts in one request")
+    max_characters: int = Field(20_000, ge=1, description="of one text; the model reads 512 tokens")
+    max_body: int = Field(2_000_000, ge=1_000, description="bytes of one request")
+    max_waiting_texts: int = Field(256, ge=1, description="accepted and not yet answered")
+    deadline: float = Field(5.0, gt=0, description="a request that waits longer is a 504")
+    max_age: float = Field(0.25, gt=0, description="so long may shorter texts overtake a long one")
+    hang_after: float = Field(5.0, gt=0, description="a longer run of the model is given up")
+    breaker_failures: int = Field(3, ge=1, description="in a row, before a model is left alone")
+    breaker_cooldown: float = Field(5.0, gt=0, description="before it is tried again")
+    patience: float = Field(10.0, gt=0, description="for the bytes of one request to arrive")
 
-    grace: float = Field(1.0, ge=0)  # serving on after SIGTERM, while not ready
-    drain: float = Field(6.0, ge=0)  # then, at most, for what was accepted
-    admin_token: SecretStr | None = None  # opens /admin to who sends it
-    log_format: str = Field("json", pattern="^(json|text)$")
+    watch: float = Field(2.0, ge=0, description="between two looks into the registry; 0: none")
+    canary: str = Field("", pattern=r"^[0-9]{0,9}$", description="a version to try beside the one")
+    canary_share: float = Field(0.0, ge=0, le=1, description="of the callers that a canary answers")
+    shadow_share: float = Field(0.0, ge=0, le=1, description="of the answers it is asked for too")
+    salt: str = Field("", max_length=100, description="another one divides the callers anew")
+    trial: int = Field(200, ge=1, description="last answers that a canary is judged by")
+    trial_least: int = Field(20, ge=1, description="answers before it is judged at all")
+    max_errors: float = Field(0.05, ge=0, le=1, description="share above the stable version's")
+    min_agreement: float = Field(0.9, ge=0, le=1, description="share of texts labelled alike")
+
+    grace: float = Field(1.0, ge=0, description="serving on after SIGTERM, while not ready")
+    drain: float = Field(6.0, ge=0, description="then, at most, for what was accepted")
+    admin_token: SecretStr | None = Field(None, description="opens /admin to who sends it")
+    log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """Settings from flags over environment variables; ``--help`` prints them all and exits.
+
+    Raises:
+        BadSettings: one is missing or out of its range.
+    """
+    try:
+        return Settings(
+            _cli_parse_args=list(arguments),
+            _cli_prog_name=PROGRAM,
+            _cli_kebab_case=True,
+            _cli_hide_none_type=True,
+            _cli_show_env_vars=True,
+        )
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors(include_input=False, include_url=False):
+            name = ".".join(map(str, problem["loc"]))
+            flag, variable = name.replace("_", "-"), f"SERVE_{name.upper()}"
+            problems.append(f"--{flag} (or {variable}): {problem['msg']}")
+        raise BadSettings("; ".join(problems)) from None

@@ -19,7 +19,8 @@ from tutorial_utils.serving.settings import Settings
 from tutorial_utils.serving.texts import readable
 
 INPUT, LABEL, PROBABILITIES = "text", "label", "probabilities"
-Size = Annotated[int, Field(ge=0, le=1_000_000)]
+MOST = 1_000_000  # in a shape; any more is no batch
+Size = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class Parameters(BaseModel):
@@ -201,7 +202,7 @@ def schema(settings: Settings) -> dict:
                             "type": "array",
                             "minItems": 1,
                             "maxItems": 2,
-                            "items": {"type": "integer", "minimum": 0},
+                            "items": {"type": "integer", "minimum": 0, "maximum": MOST},
                         },
                         "data": {
                             "type": "array",

@@ -1,0 +1,89 @@
+"""A service over a model that reads every byte, in a thread, behind a real socket."""
+
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import onnx
+import uvicorn
+from onnx import TensorProto, helper, numpy_helper
+from shelves import LABELS
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from tutorial_utils import recipe
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.serving import app, server
+from tutorial_utils.serving.settings import Settings
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
+
+def mean_of_tokens() -> onnx.ModelProto:
+    """A classifier whose logits are the mean of what each token says: padding must not matter."""
+    said = np.random.default_rng(0).normal(0, 2, (256 + len(SPECIAL), 2)).astype(np.float32)
+    constants = {"table": said, "one": np.array([1]), "two": np.array([2])}
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["said"]),
+        helper.make_node("Cast", ["attention_mask"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["real", "two"], ["column"]),
+        helper.make_node("Mul", ["said", "column"], ["heard"]),
+        helper.make_node("ReduceSum", ["heard", "one"], ["sum"], keepdims=0),
+        helper.make_node("ReduceSum", ["real", "one"], ["count"], keepdims=1),
+        helper.make_node("Div", ["sum", "count"], ["logits"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
+        for name in ("input_ids", "attention_mask")
+    ]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])]
+    held = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "mean", inputs, outputs, held)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def bytes_as_tokens() -> Tokenizer:
+    """A token a byte, between [CLS] and [SEP]."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *alphabet])}
+    made = Tokenizer(models.BPE(vocabulary, [], unk_token="[UNK]"))
+    made.add_special_tokens(SPECIAL)
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    ends = [("[CLS]", 2), ("[SEP]", 3)]
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=ends
+    )
+    return made
+
+
+def publish(registry: Path) -> None:
+    """Write a version of ``sentiment``."""
+    with tempfile.TemporaryDirectory() as scratch:
+        model, tokenizer = Path(scratch, "model.onnx"), Path(scratch, "tokenizer.json")
+        onnx.save(mean_of_tokens(), model)
+        bytes_as_tokens().save(str(tokenizer))
+        recipe.write_version(registry, "sentiment", model, tokenizer, Recipe(), LABELS)
+
+
+@contextmanager
+def running(settings: Settings):
+    """The service as ``serve`` starts it, in a thread; yields a client, with its ``port``."""
+    application = app.create(settings)
+    impatient = type("Impatient", (server.Impatient,), {"patience": settings.patience})
+    config = uvicorn.Config(application, port=0, log_config=None, ws="none", http=impatient)
+    made = server.Server(application, config)
+    thread = threading.Thread(target=made.run, daemon=True)
+    thread.start()
+    while not made.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.01)
+    port = made.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        client.port = port
+        yield client
+    made.should_exit = True
+    thread.join(15)
+    assert not thread.is_alive()

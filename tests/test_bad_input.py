@@ -1,0 +1,253 @@
+"""Whatever is sent: a right answer or a clear 4xx, never a 5xx, and nothing of it comes back."""
+
+import gzip
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+from service import publish, running
+from shelves import LABELS
+
+from tutorial_utils.serving.settings import Settings
+
+SECRET = "zanzibar"
+LEAKS = (SECRET, "Traceback", ".py", "site-packages", "tutorial_utils", "/tmp")
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    shelf = tmp_path_factory.mktemp("bad") / "registry"
+    publish(shelf)
+    return shelf
+
+
+@pytest.fixture(scope="module")
+def client(shelf):
+    with running(Settings(registry=shelf, watch=0, patience=0.5)) as opened:
+        yield opened
+
+
+def predict(client, content: bytes, **headers):
+    headers = {"content-type": "application/json"} | headers
+    return client.post("/predict", content=content, headers=headers)
+
+
+def is_a_clear_refusal(answer) -> bool:
+    told = answer.json()["error"]
+    return 400 <= answer.status_code < 500 and told and not any(x in answer.text for x in LEAKS)
+
+
+DEEP = 100_000
+REFUSED = {
+    "empty": b"",
+    "blank": b" \n",
+    "a text that is blank": b'{"texts": ["\\t \\u2003"]}',
+    "lone surrogates": b'{"texts": ["zanzibar \\udc00\\ud83d"]}',
+    "a lone surrogate as key": b'{"zanzibar \\ud83d": 1}',
+    "a word of a megabyte": b'{"texts": ["' + b"zanzibar" * 131_072 + b'"]}',
+    "deep JSON": b'{"texts": ' + b"[" * DEEP + b"]" * DEEP + b"}",
+    "deep and open": b'{"a":' * DEEP,
+    "NaN": b'{"texts": NaN}',
+    "infinities": b'{"texts": [Infinity, -Infinity]}',
+    "a number without end": b'{"texts": [' + b"9" * 10_000 + b"]}",
+    "a huge exponent": b'{"texts": [1e999999]}',
+    "a number": b"7",
+    "null": b"null",
+    "an object as text": b'{"texts": [{"zanzibar": "zanzibar"}]}',
+    "texts by number": b'{"texts": {"0": "zanzibar"}}',
+    "no text": b'{"texts": []}',
+    "33 texts": json.dumps({"texts": [SECRET] * 33}).encode(),
+    "UTF-16": '{"texts": 1, "zanzibar": 2}'.encode("utf-16"),
+    "half UTF-8": b'{"texts": ["zanzibar \xc3"]}',
+    "two objects": b'{"texts": 1}{"zanzibar": 1}',
+    "made-up keys": b'{"texts": {"zanzibar": {"/tmp": "Traceback"}}}',
+    "a form": b"texts=zanzibar",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_request_is_refused_clearly(client, name):
+    assert is_a_clear_refusal(predict(client, REFUSED[name]))
+
+
+ANSWERED = {
+    "NUL": "a\0b",
+    "emoji with joiners": "👩‍👩‍👧‍👦 🏳️‍🌈",
+    "right to left": "שלום \u202etxet",
+    "special tokens": "[CLS] a [SEP] b [PAD] [MASK] </s>",
+    "combining marks": "e" + "\u0301" * 500,
+    "control characters": "".join(map(chr, range(1, 32))) + "a",
+    "a long word": "w" * 20_000,
+    "511 tokens": "a" * 509,
+    "512 tokens": "a" * 510,
+    "513 tokens": "a" * 511,
+    "the last character": "\U0010ffff",
+    "a byte order mark": "\ufeff",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_odd_texts_are_answered_and_alone_as_among_others(client, name):
+    def ask(*texts):
+        answer = client.post("/predict", json={"texts": texts})
+        assert answer.status_code == 200, answer.text
+        return [p["probabilities"]["positive"] for p in answer.json()["predictions"]]
+
+    (alone,) = ask(ANSWERED[name])
+    assert 0 <= alone <= 1
+    assert ask("short", ANSWERED[name], "another one")[1] == pytest.approx(alone, abs=1e-5)
+
+
+def test_what_is_cut_is_answered_as_what_was_kept(client):
+    def positive(count):
+        (found,) = client.post("/predict", json={"texts": ["b" * count + "a" * 600]}).json()[
+            "predictions"
+        ]
+        return found["probabilities"]["positive"]
+
+    assert positive(510) == positive(600)  # 512 tokens with both ends: the rest is not read
+    assert positive(509) != positive(510)
+
+
+@pytest.mark.parametrize("count", [1, 32])
+def test_a_batch_at_its_limits_is_answered(client, count):
+    answers = client.post("/predict", json={"texts": ["fine"] * count}).json()["predictions"]
+    assert [answer["label"] in LABELS for answer in answers] == [True] * count
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "gzip, identity", SECRET])
+def test_a_compressed_body_is_refused_before_it_can_grow(client, encoding):
+    bomb = gzip.compress(b" " * 50_000_000)
+    answer = predict(client, bomb, **{"content-encoding": encoding})
+    assert answer.status_code == 415
+    assert is_a_clear_refusal(answer)
+
+
+def test_a_body_too_large_is_413_whether_it_says_so_or_not(client):
+    told = predict(client, b" " * 2_000_001)
+    untold = client.post("/predict", content=(b" " * 100_000 for _ in range(30)))
+    for answer in (told, untold):
+        assert answer.status_code == 413
+        assert is_a_clear_refusal(answer)
+        assert answer.headers["x-request-id"]
+
+
+def raw(client, content: bytes, *more: bytes, pause: float = 0.2) -> bytes:
+    """What comes back for bytes that are no client's, until the server closes or is silent."""
+    with socket.create_connection(("127.0.0.1", client.port), timeout=5) as connection:
+        connection.sendall(content)
+        for part in more:
+            time.sleep(pause)
+            try:
+                connection.sendall(part)
+            except OSError:
+                break
+        connection.settimeout(3)
+        found = b""
+        try:
+            while part := connection.recv(65_536):
+                found += part
+        except (TimeoutError, ConnectionResetError):
+            pass
+        return found
+
+
+HEAD = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+BODY = b'{"texts": ["zanzibar"]}'
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (HEAD + b"content-length: 1000\r\n\r\n" + BODY, b"408"),
+        (HEAD + b"content-length: 5\r\nconnection: close\r\n\r\n" + BODY, b"422"),
+        (HEAD + b"content-length: 0\r\nconnection: close\r\n\r\n" + BODY, b"422"),
+        (HEAD + b"content-length: zanzibar\r\n\r\n" + BODY, b"400"),
+        (HEAD + b"content-length: -1\r\n\r\n" + BODY, b"400"),
+        (HEAD + b"content-length: 23\r\ncontent-length: 24\r\n\r\n" + BODY, b"400"),
+        (HEAD + b"content-length: " + b"9" * 19 + b"\r\n\r\n" + BODY, b"413"),
+        (HEAD + b"content-length: " + b"9" * 9 + b"\r\n\r\n" + BODY, b"413"),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\nffffffffffffffffffffffff\r\n", b"400"),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\nzanzibar\r\n", b"400"),
+        (HEAD + b"zanzibar: " + b"z" * 1_000_000 + b"\r\n\r\n", b"400"),
+        (b"zanzibar\r\n\r\n", b"400"),
+        (b"GET /%ff%00zanzibar HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", b"404"),
+    ],
+    ids=[str(i) for i in range(13)],
+)
+def test_lengths_that_lie_and_bytes_that_are_no_http(client, content, status):
+    found = raw(client, content)
+    assert found.split(b" ")[1] == status
+    assert not any(leak.encode() in found for leak in LEAKS)
+    assert client.get("/livez").status_code == 200
+
+
+def test_slow_senders_are_let_go_and_hold_nobody_up(client):
+    drops = [bytes([byte]) for byte in BODY]
+    start = time.monotonic()
+    slow_body = raw(client, HEAD + b"content-length: 23\r\n\r\n", *drops)
+    slow_head = raw(client, HEAD[:20], *[b"a"] * 20)
+    silent = raw(client, b"")
+    assert time.monotonic() - start < 20
+    assert slow_body.split(b" ")[1] == b"408"
+    assert slow_head.split(b" ")[1] == b"400"
+    assert silent == b""
+    assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/nowhere/zanzibar", 404), ("/../../etc/passwd", 404), ("/%2e%2e/zanzibar", 404),
+     ("/predict", 405), ("/predict/", 404), ("/v2/models/zanzibar", 404), ("//", 404)],
+)  # fmt: skip
+def test_unknown_paths_are_refused_without_a_word_of_them(client, path, status):
+    answer = client.get(path, follow_redirects=True)
+    assert answer.status_code == status
+    assert is_a_clear_refusal(answer)
+
+
+@pytest.mark.parametrize("given", ["x" * 65, "a b", "<script>", "", "é", "../a"])
+def test_a_request_id_that_is_none_is_replaced(client, given):
+    answer = client.get("/livez", headers={"x-request-id": given.encode()})
+    assert answer.headers["x-request-id"] != given
+    assert len(answer.headers["x-request-id"]) == 32
+
+
+def test_a_request_id_is_sent_back_with_answers_and_refusals_alike(client):
+    given = {"x-request-id": "Caller-7:a.b_c"}
+    for answer in (client.get("/livez", headers=given), client.get("/nowhere", headers=given)):
+        assert answer.headers["x-request-id"] == "Caller-7:a.b_c"
+        assert float(answer.headers["x-total-time"]) > 0
+
+
+def test_after_all_this_nothing_waits_and_nothing_was_a_5xx(client):
+    lines = client.get("/metrics").text.splitlines()
+    assert "serve_waiting_texts 0.0" in lines
+    assert [x for x in lines if x.startswith("serve_requests_total") and 'status="5' in x] == []
+    assert SECRET not in "\n".join(lines)
+
+
+def test_schemathesis_finds_no_fault_with_the_whole_description(shelf, tmp_path):
+    # That the shape must be the number of texts cannot be said in OpenAPI: there, 400 is right.
+    (tmp_path / "schemathesis.toml").write_text(
+        '[parameters]\n"path.model" = "sentiment"\n"path.version" = "1"\n'
+        '[[operations]]\ninclude-path-regex = "infer$"\n'
+        "checks.positive_data_acceptance.expected-statuses = [200, 400]\n"
+    )
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file"]
+    command += [str(tmp_path / "schemathesis.toml"), "run", "--checks=all", "--max-examples=12"]
+    command += ["--seed=1", "--generation-database=none", "--suppress-health-check=all"]
+    command += ["--phases=examples,coverage,fuzzing", "--no-color"]
+    with running(Settings(registry=shelf, watch=0)) as client:
+        url = f"http://127.0.0.1:{client.port}/openapi.json"
+        done = subprocess.run(
+            [*command, url], capture_output=True, text=True, timeout=120, cwd=tmp_path,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
+        assert httpx.get(f"http://127.0.0.1:{client.port}/readyz").status_code == 200

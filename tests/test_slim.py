@@ -1,0 +1,184 @@
+"""The service alone: what it imports is what ``[serve]`` brings, and its image is in order."""
+
+import ast
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import httpx
+import pytest
+from service import publish
+
+from tutorial_utils import cli
+from tutorial_utils.serving import settings
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "tutorial_utils"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+HEAVY = {"torch", "transformers", "onnx", "scipy", "matplotlib", "sklearn", "httpx", "IPython"}
+# Imported where they were asked for only: the provider OpenVINO, TUTORIAL_SOURCE=hub, and the
+# interval of a score, which is computed when a model is promoted.
+OPTIONAL = {"onnxruntime_ep_openvino", "huggingface_hub", "scipy"}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported(path: Path) -> tuple[set[str], set[str]]:
+    """Top-level packages of others, and rooms of ours, imported wherever in a file."""
+    others, ours = set(), set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            top, *rest = name.split(".")
+            if top != "tutorial_utils":
+                others.add(top)
+            elif rest:
+                ours.add("/".join(rest))
+    return others, ours
+
+
+@cache
+def reached() -> dict[Path, set[str]]:
+    """Each file that the service reaches → what it imports of others."""
+    waiting, found = sorted((SOURCE / "serving").glob("*.py")), {}
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        others, ours = imported(path)
+        found[path] = others - set(sys.stdlib_module_names)
+        for room in ours:
+            waiting += [
+                p for p in (SOURCE / f"{room}.py", SOURCE / room / "__init__.py") if p.exists()
+            ]
+    return found
+
+
+def test_each_import_of_the_service_is_a_base_dependency_or_of_its_extra():
+    lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["serve"]
+    declared = {normal(re.match(r"[\w-]+", line)[0]) for line in lines}
+    provided = packages_distributions()
+    missing = {}
+    for path, packages in reached().items():
+        for package in packages - OPTIONAL:
+            if not {normal(name) for name in provided.get(package, ())} & declared:
+                missing[package] = path.name
+    assert missing == {}
+
+
+def test_the_service_reaches_few_rooms_and_none_that_trains():
+    rooms = {path.stem for path in reached() if path.parent == SOURCE}
+    assert rooms <= {
+        "__init__", "assets", "batching", "machine", "paths", "quality", "recipe", "session",
+    }  # fmt: skip
+
+
+SERVE = """
+import sys
+from tutorial_utils import cli
+code = cli.main(["serve", *sys.argv[1:]])
+print(sorted({name.split(".")[0] for name in sys.modules}))
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM on Windows")
+def test_a_server_that_has_answered_has_loaded_nothing_heavy(tmp_path):
+    publish(tmp_path / "registry")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = ["--registry", tmp_path / "registry", "--port", str(port), "--grace", "0"]
+    command = [sys.executable, "-c", SERVE, *flags]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, **pipes)
+    try:
+        end = time.monotonic() + 60
+        while not answers(f"http://127.0.0.1:{port}/predict"):
+            assert time.monotonic() < end
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        printed, _ = process.communicate(timeout=15)
+    finally:
+        process.kill()
+    loaded = set(ast.literal_eval(printed.strip().splitlines()[-1]))
+    assert {"onnxruntime", "tokenizers", "uvicorn"} <= loaded
+    assert loaded & HEAVY == set()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.post(url, json={"texts": ["fine"]}).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+WRONG = {
+    "no registry": ([], {}, "--registry (or SERVE_REGISTRY): Field required"),
+    "no number": (["--registry", ".", "--port", "x"], {}, "--port (or SERVE_PORT)"),
+    "a path for a version": (["--registry", "."], {"SERVE_VERSION": "../1"}, "SERVE_VERSION"),
+    "no such flag": (["--registry", ".", "--nothing", "1"], {}, "--nothing"),
+    "an empty registry": (["--registry", "."], {}, "publish"),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_wrong_setting_is_told_with_its_flag_and_its_variable(
+    fault, tmp_path, monkeypatch, capsys
+):
+    flags, variables, told = WRONG[fault]
+    monkeypatch.chdir(tmp_path)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    try:
+        code = cli.main(["serve", *flags])
+    except SystemExit as left:  # argparse prints its usage too
+        code = left.code
+    assert code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_flag_wins_over_its_variable_and_help_lists_all(monkeypatch, capsys):
+    monkeypatch.setenv("SERVE_MAX_TEXTS", "16")
+    monkeypatch.setenv("SERVE_REGISTRY", "shelf")
+    assert settings.parse([]).max_texts == 16
+    assert settings.parse(["--max-texts", "8"]).max_texts == 8
+    assert settings.parse([]).host == "127.0.0.1"
+    with pytest.raises(SystemExit) as left:
+        cli.main(["serve", "--help"])
+    assert left.value.code == 0
+    told = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in told for name in settings.Settings.model_fields)
+
+
+def test_the_image_is_linted_runs_as_nobody_and_holds_the_slim_extra_only():
+    hadolint = Path(sys.executable).parent / "hadolint"
+    command = [hadolint, "--failure-threshold=style", ROOT / "Dockerfile"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (ROOT / "Dockerfile").read_text()
+    last = text[text.rindex("\nFROM ") :]
+    assert re.search(r"^USER (?!0|root)\d+", last, re.M)
+    assert re.findall(r"'\.\[(.*)\]'", text) == ["serve"]
+    assert "HEALTHCHECK" in last
+    (entry,) = re.findall(r"^ENTRYPOINT (\[.*\])$", last, re.M)
+    python, _, package, command, *flags = json.loads(entry)
+    assert (python, package, command) == ("python", "tutorial_utils", "serve")
+    assert settings.parse(flags).host == "0.0.0.0"
+    (version,) = set(re.findall(r"FROM python:([\d.]+)-slim", text))
+    assert PROJECT["requires-python"] == f"=={version}.*"
