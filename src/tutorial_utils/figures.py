@@ -285,3 +285,71 @@ def front(
     axis.margins(y=0.15)
     axis.set_ylim(bottom=0)
     return fig
+
+
+def timeline(
+    points: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    y: str,
+    events: Mapping[str, float] | None = None,
+) -> Figure:
+    """Points of several kinds (seconds, value), a marker each, with what happened when."""
+    fig, (axis,) = figure(title)
+    for (name, (xs, ys)), marker, colour in zip(points.items(), "oxsD^", PALETTE, strict=False):
+        axis.plot(
+            xs, ys, marker=marker, color=colour, linestyle="none", markersize=6, alpha=0.8,
+            label=name,
+        )  # fmt: skip
+    axis.set_ylim(bottom=0)
+    _mark(axis, events or {})
+    axis.set_xlabel("seconds")
+    axis.set_ylabel(y)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(points), frameon=False)
+    return fig
+
+
+def breaker(
+    states: Sequence[tuple[float, str]],
+    answers: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+    order: Sequence[str],
+    events: Mapping[str, float] | None = None,
+) -> Figure:
+    """A breaker's state over time, and below it who answered when.
+
+    states: (seconds, state) of each change, and one at the end. order: states from the bottom up.
+    answers: who → seconds of each answer.
+    """
+    fig, (upper, lower) = figure(title, rows=2, size=(9, 5))
+    seconds = [moment for moment, _ in states]
+    upper.step(seconds, [order.index(state) for _, state in states], where="post", color=BLUE)
+    upper.set_yticks(range(len(order)), order)
+    upper.set_ylim(-0.3, len(order) - 0.7)
+    for i, ((_, moments), marker, colour) in enumerate(
+        zip(answers.items(), "oxsD^", PALETTE, strict=False)
+    ):
+        lower.plot(moments, [i] * len(moments), marker=marker, color=colour, linestyle="none")
+    lower.set_yticks(range(len(answers)), list(answers))
+    lower.set_ylim(-0.5, len(answers) - 0.5)
+    lower.set_xlabel("seconds")
+    for axis in (upper, lower):
+        axis.set_xlim(min(0.0, *seconds), max(seconds))
+    _mark(upper, events or {})
+    return fig
+
+
+def _mark(axis, events: Mapping[str, float]) -> None:
+    """Vertical lines with their names, one below the other where they come close together."""
+    bottom, top = axis.get_ylim()
+    height = (top - bottom) * 0.11
+    axis.set_ylim(bottom, top + height * len(events))
+    left, right = axis.get_xlim()
+    for i, (name, moment) in enumerate(sorted(events.items(), key=lambda event: event[1])):
+        late = moment > left + 0.6 * (right - left)
+        axis.axvline(moment, color="black", linestyle=":", linewidth=1)
+        axis.annotate(
+            name, (moment, top + height * (len(events) - i)), xytext=(-5 if late else 5, -12),
+            textcoords="offset points", ha="right" if late else "left", fontsize=11,
+        )  # fmt: skip

@@ -4,6 +4,7 @@ from tutorial_utils.exercises import (
     continuous,
     export,
     fusion,
+    operating,
     quantization,
     serving,
     start,
@@ -12,4 +13,13 @@ from tutorial_utils.exercises import (
 from tutorial_utils.exercises.core import EXERCISES, Result, Status, check, predict
 
 __all__ = ["EXERCISES", "Result", "Status", "check", "predict"]
-__all__ += ["continuous", "export", "fusion", "quantization", "serving", "start", "tuning"]
+__all__ += [
+    "continuous",
+    "export",
+    "fusion",
+    "operating",
+    "quantization",
+    "serving",
+    "start",
+    "tuning",
+]
