@@ -352,4 +352,5 @@ def _mark(axis, events: Mapping[str, float]) -> None:
         axis.annotate(
             name, (moment, top + height * (len(events) - i)), xytext=(-5 if late else 5, -12),
             textcoords="offset points", ha="right" if late else "left", fontsize=11,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )  # fmt: skip
