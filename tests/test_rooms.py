@@ -73,7 +73,7 @@ ORDER = [
     {"session"},
     {"batching"}, {"candidates"}, {"baseline"}, {"export"}, {"graph"}, {"rewrites"}, {"selection"},
     {"fusion"}, {"embeddings", "smoothing"}, {"quantization"}, {"sensitivity"}, {"qat"}, {"recipe"},
-    {"benchmark"}, {"roofline"}, {"quality"}, {"classifiers"},
+    {"benchmark"}, {"roofline"}, {"quality"}, {"profile"}, {"classifiers"},
     {"labelled"},
     {"variants"}, {"gate"}, {"optimize"}, {"ledger"}, {"figures"}, {"report"}, {"steps"},
     {"measure"}, {"audit"}, {"claims"}, {"exercises"}, {"preflight"}, {"notebooks"}, {"serving"},
