@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutorial_utils.profile import DISAGREEMENT, Feature, Profile, values_of
+from tutorial_utils.features import DISAGREEMENT, Feature, values_of
+from tutorial_utils.profile import Profile
 
 __all__ = ["CALM", "Monitor", "Profile", "State"]
 
