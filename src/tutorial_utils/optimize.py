@@ -24,6 +24,7 @@ from tutorial_utils import (
     labelled,
     machine,
     paths,
+    profile,
     quality,
 )
 from tutorial_utils.classifiers import Classifier, EncodedTexts
@@ -283,7 +284,8 @@ class _Run:
             else:
                 figures = {"agreement": right.agreement, "time": fastest["ratio"], "size": size}
                 figures |= {right.score.metric: right.score.score} if right.score else {}
-                version = self._promote(file, recipe, figures)
+                normal = self._profile(file, recipe, right, notes)
+                version = self._promote(file, recipe, figures, normal)
         classifier = self.workshop.classifier
         records = [t for stage in STAGES for t in self.found[stage].get("trials", ())]
         return Outcome(
@@ -300,12 +302,39 @@ class _Run:
             version=version,
         )
 
-    def _promote(self, file: Path, recipe: Recipe, figures: dict[str, float]) -> str:
+    def _profile(
+        self, file: Path, recipe: Recipe, right: Rightness, notes: list[str]
+    ) -> dict | None:
+        """What the service knows drift by: the texts that the gate judged on."""
+        texts = self.workshop.judging
+        if self.workshop.labels is None or len(texts) < profile.LEAST:
+            notes.append(
+                f"The version has no profile, so that drift cannot be seen: that needs "
+                f"{profile.LEAST} texts to judge on (--data)."
+            )
+            return None
+        rows = [self.workshop.rows[i] for i in texts]
+        logits = self.workshop.run(file)[texts]
+        never = profile.unknown_ids(self.workshop.classifier.tokenizer())
+        # As if one text more agreed and one did not: none in a few hundred is not none ever.
+        differ = (1 - right.agreement) * len(texts)
+        expected = {"disagreement": (differ + 1) / (len(texts) + 2)}
+        return profile.Profile.of_rows(
+            rows,
+            quality.probabilities(logits, recipe.task),
+            never=never,
+            task=recipe.task,
+            **(expected if recipe.task != "regression" else {}),
+        ).to_dict()
+
+    def _promote(
+        self, file: Path, recipe: Recipe, figures: dict[str, float], normal: dict | None
+    ) -> str:
         tokenizer = self.workshop.folder / "tokenizer.json"
         self.workshop.classifier.tokenizer().save(str(tokenizer))
         shelf, labels = self.previous.shelf, self.workshop.classifier.labels
         return write_version(
-            shelf.parent, shelf.name, file, tokenizer, recipe, labels, figures
+            shelf.parent, shelf.name, file, tokenizer, recipe, labels, figures, normal
         ).name
 
     def _recipe(self) -> Recipe:

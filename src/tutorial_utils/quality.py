@@ -59,6 +59,23 @@ def answers(logits: np.ndarray, task: str = "single_label") -> np.ndarray:
     return (logits > 0).astype(np.int64) if task == "multi_label" else logits
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities along the last axis. Shifted by the largest logit, so that none overflows."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
+    """Logits (n, labels) as ``TASKS`` reads them; a regression's values stay as they are.
+
+    Several labels: each has a probability of its own, by the sigmoid, written with tanh since
+    that cannot overflow.
+    """
+    if task == "single_label":
+        return softmax(logits)
+    return (1 + np.tanh(logits / 2)) / 2 if task == "multi_label" else logits
+
+
 def agreement(first: np.ndarray, second: np.ndarray, task: str = "single_label") -> float:
     """Share of the texts with the same answer; regression: correlation of the values."""
     if task == "regression":

@@ -11,6 +11,7 @@ from tutorial_utils.batching import Padding
 from tutorial_utils.session import SessionRecipe
 
 MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
+PROFILE = "profile.json"  # what normal traffic looks like; a version may be without
 
 
 class BadModel(ValueError):
@@ -75,10 +76,11 @@ def write_version(
     recipe: Recipe,
     labels: tuple[str, ...],
     figures: dict[str, float] | None = None,
+    profile: dict | None = None,
 ) -> Path:
     """Add a version of a model to a registry folder: ``registry/name/N``. Return that folder.
 
-    The folder appears under its number only when it is complete.
+    The folder appears under its number only when it is complete. profile: of ``Profile.to_dict``.
     """
     shelf = Path(registry) / name
     shelf.mkdir(parents=True, exist_ok=True)
@@ -89,12 +91,14 @@ def write_version(
     scratch.mkdir()
     shutil.copyfile(model, scratch / MODEL)
     shutil.copyfile(tokenizer, scratch / TOKENIZER)
+    if profile is not None:
+        (scratch / PROFILE).write_text(json.dumps(profile), encoding="utf-8")
     manifest = Manifest(
         name=name,
         version=version,
         labels=tuple(labels),
         recipe=recipe,
-        files={file: assets.sha256(scratch / file) for file in (MODEL, TOKENIZER)},
+        files={path.name: assets.sha256(path) for path in sorted(scratch.iterdir())},
         figures=figures or {},
         versions=machine.describe().versions,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -21,6 +21,7 @@ STEPS = ("pytorch", "exported", "fused", "int8", "tuned")
 # ONNX Runtime would fuse again, while it loads the file, what was left apart because it costs.
 REFUSING = ("SkipLayerNormFusion", "BiasGeluFusion")
 CALIBRATION_SENTENCES = 512
+PROFILE_SENTENCES = 1_000  # the first of the test sentences; the others are clean, and unseen
 _MADE_BY = ("torch", "onnx", "onnxruntime-gpu", "onnxruntime")
 _ROOMS = {  # which modules build it
     "exported": ("export",),
@@ -78,13 +79,17 @@ def recipe(step: str) -> Recipe:
 
 
 def publish(registry: Path, name: str = "sentiment") -> Path:
-    """Add the tuned classifier to a registry as a new version; return the version's folder."""
-    from tutorial_utils import reviews
+    """Add the tuned classifier to a registry as a new version; return the version's folder.
 
+    With it goes the profile of sentences that it was not trained on, to know drift by.
+    """
+    from tutorial_utils import profile, reviews
+
+    file, how = ensure("tuned"), recipe("tuned")
     tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
-    return write_version(
-        registry, name, ensure("tuned"), tokenizer, recipe("tuned"), reviews.LABELS
-    )
+    texts = reviews.splits().test.texts[:PROFILE_SENTENCES]
+    normal = profile.of_model(file, how, tokenizer, texts).to_dict()
+    return write_version(registry, name, file, tokenizer, how, reviews.LABELS, profile=normal)
 
 
 def prepare(progress: Callable[[str], None] = print) -> None:

@@ -9,6 +9,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from tutorial_utils.quality import probabilities, softmax
 from tutorial_utils.serving.batcher import Batcher
 from tutorial_utils.serving.breaker import Breaker
 from tutorial_utils.serving.metrics import Metrics
@@ -20,8 +21,6 @@ from tutorial_utils.serving.request import (
     Prediction,
     Request,
     Unavailable,
-    probabilities,
-    softmax,
 )
 from tutorial_utils.serving.settings import Settings
 from tutorial_utils.serving.supervisor import Supervisor

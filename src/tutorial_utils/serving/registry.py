@@ -10,7 +10,8 @@ import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from tutorial_utils import batching
-from tutorial_utils.recipe import MODEL, TOKENIZER, BadModel, Manifest, read_manifest
+from tutorial_utils.profile import BadProfile, Profile
+from tutorial_utils.recipe import MODEL, PROFILE, TOKENIZER, BadModel, Manifest, read_manifest
 from tutorial_utils.serving import external
 from tutorial_utils.session import ProviderUnavailable, open_session
 
@@ -22,11 +23,12 @@ WARM_UP = ["Warm.", "A sentence of a length that callers send, so that no first 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A version ready to run."""
+    """A version ready to run. profile: what its traffic is expected to be, where it has one."""
 
     manifest: Manifest
     session: ort.InferenceSession
     tokenizer: Tokenizer
+    profile: Profile | None = None
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text, cut to the length that the recipe names."""
@@ -93,7 +95,7 @@ def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
         )
     tokenizer.no_padding()
     tokenizer.enable_truncation(manifest.recipe.max_length)
-    model = LoadedModel(manifest, session, tokenizer)
+    model = LoadedModel(manifest, session, tokenizer, _read_profile(folder, manifest))
     _warm_up(model)
     return model
 
@@ -111,6 +113,16 @@ def describe(model: LoadedModel) -> dict:
         "versions": manifest.versions,
         "created": manifest.created,
     }
+
+
+def _read_profile(folder: Path, manifest: Manifest) -> Profile | None:
+    if PROFILE not in manifest.files:
+        return None
+    try:
+        return Profile.from_json((folder / PROFILE).read_text(encoding="utf-8"))
+    except (BadProfile, UnicodeError) as error:
+        who = f"{manifest.name} {manifest.version}"
+        raise BadModel(f"{who}: {PROFILE} is not usable ({error}). {MEND}") from error
 
 
 def _check_external(folder: Path, manifest: Manifest) -> None:

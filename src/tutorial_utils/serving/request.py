@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tutorial_utils.quality import probabilities
 from tutorial_utils.recipe import Manifest
 
 
@@ -108,20 +109,3 @@ class Request:
         )
         with suppress(InvalidStateError):
             self.future.set_result(prediction)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities along the last axis. Shifted by the largest logit, so that none overflows."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
-def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
-    """Logits (n, labels) as ``quality.TASKS`` reads them; a regression's values stay as they are.
-
-    Several labels: each has a probability of its own, by the sigmoid, written with tanh since
-    that cannot overflow.
-    """
-    if task == "single_label":
-        return softmax(logits)
-    return (1 + np.tanh(logits / 2)) / 2 if task == "multi_label" else logits
