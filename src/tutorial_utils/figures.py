@@ -340,6 +340,42 @@ def breaker(
     return fig
 
 
+def drift(
+    ratios: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    begins: Mapping[str, float],
+) -> Figure:
+    """How far the traffic is from its profile, as a share of each feature's limit.
+
+    ratios: feature → (texts so far, distance ÷ limit). begins: source of texts → where it begins.
+    """
+    fig, (axis,) = figure(title)
+    ends = []
+    for (name, (xs, ys)), colour, style in zip(
+        ratios.items(), PALETTE, itertools.cycle(["-", "--", "-.", ":"]), strict=False
+    ):
+        axis.plot(xs, ys, color=colour, linestyle=style, linewidth=2)
+        ends.append((ys[-1], name, colour, xs[-1]))
+    axis.set_ylim(bottom=0)
+    gap = axis.get_ylim()[1] * 0.07
+    level = -gap
+    for y, name, colour, x in sorted(ends):  # names do not overlap where lines end close together
+        level = max(y, level + gap)
+        axis.annotate(
+            name, (x, level), xytext=(8, 0), textcoords="offset points", color=colour, va="center"
+        )
+    axis.axhline(1, color="black", linewidth=1)
+    axis.annotate(
+        "limit", (0, 1), xytext=(4, 4), textcoords="offset points", fontsize=11
+    )  # above the line, at the left: there the monitor's window is not full yet
+    axis.set_xlim(0, max(x for *_, x in ends))
+    _mark(axis, begins)
+    axis.set_xlabel("texts")
+    axis.set_ylabel("distance from the profile ÷ its limit")
+    return fig
+
+
 def _mark(axis, events: Mapping[str, float]) -> None:
     """Vertical lines with their names, one below the other where they come close together."""
     bottom, top = axis.get_ylim()
