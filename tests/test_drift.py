@@ -313,9 +313,10 @@ def real():
     """The classifier's profile, and a function from texts to token ids and probabilities."""
     from tutorial_utils import batching, candidates
 
-    predict = candidates.onnx_predict(steps.ensure("int8"), steps.recipe("int8").session)
+    int8 = steps.ensure("int8")
 
-    def read(texts):
+    def read(texts, file=int8):
+        predict = candidates.onnx_predict(file, steps.recipe("int8").session)
         rows = reviews.encode(texts)
         batches = batching.by_tokens(list(map(len, rows)), 1024)
         return rows, quality.softmax(batching.run(predict, rows, batches))
@@ -341,3 +342,30 @@ def test_movies_are_calm_and_other_domains_drift(real):
     monitor = Monitor(made)
     monitor.add_rows(*read([text[::-1] for text in reviews.splits().validation.texts[:250]]))
     assert "vocabulary" in monitor.drifting
+
+
+@pytest.mark.built
+def test_a_damaged_model_disagrees_with_the_reference_in_its_shadow(real, tmp_path):
+    import onnx
+
+    made, read = real
+    model = onnx.load(steps.ensure("int8"))
+    rng = np.random.default_rng(0)
+    for weight in model.graph.initializer:
+        if weight.name.endswith("_quantized"):  # flip a bit in one of ten
+            values = np.frombuffer(weight.raw_data, np.uint8)
+            bits = (1 << rng.integers(0, 8, values.size)).astype(np.uint8)
+            weight.raw_data = np.where(
+                rng.random(values.size) < 0.1, values ^ bits, values
+            ).tobytes()
+    onnx.save(model, tmp_path / "damaged.onnx")
+    texts = reviews.splits().validation.texts[:250]
+    fp32, sound, damaged = (
+        read(texts, file)[1].argmax(axis=1)
+        for file in (steps.ensure("fused"), steps.ensure("int8"), tmp_path / "damaged.onnx")
+    )
+    monitor = Monitor(made)
+    monitor.disagreed(sound != fp32)
+    assert monitor.drifting == ()
+    monitor.disagreed(damaged != fp32)
+    assert monitor.drifting == ("disagreement",)
