@@ -21,6 +21,7 @@ from tutorial_utils.serving import app, server
 from tutorial_utils.serving.settings import Settings
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+WORDS = ("a", "quiet", "story", "told", "with", "care", "and", "wit", "that", "holds", "until")
 
 
 def mean_of_tokens() -> onnx.ModelProto:
@@ -58,6 +59,12 @@ def bytes_as_tokens() -> Tokenizer:
         single="[CLS] $A [SEP]", special_tokens=ends
     )
     return made
+
+
+def sentences(count: int, seed: int = 0) -> list[str]:
+    """Texts of a few words, each time the same."""
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, rng.integers(4, 20))) for _ in range(count)]
 
 
 def publish(registry: Path, normal: Sequence[str] = ()) -> None:

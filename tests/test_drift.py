@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from scipy import stats
-from service import publish
+from service import publish, sentences
 
 from tutorial_utils import profile as profiles
 from tutorial_utils import quality, reviews, steps
@@ -169,6 +169,7 @@ WRONG = {
     "not numbers": ((*sample(300)[:2], np.full((300, 2), np.nan)), {}),
     "a window that is no multiple": (sample(300), {"window": 255}),
     "no share": (sample(300), {"disagreement": 1.5}),
+    "an alarm in each window": (sample(300), {"false_alarms": 1_000}),
 }
 
 
@@ -187,14 +188,12 @@ def test_each_task_has_its_features(task):
     Monitor(made).add(*sample(50))
 
 
+def test_a_window_may_be_longer_than_the_streams_that_limits_come_from():
+    made = Profile.of(*sample(300), window=6_000, every=100)
+    assert 0 < made.features["length"].limit < Profile.of(*sample(300)).features["length"].limit
+
+
 # In the service.
-
-WORDS = ("a", "quiet", "story", "told", "with", "care", "and", "wit", "that", "holds", "until")
-
-
-def sentences(count: int, seed: int = 0) -> list[str]:
-    rng = np.random.default_rng(seed)
-    return [" ".join(rng.choice(WORDS, rng.integers(4, 20))) for _ in range(count)]
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,7 @@ from itertools import combinations
 import httpx
 import pytest
 from prometheus import DEPLOY, ROOT, ask, tool, watching
-from service import publish, running
-from test_drift import sentences
+from service import publish, running, sentences
 
 from tutorial_utils.serving.settings import Settings
 
