@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TUTORIAL := $(BIN)/python -m tutorial_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help install prepare lab test lint run notebooks bench search claims peers clean
+.PHONY: help install prepare lab test lint tools run notebooks bench search claims drift peers clean
 
 help: ## say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,8 +29,11 @@ lint: install ## check style, notebooks included
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-test: prepare lint ## set up, then run all tests and check every stored output of the notebooks
+test: prepare lint tools ## set up, then run all tests and check every stored output of the notebooks
 	TUTORIAL_PACE=quick $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 tests notebooks
+
+tools: ## fetch Prometheus, which some tests run, from the distribution; without root
+	deploy/fetch-prometheus .tools
 
 run: prepare ## run the whole series headless; print the ledger and save it as a figure
 	$(TUTORIAL) notebooks --into artifacts/run
@@ -48,6 +51,9 @@ search: prepare ## search fusions and settings, and measure the roofs; results g
 claims: prepare ## measure sixteen popular claims anew; writes docs/claims.md
 	$(BIN)/python benchmarks/claims.py
 
+drift: prepare ## measure false alarms and delays of drift detection on real sentences
+	$(BIN)/python benchmarks/drift.py
+
 peers: prepare ## measure ours beside what else there is, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
@@ -55,5 +61,5 @@ peers: prepare ## measure ours beside what else there is, in an environment of i
 	$(VENV)-peers/bin/python benchmarks/peers.py
 
 clean: ## remove the environment and everything that was downloaded or built
-	rm -rf $(VENV) $(VENV)-peers artifacts .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers .tools artifacts .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from onnx import TensorProto, helper, numpy_helper
 from shelves import LABELS
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tutorial_utils import recipe
+from tutorial_utils import profile, recipe
 from tutorial_utils.recipe import Recipe
 from tutorial_utils.serving import app, server
 from tutorial_utils.serving.settings import Settings
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+WORDS = ("a", "quiet", "story", "told", "with", "care", "and", "wit", "that", "holds", "until")
 
 
 def mean_of_tokens() -> onnx.ModelProto:
@@ -59,13 +61,21 @@ def bytes_as_tokens() -> Tokenizer:
     return made
 
 
-def publish(registry: Path) -> None:
-    """Write a version of ``sentiment``."""
+def sentences(count: int, seed: int = 0) -> list[str]:
+    """Texts of a few words, each time the same."""
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, rng.integers(4, 20))) for _ in range(count)]
+
+
+def publish(registry: Path, normal: Sequence[str] = ()) -> None:
+    """Write a version of ``sentiment``; with a profile where ``normal`` texts are given."""
     with tempfile.TemporaryDirectory() as scratch:
         model, tokenizer = Path(scratch, "model.onnx"), Path(scratch, "tokenizer.json")
         onnx.save(mean_of_tokens(), model)
         bytes_as_tokens().save(str(tokenizer))
-        recipe.write_version(registry, "sentiment", model, tokenizer, Recipe(), LABELS)
+        made = Recipe()
+        known = profile.of_model(model, made, tokenizer, normal).to_dict() if normal else None
+        recipe.write_version(registry, "sentiment", model, tokenizer, made, LABELS, profile=known)
 
 
 @contextmanager

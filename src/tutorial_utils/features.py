@@ -68,7 +68,7 @@ class Feature:
         """
         rng = np.random.default_rng(0)
         p = self.shares / self.shares.sum()
-        steps, looks = _LENGTH // every, window // every
+        steps, looks = max(_LENGTH, window) // every, window // every
         drawn = rng.multinomial(every, p, size=(_STREAMS, steps + looks)).astype(np.int32)
         summed = np.cumsum(drawn, axis=1)
         windows = summed[:, looks:] - summed[:, :-looks]

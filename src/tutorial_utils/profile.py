@@ -69,8 +69,8 @@ class Profile:
         that this version may label otherwise than the one it is compared with in shadow.
 
         Raises:
-            BadProfile: fewer than ``LEAST`` texts, arrays of different lengths, or a window that
-                is no multiple of ``every``.
+            BadProfile: fewer than ``LEAST`` texts, arrays of different lengths, a window that is
+                no multiple of ``every``, or a number out of its range.
         """
         values = values_of(lengths, unknown, probabilities, task)
         texts = len(values[LENGTH])
@@ -86,6 +86,11 @@ class Profile:
             found[LABELS] = Feature(SHARES, counts / texts)
         # The largest distance within a window's length is one chance for an alarm to begin.
         per_window = false_alarms / len(found) * window / 10_000
+        if not 0 < per_window < 1:
+            raise BadProfile(
+                f"With windows of {window} texts, false_alarms on 10,000 lies between 0 and "
+                f"{len(found) * 10_000 / window:g}, not at {false_alarms}."
+            )
         features = {n: f.calibrated(texts, window, every, per_window) for n, f in found.items()}
         rate = Feature(RATE, np.array([1 - disagreement, disagreement]))
         features[DISAGREEMENT] = rate.calibrated(None, window, every, per_window)

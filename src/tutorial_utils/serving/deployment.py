@@ -123,7 +123,7 @@ class Deployment:
             chosen, role = self.stable, STABLE
             prediction = await self._ask(chosen, role, texts)
         self.metrics.answers.labels(chosen.version, role).inc()
-        if role == STABLE and self.candidate:
+        if role == STABLE and self.candidate and not prediction.fallback:
             share = self.candidate.split.shadow
             self.shadow.mirror(self.candidate.running, share, texts, prediction)
         return prediction
@@ -245,6 +245,8 @@ class Deployment:
             candidate.trial.errors.add(error)
             for same in agrees:
                 candidate.trial.agreement.add(same)
+            if agrees and self.stable.engine.observer:
+                self.stable.engine.observer.disagreed([not same for same in agrees])
             if reason := candidate.trial.verdict():
                 self._take_back(reason)
 

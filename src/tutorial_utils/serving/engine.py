@@ -13,6 +13,7 @@ from tutorial_utils.quality import probabilities, softmax
 from tutorial_utils.serving.batcher import Batcher
 from tutorial_utils.serving.breaker import Breaker
 from tutorial_utils.serving.metrics import Metrics
+from tutorial_utils.serving.observer import Observer
 from tutorial_utils.serving.registry import LoadedModel
 from tutorial_utils.serving.request import (
     DeadlineExceeded,
@@ -47,7 +48,7 @@ class Engine:
 
     One worker: a session already uses all cores, and two runs at once would only share them.
     fallback: the model on another provider, or another version. metrics: where to count; an
-    engine without them counts for itself.
+    engine without them counts for itself. observer: watches for drift, if the model has a profile.
     """
 
     def __init__(
@@ -66,7 +67,10 @@ class Engine:
             for i, lane in enumerate([model, fallback])
             if lane is not None
         ]
-        self.metrics = (metrics or Metrics()).of(self)
+        metrics = metrics or Metrics()
+        name = model.manifest.name, model.manifest.version
+        self.observer = Observer(model.profile, metrics.drift, name) if model.profile else None
+        self.metrics = metrics.of(self)
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._supervisor = Supervisor(self._batcher, self.lanes, self.metrics, settings.hang_after)
         self._supervisor.start()
@@ -93,13 +97,10 @@ class Engine:
             DeadlineExceeded: not done within the deadline. Work not begun by then is dropped.
             InferenceFailed: the model raised (the log says what), or no model may be asked.
         """
-        with self.metrics.outcome():
-            request = self._enter(texts)
-            try:
-                async with asyncio.timeout(self._settings.deadline):
-                    return await asyncio.wrap_future(request.future)
-            except TimeoutError:
-                raise DeadlineExceeded from None
+        prediction, rows = await self._ask(texts)
+        if self.observer and not prediction.fallback:
+            self.observer.saw(rows, prediction.probabilities)
+        return prediction
 
     async def probe(self) -> None:
         """Ask the model something through the whole engine; raises what ``predict`` raises.
@@ -113,7 +114,7 @@ class Engine:
         if not self.ready():
             raise Unavailable
         if time.perf_counter() - self._supervisor.worker.answered > FRESH:
-            await self.predict([PROBE])
+            await self._ask([PROBE])
 
     async def drain(self) -> None:
         """Wait until all that was admitted is answered, as long as the deadline at most; close."""
@@ -126,7 +127,20 @@ class Engine:
         """Finish the batch that has begun, fail the rest; once is enough, twice is harmless."""
         self._supervisor.stop(self._settings.deadline)
         self._tokenizing.shutdown()
+        if self.observer:
+            self.observer.close()
         self.metrics.close()
+
+    async def _ask(self, texts: list[str]) -> tuple[Prediction, list[list[int]]]:
+        """The answer, and the token ids of each text."""
+        with self.metrics.outcome():
+            request = self._enter(texts)
+            try:
+                async with asyncio.timeout(self._settings.deadline):
+                    prediction = await asyncio.wrap_future(request.future)
+            except TimeoutError:
+                raise DeadlineExceeded from None
+        return prediction, [item.row for item in request.items]
 
     def _enter(self, texts: list[str]) -> Request:
         """A place for each text, or a refusal; then the tokenizer's thread has them."""

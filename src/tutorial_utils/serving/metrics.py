@@ -10,9 +10,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 from tutorial_utils.serving import breaker
+from tutorial_utils.serving.observer import DriftMetrics
 from tutorial_utils.serving.request import (
     DeadlineExceeded,
     InferenceFailed,
@@ -34,6 +42,7 @@ REASONS = {  # why a request has no answer; the first that fits
 }
 RESTARTS = ("died", "hung")
 STAGES = ("queue", "tokenize", "inference")
+STATUSES = (200, 422, 429, 500, 503, 504)  # of ``/predict``; others count when they come
 _VERSION = ("model", "version")
 
 
@@ -42,6 +51,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory, processor time, open files; on Linux
         self._engines: list[EngineMetrics] = []
         self._lock = threading.Lock()
 
@@ -90,6 +100,9 @@ class Metrics:
             "breaker_state", "0 closed, 1 half-open, 2 open.", *_VERSION, "answers_for"
         )
         gauge("waiting_texts", "Texts not answered yet.").set_function(self._waiting)
+        self.drift = DriftMetrics(self.registry)
+        for status in STATUSES:  # a counter exists before it counts, or its first is no increase
+            self._requests.labels("/predict", str(status))
 
     def of(self, engine) -> "EngineMetrics":
         """The counters of an ``Engine``, which count under its version until they are closed."""
@@ -147,7 +160,10 @@ class EngineMetrics:
             r: metrics.unanswered.labels(*self.version, r) for r in REASONS.values()
         }
         self._restarts = {r: metrics.restarts.labels(*self.version, r) for r in RESTARTS}
-        metrics.fallback.labels(*self.version)  # a counter exists before it counts
+        for counter in (metrics.texts, metrics.tokens, metrics.fallback):
+            counter.labels(*self.version)  # it exists before it counts
+        for stage in STAGES:
+            metrics.stages.labels(*self.version, stage)
         self._texts = metrics.batch_texts.labels(*self.version)
         self._tokens = metrics.batch_tokens.labels(*self.version)
         self._padding = metrics.padding.labels(*self.version)
@@ -185,6 +201,8 @@ class EngineMetrics:
         gauges["queue_tokens"].labels(*self.version).set_function(lambda: engine.queued[1])
         gauges["ready"].labels(*self.version).set_function(lambda: float(engine.ready()))
         gauges["info"].labels(*self.version).set(1)
+        if engine.observer:
+            engine.observer.show()
         for lane in engine.lanes:
             manifest = lane.model.manifest
             labels = manifest.name, manifest.version, self.version[1]
@@ -195,6 +213,8 @@ class EngineMetrics:
         """Take this engine's gauges out of the exposition."""
         for gauge in self.all.gauges.values():
             gauge.remove(*self.version)
+        if self.engine.observer:
+            self.engine.observer.hide()
         for lane in self.engine.lanes:
             manifest = lane.model.manifest
             self.all.breaker.remove(manifest.name, manifest.version, self.version[1])

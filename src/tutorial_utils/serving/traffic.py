@@ -11,6 +11,7 @@ from tutorial_utils.serving.settings import Settings
 
 STABLE, CANARY, SHADOW = "stable", "canary", "shadow"
 ERRORS, DISAGREEMENT, BY_HAND = "errors", "disagreement", "by hand"
+COMPARED = ("agrees", "differs", "failed", "dropped")  # what becomes of a text in shadow
 
 
 def place(caller: str, salt: str) -> float:
@@ -129,3 +130,9 @@ class TrafficMetrics:
         self._roles.clear()
         for version, role in running.items():
             self._roles.labels(version, role).set(1)
+            for counter in (self.answers, self.errors):  # it exists before it counts
+                counter.labels(version, role)
+            for reason in (ERRORS, DISAGREEMENT, BY_HAND):
+                self.roll_backs.labels(version, reason)
+            for outcome in COMPARED if role != STABLE else ():
+                self.shadowed.labels(version, outcome)

@@ -1,0 +1,370 @@
+"""Drift: distances against scipy's, limits that keep their word, and shifts that are seen."""
+
+import asyncio
+import json
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from scipy import stats
+from service import publish, sentences
+
+from tutorial_utils import profile as profiles
+from tutorial_utils import quality, reviews, steps
+from tutorial_utils.features import ORDERED, SHARES, Feature, unfamiliar
+from tutorial_utils.profile import BadProfile, Profile
+from tutorial_utils.serving import observer, registry
+from tutorial_utils.serving.deployment import Deployment
+from tutorial_utils.serving.drift import CALM, Monitor
+from tutorial_utils.serving.engine import Engine, Metrics
+from tutorial_utils.serving.observer import DriftMetrics, Observer
+from tutorial_utils.serving.settings import Settings
+
+numbers = st.lists(st.integers(-50, 50), min_size=20, max_size=300).map(np.array)
+
+
+@given(numbers, numbers)
+def test_the_distance_of_ordered_values_is_that_of_kolmogorov_and_smirnov(reference, window):
+    feature = Feature.ordered(reference)
+    bins, others = feature.bins(reference), feature.bins(window)
+    found = feature.distance(np.bincount(others, minlength=len(feature.shares)))
+    assert found == pytest.approx(_ks(bins, others))
+    assert found <= _ks(reference, window) + 1e-9
+
+
+def _ks(first: np.ndarray, second: np.ndarray) -> float:
+    return stats.ks_2samp(first, second, method="asymp").statistic
+
+
+@given(numbers, st.integers(1, 100))
+def test_what_lies_beyond_all_values_of_the_reference_is_as_far_as_can_be(reference, beyond):
+    feature = Feature.ordered(reference)
+    for value in (reference.min() - beyond, reference.max() + beyond):
+        bins = feature.bins(np.full(10, value))
+        far = feature.distance(np.bincount(bins, minlength=len(feature.shares)))
+        assert far == pytest.approx(1)
+
+
+@given(st.lists(st.integers(0, 30), min_size=2, max_size=6).filter(sum))
+def test_the_distance_of_shares_is_the_share_of_texts_that_moved(counts):
+    counts = np.array(counts)
+    feature = Feature(SHARES, counts / counts.sum())
+    assert feature.distance(counts) == pytest.approx(0)
+    moved = np.roll(counts, 1)
+    kept = np.minimum(counts, moved).sum() / counts.sum()
+    assert feature.distance(moved) == pytest.approx(1 - kept)
+
+
+def sample(count: int, seed: int = 0, shift: float = 0.0):
+    """Lengths, unknown shares and probabilities of texts that do not exist."""
+    rng = np.random.default_rng(seed)
+    positive = rng.beta(2 + 4 * shift, 2, count)
+    lengths = 2 + rng.poisson(20 * (1 + shift), count)
+    return lengths, rng.beta(1 + shift, 20, count), np.stack([1 - positive, positive], axis=1)
+
+
+@pytest.fixture(scope="module")
+def normal() -> Profile:
+    return Profile.of(*sample(2_000))
+
+
+def test_the_limits_lie_between_those_of_one_look_and_of_unrelated_looks(normal):
+    """Overlapping windows are neither one look nor as many independent ones."""
+    share = normal.false_alarms / 4 * normal.window / 10_000
+    spread = np.sqrt(1 / normal.window + 1 / normal.texts)
+    looks = normal.window // normal.every
+    for name in ("length", "vocabulary", "confidence"):
+        limit = normal.features[name].limit
+        assert 0.9 * stats.kstwobign.isf(share) * spread < limit
+        assert limit < stats.kstwobign.isf(share / looks) * spread
+    (low, high) = (stats.norm.isf(share / 2 / n) * spread / 2 for n in (1, looks))
+    assert 0.9 * low < normal.features["labels"].limit < high
+
+
+def test_texts_without_drift_raise_few_alarms(normal):
+    monitor = Monitor(normal)
+    monitor.add(*sample(100_000, seed=1))
+    alarms = sum(state.alarms for state in monitor.state().values())
+    assert alarms <= 3 * normal.false_alarms * 10  # expected on 100,000 texts: 10
+
+
+def test_drift_is_seen_and_its_end_too(normal):
+    monitor = Monitor(normal)
+    monitor.add(*sample(200, seed=2))
+    state = monitor.state()["length"]
+    assert (state.filled, np.isnan(state.distance), state.drifting) == (0.8, True, False)
+    monitor.add(*sample(250, seed=3))
+    assert monitor.drifting == ()
+    monitor.add(*sample(250, seed=4, shift=0.5))
+    assert monitor.drifting == ("length", "vocabulary", "confidence", "labels")
+    monitor.add(*sample(250, seed=5))
+    assert monitor.drifting == ()
+    assert monitor.state()["length"].alarms == 1
+
+
+@given(cuts=st.lists(st.integers(1, 399), max_size=6, unique=True))
+@settings(max_examples=25)
+def test_how_the_texts_come_in_pieces_changes_nothing(normal, cuts):
+    texts = sample(400, seed=6, shift=0.2)
+    whole, pieces = Monitor(normal), Monitor(normal)
+    whole.add(*texts)
+    for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), 400], strict=True):
+        pieces.add(*(part[start:end] for part in texts))
+    assert repr(pieces.state()) == repr(whole.state())
+
+
+def test_an_alarm_does_not_flicker_around_its_limit(normal):
+    limit = normal.features["disagreement"].limit + profiles.TOLERATED
+    monitor = Monitor(normal)
+    for share in (limit + 0.004, limit - 0.004, limit + 0.004, limit - 0.004):
+        count = round(share * normal.window)
+        monitor.disagreed(np.random.default_rng(0).permutation(np.arange(250) < count))
+    state = monitor.state()["disagreement"]
+    assert state.alarms == 1
+    assert state.distance >= CALM * state.limit or not state.drifting
+
+
+rows_ = st.lists(st.lists(st.integers(0, 30), max_size=8), min_size=1, max_size=12)
+
+
+@given(rows_, st.sets(st.integers(0, 40)))
+def test_the_share_of_unfamiliar_tokens(rows, familiar):
+    known = np.isin(np.arange(25), list(familiar))
+    expected = [sum(not (i < 25 and i in familiar) for i in row) / max(len(row), 1) for row in rows]
+    assert unfamiliar(rows, known) == pytest.approx(expected)
+
+
+def test_a_reference_text_is_not_familiar_with_itself():
+    rows = [[2, 10 + i % 5, 3, 1000 + i] for i in range(300)]  # one token of its own each
+    probabilities = sample(300)[2]
+    made = Profile.of_rows(rows, probabilities, never=[2])
+    assert made.features["vocabulary"].edges[1:] == pytest.approx([0.5])  # its own, and [UNK]
+    assert made.unknown([[2, 10, 3, 5000], [10, 11], []]) == pytest.approx([0.5, 0, 0])
+
+
+def test_a_profile_comes_back_from_its_file(normal):
+    made = Profile.of_rows([[2, i % 300, 3] for i in range(300)], sample(300)[2])
+    again = Profile.from_json(json.dumps(made.to_dict()))
+    assert repr(again) == repr(made)
+    assert np.array_equal(again.familiar, made.familiar)
+    first, second = Monitor(made), Monitor(again)
+    for monitor in (first, second):
+        monitor.add(*sample(300, shift=0.3))
+    assert repr(first.state()) == repr(second.state())
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"features": {"length": {}}}'])
+def test_what_is_no_profile_is_refused(text):
+    with pytest.raises(BadProfile):
+        Profile.from_json(text)
+
+
+WRONG = {
+    "too few": (sample(199), {}),
+    "of different lengths": ((sample(300)[0][:299], *sample(300)[1:]), {}),
+    "not numbers": ((*sample(300)[:2], np.full((300, 2), np.nan)), {}),
+    "a window that is no multiple": (sample(300), {"window": 255}),
+    "no share": (sample(300), {"disagreement": 1.5}),
+    "an alarm in each window": (sample(300), {"false_alarms": 1_000}),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_reference_that_does_not_fit_is_refused(fault):
+    arrays, options = WRONG[fault]
+    with pytest.raises(BadProfile):
+        Profile.of(*arrays, **options)
+
+
+@pytest.mark.parametrize("task", quality.TASKS)
+def test_each_task_has_its_features(task):
+    made = Profile.of(*sample(300), task=task)
+    assert ("labels" in made.features) == (task != "regression")
+    assert made.features["length"].kind == ORDERED
+    Monitor(made).add(*sample(50))
+
+
+def test_a_window_may_be_longer_than_the_streams_that_limits_come_from():
+    made = Profile.of(*sample(300), window=6_000, every=100)
+    assert 0 < made.features["length"].limit < Profile.of(*sample(300)).features["length"].limit
+
+
+# In the service.
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """Version 1 with a profile, versions 2 and 3 without."""
+    folder = tmp_path_factory.mktemp("shelf")
+    publish(folder, sentences(400))
+    publish(folder)
+    publish(folder)
+    return folder
+
+
+def test_the_engine_watches_answers_and_no_probes(shelf):
+    metrics = Metrics()
+    engine = Engine(registry.load(shelf, "sentiment", "1"), Settings(registry=shelf), None, metrics)
+
+    async def ask(texts):
+        await engine.predict(texts)
+        engine.observer.settle()
+
+    def value(name):
+        labels = {"model": "sentiment", "version": "1"}
+        return metrics.registry.get_sample_value(name, labels)
+
+    asyncio.run(engine.probe())
+    assert value("serve_drift_texts_total") == 0
+    for seed in range(10):
+        asyncio.run(ask(sentences(30, seed + 1)))
+    assert value("serve_drift_texts_total") == 300
+    assert engine.observer.monitor.drifting == ()
+    for _ in range(10):
+        asyncio.run(ask(["ключ" * 40] * 30))
+    labels = {"model": "sentiment", "version": "1", "feature": "length"}
+    drift = {
+        name: metrics.registry.get_sample_value(f"serve_drift_{name}", labels)
+        for name in ("distance", "limit", "drifting", "filled", "alarms_total")
+    }
+    assert drift["distance"] > drift["limit"] > 0
+    assert (drift["drifting"], drift["filled"], drift["alarms_total"]) == (1, 1, 1)
+    assert "drift" in {thread.name for thread in threading.enumerate()}
+    engine.close()
+    engine.close()
+    text = metrics.text().decode()
+    assert "serve_drift_distance{" not in text
+    assert "serve_drift_alarms_total{" in text
+
+
+def test_a_version_without_a_profile_is_not_watched(shelf):
+    metrics = Metrics()
+    engine = Engine(registry.load(shelf, "sentiment", "2"), Settings(registry=shelf), None, metrics)
+    asyncio.run(engine.predict(["fine"]))
+    assert engine.observer is None
+    assert "serve_drift_distance{" not in metrics.text().decode()
+    engine.close()
+
+
+def test_the_shadow_tells_how_often_another_version_disagrees(shelf):
+    """A shadow that is the reference itself is not to be taken back: min_agreement=0."""
+    wanted = Settings(registry=shelf, version="1", min_agreement=0)
+    reference = registry.load(shelf, "sentiment", "2")
+    flipped = replace(reference.manifest, labels=reference.manifest.labels[::-1])
+    reference = replace(reference, manifest=flipped)
+
+    async def go():
+        deployment = Deployment(wanted, registry.load(shelf, "sentiment", "1"))
+        deployment.place(reference, shadow=1.0)
+        for seed in range(10):
+            await deployment.predict(sentences(30, seed))
+            await deployment.shadow.settle()
+        watched = deployment.stable.engine.observer
+        watched.settle()
+        state = watched.monitor.state()["disagreement"]
+        running = deployment.roles
+        deployment.close()
+        return state, running
+
+    state, running = asyncio.run(go())
+    assert state.drifting
+    assert state.distance == pytest.approx(1 - profiles.TOLERATED)
+    assert running == {"1": "stable", "2": "shadow"}
+
+
+def test_texts_are_left_out_rather_than_waited_for(normal, monkeypatch):
+    monkeypatch.setattr(observer, "MOST", 2)
+    registered, release = CollectorRegistry(), threading.Event()
+    watched = Observer(normal, DriftMetrics(registered), ("m", "1"))
+    monkeypatch.setattr(watched.monitor, "add_rows", lambda *_: release.wait(5))
+    for _ in range(20):
+        watched.saw([[1, 2]], np.array([[0.5, 0.5]]))
+    release.set()
+    watched.close()
+    labels = {"model": "m", "version": "1"}
+    taken, dropped = (
+        registered.get_sample_value(f"serve_drift_{n}_total", labels)
+        for n in ("texts", "dropped_texts")
+    )
+    assert dropped > 0
+    assert taken + dropped == 20
+
+
+def test_a_fault_of_the_watching_is_nobodys_end(normal, caplog):
+    watched = Observer(normal, DriftMetrics(CollectorRegistry()), ("m", "1"))
+    watched.saw([[1, 2]], np.array([[np.nan, 0.5]]))
+    watched.settle()
+    watched.saw([[1, 2]] * 10, np.full((10, 2), 0.5))
+    watched.close()
+    assert watched.monitor.state()["length"].filled == pytest.approx(10 / 250)
+    assert "BadProfile" in caplog.text
+
+
+# On real sentences.
+
+
+@pytest.fixture(scope="module")
+def real():
+    """The classifier's profile, and a function from texts to token ids and probabilities."""
+    from tutorial_utils import batching, candidates
+
+    int8 = steps.ensure("int8")
+
+    def read(texts, file=int8):
+        predict = candidates.onnx_predict(file, steps.recipe("int8").session)
+        rows = reviews.encode(texts)
+        batches = batching.by_tokens(list(map(len, rows)), 1024)
+        return rows, quality.softmax(batching.run(predict, rows, batches))
+
+    rows, probabilities = read(reviews.splits().test.texts[:500])
+    never = profiles.unknown_ids(reviews.tokenizer())
+    return Profile.of_rows(rows, probabilities, never=never), read
+
+
+@pytest.mark.built
+def test_movies_are_calm_and_other_domains_drift(real):
+    made, read = real
+    monitor = Monitor(made)
+    monitor.add_rows(*read(reviews.splits().validation.texts))
+    assert monitor.drifting == ()
+    for domain in ("amazon", "news", "tweets"):
+        monitor = Monitor(made)
+        monitor.add_rows(*read(reviews.load(domain).texts[:250]))
+        assert "vocabulary" in monitor.drifting
+    monitor = Monitor(made)
+    monitor.add_rows(*read([text[:20] for text in reviews.splits().validation.texts[:250]]))
+    assert "length" in monitor.drifting
+    monitor = Monitor(made)
+    monitor.add_rows(*read([text[::-1] for text in reviews.splits().validation.texts[:250]]))
+    assert "vocabulary" in monitor.drifting
+
+
+@pytest.mark.built
+def test_a_damaged_model_disagrees_with_the_reference_in_its_shadow(real, tmp_path):
+    import onnx
+
+    made, read = real
+    model = onnx.load(steps.ensure("int8"))
+    rng = np.random.default_rng(0)
+    for weight in model.graph.initializer:
+        if weight.name.endswith("_quantized"):  # flip a bit in one of ten
+            values = np.frombuffer(weight.raw_data, np.uint8)
+            bits = (1 << rng.integers(0, 8, values.size)).astype(np.uint8)
+            weight.raw_data = np.where(
+                rng.random(values.size) < 0.1, values ^ bits, values
+            ).tobytes()
+    onnx.save(model, tmp_path / "damaged.onnx")
+    texts = reviews.splits().validation.texts[:250]
+    fp32, sound, damaged = (
+        read(texts, file)[1].argmax(axis=1)
+        for file in (steps.ensure("fused"), steps.ensure("int8"), tmp_path / "damaged.onnx")
+    )
+    monitor = Monitor(made)
+    monitor.disagreed(sound != fp32)
+    assert monitor.drifting == ()
+    monitor.disagreed(damaged != fp32)
+    assert monitor.drifting == ("disagreement",)
