@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TUTORIAL := $(BIN)/python -m tutorial_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help install prepare lab test lint tools run notebooks bench search claims drift peers clean
+.PHONY: help install prepare lab test lint tools run notebooks bench search claims drift peers load soak clean
 
 help: ## say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -60,6 +60,16 @@ peers: prepare ## measure ours beside what else there is, in an environment of i
 		--requirement benchmarks/requirements.txt --editable '.[learn]'
 	$(VENV)-peers/bin/python benchmarks/peers.py
 
+load: prepare ## offer the service more than it can take, and compare it with other servers
+	$(PYTHON) -m venv $(VENV)-servers
+	$(VENV)-servers/bin/python -m pip install --quiet --constraint constraints.txt \
+		--requirement benchmarks/requirements-servers.txt
+	$(BIN)/python benchmarks/load.py
+
+soak: prepare ## chaos, then half an hour of mixed load (MINUTES=30), looking for leaks
+	$(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),30)
+
 clean: ## remove the environment and everything that was downloaded or built
-	rm -rf $(VENV) $(VENV)-peers .tools artifacts .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-servers .tools artifacts
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

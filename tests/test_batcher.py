@@ -1,6 +1,8 @@
 """Who goes next, and what becomes of each: without threads, by a clock of our own."""
 
+import itertools
 import math
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tutorial_utils import batching
 from tutorial_utils.batching import Padding
 from tutorial_utils.recipe import Manifest, Recipe
+from tutorial_utils.serving import batcher as batcher_room
 from tutorial_utils.serving import supervisor
 from tutorial_utils.serving.batcher import Batcher
 from tutorial_utils.serving.breaker import Breaker
@@ -144,6 +147,77 @@ def test_a_refusal_says_how_long_the_queue_will_take():
     with pytest.raises(Overloaded) as refusal:
         batcher.admit(asked(["1x1"]))
     assert refusal.value.retry_after in (20, 21)
+
+
+TOKEN = 0.001  # seconds a token takes in the tests of overload
+
+
+def overload(times: float, deadline=2.0, seconds=8.0) -> tuple[float, int]:
+    """At ``times`` the capacity: share of the time spent on answers in time; and how many late."""
+    clock, due, good, late = Clock(), 0.0, 0, 0
+    batcher = Batcher(limit=10**6, budget=64, max_age=0.1, clock=clock)
+    lengths = itertools.cycle([8, 3, 13, 40, 8, 5])
+    while clock.now < seconds:
+        while due <= clock.now:
+            length, now = next(lengths), clock.now
+            request = asked([f"1x{length}"], clock, deadline)
+            with suppress(Overloaded):
+                enter(batcher, request)
+            due += length * TOKEN / times
+        if not batcher.queued[0]:
+            clock.now = due
+            continue
+        waited = batcher.queued[0]
+        batch = batcher.take()
+        late += waited - len(batch) - batcher.queued[0]  # dropped, since they were late already
+        tokens = sum(len(item.row) for item in batch)
+        clock.now += tokens * TOKEN
+        in_time = [item for item in batch if item.request.expires >= clock.now]
+        good += sum(len(item.row) for item in in_time)
+        late += len(batch) - len(in_time)
+        batcher.release(batch)
+        batcher.took(tokens, tokens * TOKEN)
+        assert clock.now > now
+    return good * TOKEN / clock.now, late
+
+
+@given(st.floats(1.2, 20))
+@settings(max_examples=20, deadline=None)
+def test_beyond_capacity_the_work_goes_into_answers_that_come_in_time(times):
+    share, late = overload(times)
+    assert share > 0.95
+    assert late == 0
+
+
+def test_without_a_refusal_at_the_door_they_would_come_too_late(monkeypatch):
+    monkeypatch.setattr(batcher_room, "PART", math.inf)
+    share, late = overload(3)
+    assert late > 100
+    assert share < 0.9
+
+
+def test_who_comes_when_nobody_waits_is_let_in_however_slow_the_last_run_was():
+    batcher = Batcher(limit=9, budget=64, max_age=1)
+    batcher.took(tokens=1, seconds=1e6)
+    enter(batcher, asked(["1x3"]))
+    with pytest.raises(Overloaded):
+        batcher.admit(asked(["1x3"]))
+
+
+def test_a_text_that_is_not_tokenized_yet_counts_no_more_than_the_model_reads_of_it():
+    batcher = Batcher(limit=9, budget=64, max_age=1, longest=50)
+    batcher.took(tokens=10, seconds=1.0)
+    batcher.admit(asked(["a" * 100_000], deadline=7.0))
+    batcher.admit(asked(["1x3"], deadline=7.0))  # 50 tokens of 0.1 s wait, and not 25,000
+    with pytest.raises(Overloaded):
+        batcher.admit(asked(["1x3"], deadline=6.0))
+
+
+def test_a_batch_that_nobody_waited_for_teaches_nothing():
+    batcher = Batcher(limit=9, budget=64, max_age=1)
+    batcher.took(tokens=0, seconds=1e6)
+    batcher.admit(asked(["1x3"]))
+    batcher.admit(asked(["1x3"]))
 
 
 def test_a_lone_text_is_taken_at_once_however_young():

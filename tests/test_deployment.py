@@ -18,7 +18,7 @@ from test_serving import running
 from tutorial_utils.recipe import BadModel
 from tutorial_utils.serving import registry, traffic
 from tutorial_utils.serving.deployment import Deployment, NothingToDo, UnknownVersion
-from tutorial_utils.serving.engine import InferenceFailed
+from tutorial_utils.serving.engine import InferenceFailed, Overloaded
 from tutorial_utils.serving.settings import Settings
 from tutorial_utils.serving.traffic import Split, Window, place
 from tutorial_utils.serving.watcher import Watcher
@@ -66,6 +66,16 @@ def deploy(shelf: Path, **settings) -> Deployment:
 
 def value(deployment: Deployment, name: str, **labels) -> float:
     return deployment.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def test_nobody_is_turned_away_unread_while_a_candidate_might_answer(tmp_path):
+    deployment = deploy(publish(tmp_path, 1, 2), version="1", max_waiting_texts=1)
+    deployment.stable.engine._batcher.limit = 0
+    with pytest.raises(Overloaded):
+        deployment.turn_away()
+    deployment.place(registry.load(tmp_path, "sentiment", "2"), share=0.5)
+    deployment.turn_away()
+    deployment.close()
 
 
 def test_swaps_under_load_lose_nothing_and_each_answer_is_its_versions(tmp_path):

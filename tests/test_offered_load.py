@@ -44,5 +44,6 @@ def test_who_is_not_let_in_hears_no_status_and_the_error_is_named():
         port = probe.getsockname()[1]
     run = load.offer(f"http://127.0.0.1:{port}/predict", BODIES, rate=40, seconds=0.2)
     assert set(run.statuses) == {0}
-    assert {answer.body["error"] for answer in run.answers} == {"ConnectError"}
+    assert {answer.reply.error for answer in run.answers} == {"ConnectionRefusedError"}
+    assert [answer.body for answer in run.answers] == [{}] * len(run.answers)
     assert run.goodput == 0

@@ -215,6 +215,25 @@ def test_what_is_over_the_limit_is_refused_at_the_door_and_room_comes_back(shelf
         assert client.post("/predict", json={"texts": ["c", "d", "e"]}).status_code == 200
 
 
+def test_where_there_is_no_room_at_all_a_request_is_refused_unread_and_counted(shelf, blocked):
+    with running(Settings(registry=shelf, max_waiting_texts=2)) as client:
+        asking = threading.Thread(target=client.post, args=("/predict",),
+                                  kwargs={"json": {"texts": ["a", "b"]}})  # fmt: skip
+        asking.start()
+        assert blocked.entered.wait(10)
+        refused = client.post("/predict", content=b"{not even JSON")
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json() == {"error": "too many texts are waiting; try again"}
+        assert client.get("/livez").status_code == 200, "the door is that of /predict alone"
+        counted = client.get("/metrics").text
+        assert 'serve_requests_total{route="/predict",status="429"} 1.0' in counted
+        assert 'reason="overloaded",version="2"} 1.0' in counted
+        blocked.go.set()
+        asking.join(10)
+        assert client.post("/predict", content=b"{not even JSON").status_code == 422
+
+
 def test_a_request_that_is_late_is_504_and_what_had_not_begun_is_dropped(shelf, blocked):
     with running(Settings(registry=shelf, deadline=0.3)) as client:
         first = threading.Thread(target=client.post, args=("/predict",),

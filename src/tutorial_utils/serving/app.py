@@ -14,7 +14,7 @@ from tutorial_utils.serving import admin, callers, errors, protocol, registry, t
 from tutorial_utils.serving.deployment import Deployment
 from tutorial_utils.serving.errors import documented
 from tutorial_utils.serving.metrics import Metrics
-from tutorial_utils.serving.middleware import Observed
+from tutorial_utils.serving.middleware import Doorman, Observed
 from tutorial_utils.serving.settings import Settings
 from tutorial_utils.serving.watcher import Watcher
 
@@ -29,6 +29,8 @@ class Service(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
+        (route,) = (r for r in self.routes if getattr(r, "path", None) == "/predict")
+        stack = Doorman(stack, route, self.deployment.turn_away)
         return Observed(stack, self.metrics, self.settings, lambda: self.leaving)
 
     async def probe(self, version: str | None = None) -> str:

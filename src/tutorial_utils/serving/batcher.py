@@ -4,6 +4,9 @@ No timer: a free worker takes what is there, so a lone request goes at once, and
 themselves while the worker is busy. Of the batches that could be made, the one with the most texts
 goes first: it answers the most callers for its time. That would starve long texts, so one that has
 waited ``max_age`` goes before.
+
+Who could not be answered in time is refused at the door. Let in, it would wait for nothing, and
+when the queue is so long that all who come to its end are late, all work is done for nobody.
 """
 
 import math
@@ -20,15 +23,18 @@ from tutorial_utils.serving.request import (
     Unavailable,
 )
 
-RUN_COST = 32  # tokens; about what a run of a small encoder costs beside its tokens
-SMOOTHING = 0.2  # share of the newest run in the running mean of a token's time
+RUN_COST = 12  # tokens; about what a run of a small encoder costs beside its tokens
+SIGHT = 8  # batches' worth of texts among which the next one is chosen
+MEMORY = 0.8  # what a run weighs in the mean of a token's time when the next one is there
+CHARACTERS = 4  # of a token, about: a guess until a text is tokenized
+PART = 0.8  # of the time that is left may be spent waiting; the rest is for the answer
 
 
 class Batcher:
     """A queue bounded in texts. Each text holds its place until it is released.
 
-    held: admitted and not released: being tokenized, queued or in the model.
-    Safe to share between threads. ``clock``: seconds, as in ``Request``.
+    held: admitted and not released: being tokenized, queued or in the model. longest: tokens of one
+    text at most. Safe to share between threads. ``clock``: seconds, as in ``Request``.
     """
 
     def __init__(
@@ -37,13 +43,14 @@ class Batcher:
         budget: int,
         max_age: float,
         clock: Callable[[], float] = time.perf_counter,
+        longest: int = 512,
     ):
-        self.limit, self.budget, self.max_age = limit, budget, max_age
+        self.limit, self.budget, self.max_age, self.longest = limit, budget, max_age, longest
         self._clock = clock
         self._changed = threading.Condition()
         self._held: set[Item] = set()
         self._queue: dict[Item, None] = {}  # in the order of arrival
-        self._token_seconds = 0.0  # running mean, known after the first run
+        self._worked = self._done = 0.0  # seconds and tokens of the last runs, fading
         self.closed = False
 
     @property
@@ -61,16 +68,21 @@ class Batcher:
         """Give each text of the request a place, or none of them.
 
         Raises:
-            Overloaded: there is no room for all of them.
+            Overloaded: there is no room for all of them, or those before it take too long.
             Unavailable: closed.
         """
         with self._changed:
             if self.closed:
                 raise Unavailable
-            if len(self._held) + len(request.items) > self.limit:
-                tokens = sum(len(item.row) for item in self._queue)
-                raise Overloaded(max(1, math.ceil(tokens * self._token_seconds)))
+            left = request.expires - self._clock()
+            if refusal := self._refusal(len(request.items), left):
+                raise refusal
             self._held.update(request.items)
+
+    def full(self, seconds: float) -> Overloaded | None:
+        """Why not even one text with so much time would be admitted now; None when it would."""
+        with self._changed:
+            return self._refusal(1, seconds)
 
     def put(self, request: Request) -> None:
         """Queue an admitted request whose texts are tokenized, unless it is done meanwhile."""
@@ -112,10 +124,16 @@ class Batcher:
             self._forget(items)
 
     def took(self, tokens: int, seconds: float) -> None:
-        """Learn from a run of the model over ``tokens``, padding included."""
-        newest = seconds / max(1, tokens)
-        known = self._token_seconds or newest
-        self._token_seconds = (1 - SMOOTHING) * known + SMOOTHING * newest
+        """Learn from a batch of ``tokens``, padding aside, that took the worker ``seconds``.
+
+        Large batches weigh more, as they do in the time that a queue takes. A batch whose callers
+        have all left teaches nothing.
+        """
+        if not tokens:
+            return
+        with self._changed:
+            self._worked = MEMORY * self._worked + seconds
+            self._done = MEMORY * self._done + tokens
 
     def close(self) -> None:
         """Wake the workers for the last time, and fail what no worker has taken."""
@@ -127,17 +145,43 @@ class Batcher:
         for item in left:
             item.request.fail(Unavailable())
 
+    def _refusal(self, texts: int, seconds: float) -> Overloaded | None:
+        wait = sum(map(self._tokens, self._held)) * self._token_seconds()
+        # Where nobody waits all are let in, or one slow run could close the door for good.
+        if len(self._held) + texts > self.limit or wait > PART * seconds:
+            return Overloaded(max(1, math.ceil(wait)))
+        return None
+
+    def _token_seconds(self) -> float:
+        return self._worked / self._done if self._done else 0.0
+
+    def _tokens(self, item: Item) -> int:
+        return len(item.row) or min(2 + len(item.text) // CHARACTERS, self.longest)
+
     def _forget(self, items: Iterable[Item]) -> None:
         for item in items:
             self._held.discard(item)
             self._queue.pop(item, None)
 
     def _choose(self) -> list[Item]:
-        items = list(self._queue)
+        items = self._oldest()
         batches = batching.by_tokens([len(i.row) for i in items], self.budget, RUN_COST)
         # Another batch goes before only if that still leaves the oldest within its time.
         due = items[0].request.submitted + self.max_age
-        next_free = self._clock() + self.budget * self._token_seconds
+        next_free = self._clock() + self.budget * self._token_seconds()
         # Sorted by length, the first batch is the one with the most texts.
         chosen = batches[0] if next_free < due else next(b for b in batches if 0 in b)
         return [items[i] for i in chosen]
+
+    def _oldest(self) -> list[Item]:
+        """Those that have waited longest, some batches full: enough to find texts of like length.
+
+        The others may not overtake them, or a text of a rare length would be late in a long queue.
+        """
+        items, tokens = [], 0
+        for item in self._queue:
+            items.append(item)
+            tokens += len(item.row)
+            if tokens >= SIGHT * self.budget:
+                break
+        return items

@@ -102,6 +102,15 @@ class Deployment:
         known = ", ".join(sorted(self.roles, key=int))
         raise UnknownVersion(f"no such version runs here; there are: {known}")
 
+    def turn_away(self) -> None:
+        """Refuse a request that is not read yet, when it is certain that it would be refused.
+
+        Raises:
+            Overloaded: the stable version takes none now, and there is no candidate that might.
+        """
+        if self.candidate is None:
+            self.stable.engine.turn_away()
+
     async def predict(
         self, texts: list[str], caller: str | None = None, version: str | None = None
     ) -> Prediction:

@@ -1,7 +1,8 @@
 """From texts to probabilities, off the event loop, bounded in waiting texts and in time.
 
-A request's way: a place at the door (``batcher``), the tokenizer's thread, the queue, a batch in
-the worker's thread (``worker``), and back. Only ``predict`` runs on the event loop.
+A request's way: a place at the door (``batcher``), the tokenizer, the queue, a batch in the
+worker's thread (``worker``), and back. A few sentences are tokenized at once, on the event loop, in
+less time than it takes to wake a thread for them; more goes to the tokenizer's thread.
 """
 
 import asyncio
@@ -41,6 +42,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 FRESH = 1.0  # seconds for which an answer shows that the engine is well
+FEW = 600  # characters that are tokenized at once: some tenths of a millisecond
 
 
 class Engine:
@@ -60,8 +62,13 @@ class Engine:
     ):
         self.model = model
         self._settings = settings
-        budget = model.manifest.recipe.token_budget
-        self._batcher = Batcher(settings.max_waiting_texts, budget, settings.max_age)
+        wanted = model.manifest.recipe
+        self._batcher = Batcher(
+            settings.max_waiting_texts,
+            wanted.token_budget,
+            settings.max_age,
+            longest=wanted.max_length,
+        )
         self.lanes = [
             Lane(lane, Breaker(settings.breaker_failures, settings.breaker_cooldown), bool(i))
             for i, lane in enumerate([model, fallback])
@@ -89,11 +96,21 @@ class Engine:
         """Is there a live worker, and a model that it may ask? Costs nothing; see ``probe``."""
         return self._supervisor.ready()
 
+    def turn_away(self) -> None:
+        """Raise what ``predict`` would raise of any text now, before one is even read.
+
+        Raises:
+            Overloaded: not even one text would be let in; counted as a refused request.
+        """
+        if refusal := self._batcher.full(self._settings.deadline):
+            with self.metrics.outcome():
+                raise refusal
+
     async def predict(self, texts: list[str]) -> Prediction:
         """Probabilities of ``texts`` in their order, all by one model.
 
         Raises:
-            Overloaded: too many texts wait already; decided at once, before any work.
+            Overloaded: too many wait to be answered in time; decided at once, before any work.
             DeadlineExceeded: not done within the deadline. Work not begun by then is dropped.
             InferenceFailed: the model raised (the log says what), or no model may be asked.
         """
@@ -143,11 +160,14 @@ class Engine:
         return prediction, [item.row for item in request.items]
 
     def _enter(self, texts: list[str]) -> Request:
-        """A place for each text, or a refusal; then the tokenizer's thread has them."""
+        """A place for each text, or a refusal; then they are tokenized, here or in a thread."""
         request = Request(texts, self._settings.deadline)
         self._batcher.admit(request)
         # Texts in nobody's hands give their places back at once when the future ends, however.
         request.future.add_done_callback(lambda _: self._batcher.drop(request))
+        if sum(map(len, texts)) <= FEW:
+            self._tokenize(request)
+            return request
         try:
             self._tokenizing.submit(self._tokenize, request)
         except RuntimeError:  # closed since

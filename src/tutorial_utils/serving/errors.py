@@ -68,6 +68,12 @@ def problems(error: RequestValidationError) -> list[dict]:
     ]
 
 
+def overloaded(error: Overloaded) -> JSONResponse:
+    """The answer to who is not let in."""
+    retry = {"Retry-After": str(error.retry_after)}
+    return JSONResponse({"error": "too many texts are waiting; try again"}, 429, retry)
+
+
 def handle(app: FastAPI) -> None:
     """Give each exception its status."""
 
@@ -89,9 +95,8 @@ def handle(app: FastAPI) -> None:
         return JSONResponse({"error": str(error)}, 409)
 
     @app.exception_handler(Overloaded)
-    async def overloaded(_: Request, error: Overloaded):
-        retry = {"Retry-After": str(error.retry_after)}
-        return JSONResponse({"error": "too many texts are waiting; try again"}, 429, retry)
+    async def no_room(_: Request, error: Overloaded):
+        return overloaded(error)
 
     @app.exception_handler(DeadlineExceeded)
     async def late(_: Request, error: DeadlineExceeded):

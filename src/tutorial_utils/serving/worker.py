@@ -73,6 +73,7 @@ class Worker(threading.Thread):
         self.proven, self.lane = proven, lanes[0]
         self.answered = float("-inf")
         self.batch: list[Item] = []  # in its hands
+        self._read = 0  # tokens of this batch that a model has read, padding aside
         self._batcher, self._lanes, self._metrics = batcher, lanes, metrics
         self._lock = threading.Lock()
         self._since: float | None = None  # when the run that is going on began
@@ -91,11 +92,14 @@ class Worker(threading.Thread):
         batch = self._batcher.take()
         if batch is None:
             return False
-        self.batch = batch
+        began = time.perf_counter()
+        self.batch, self._read = batch, 0
         self.answer(batch, self._lanes)
         if not self._abandoned:  # else what is in its hands is the supervisor's now
             self._batcher.release(batch)
             self.batch = []
+            # The whole step, not the runs alone: so much later the next batch is taken.
+            self._batcher.took(self._read, time.perf_counter() - began)
         return True
 
     def _prove(self) -> None:
@@ -154,9 +158,8 @@ class Worker(threading.Thread):
             valid = self._end()
         if not valid:
             return None
-        computed = max(lengths) * len(rows)
-        self._batcher.took(computed, time.perf_counter() - began)
-        self._metrics.batch(len(rows), sum(lengths), computed)
+        self._read += sum(lengths)
+        self._metrics.batch(len(rows), sum(lengths), max(lengths) * len(rows))
         return logits
 
     def _halve(self, items: list[Item], lanes: list[Lane], error: Exception) -> None:

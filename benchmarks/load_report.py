@@ -1,0 +1,226 @@
+"""The load runs as Markdown and figures: drawn from their figures alone."""
+
+import numpy as np
+from common import RESULTS, write, write_figure
+from load_servers import OURS, PEERS, POPULAR
+from peer_targets import Target, table
+
+from tutorial_utils import figures
+from tutorial_utils.machine import Machine
+from tutorial_utils.tables import Table
+
+KINDS = ("short", "long", "mixed")
+CROWD = "16"  # callers at which endpoints are compared
+
+
+def draw(found: dict) -> None:
+    """Write ``load.md`` and the figures ``load_*.png``."""
+    parts = [HEAD.format(machine=Machine(**found["machine"]), versions=_versions(found))]
+    parts.append(f"## Targets\n\n{table(targets(found)).markdown()}\n")
+    sections = {
+        "overload": _overload, "batching": _batching, "idle": _idle, "http": _http, "age": _age,
+        "endpoints": _endpoints,
+    }  # fmt: skip
+    parts += [section(found[stage]) for stage, section in sections.items() if stage in found]
+    write(RESULTS / "load.md", "\n".join(parts))
+
+
+def targets(found: dict) -> list[Target]:
+    """Each target beside what the runs reached; a stage that is missing counts as not measured."""
+    lines = []
+    for shape, runs in found.get("overload", {}).get("shapes", {}).items():
+        worst = runs["runs"]["3.0"]
+        share = worst["goodput"] / runs["capacity"]
+        lines.append(
+            Target(f"goodput at 3 × C, {shape}", "at least 0.9 C", f"{share:.2f} C", share >= 0.9)
+        )
+        limit = 1e3 * found["overload"]["deadline_s"] + runs["batch_ms"]
+        p99 = max(run["p99_ms"] for run in runs["runs"].values())
+        lines.append(
+            Target(
+                f"p99 of accepted, {shape}, all rates",
+                f"at most deadline + one batch: {limit:,.0f} ms",
+                f"{p99:,.0f} ms",
+                p99 <= limit,
+            )
+        )
+    for kind in KINDS if "batching" in found else ():
+        waste = found["batching"][kind]["tokens, sorted"]["padding_waste"]
+        what = f"padding waste, {kind} texts"
+        lines.append(Target(what, "at most 5 %", f"{waste:.1%}", waste <= 0.05))
+    for where in ("all cores", "one core") if "idle" in found else ():
+        ratio = found["idle"][where]["ratio"]
+        what = f"idle: engine / direct call, p50, {where}"
+        lines.append(Target(what, "at most 1.1", f"{ratio:.2f}", ratio <= 1.1))
+    if "http" in found:
+        cost = found["http"]["caller_ms"] - found["http"]["inference_ms"]
+        what = "HTTP p50 minus inference p50"
+        lines.append(Target(what, "at most 1.5 ms", f"{cost:.2f} ms", cost <= 1.5))
+    if "age" in found:
+        bound = found["age"]["max_age_s"]
+        wait, limit = found["age"]["waits_ms"][str(bound)]["long"]["max"], 1e3 * bound
+        what = "512 tokens under a flood, longest wait"
+        lines.append(Target(what, f"at most {limit:.0f} ms", f"{wait:.0f} ms", wait <= limit))
+    return lines + _beside(found.get("endpoints"))
+
+
+def _beside(stage: dict | None) -> list[Target]:
+    """Ours against the others at ``CROWD`` callers: medians of rounds that took turns."""
+    if stage is None:
+        return []
+    ours, lines = np.array(stage["speeds"][OURS][CROWD]), []
+    for name, least in ((POPULAR, 2.0), *((peer, 1.0) for peer in PEERS)):
+        what = f"answers/s at {CROWD} callers / {name}"
+        if name not in stage["speeds"]:
+            lines.append(Target(what, f"at least {least:.0f} ×", "–", None))
+            continue
+        ratios = ours / np.array(stage["speeds"][name][CROWD])
+        reached = f"{np.median(ratios):.2f} × [{ratios.min():.2f}, {ratios.max():.2f}]"
+        met = bool(np.median(ratios) >= least)
+        lines.append(Target(what, f"at least {least:.0f} ×", reached, met))
+    return lines
+
+
+def _overload(stage: dict) -> str:
+    parts = ["## Beyond capacity"]
+    for number, (shape, found) in enumerate(stage["shapes"].items()):
+        capacity = found["capacity"]
+        rows = [
+            (
+                f"{float(factor):g} × C", f"{run['rate']:.0f}", f"{run['goodput']:.0f}",
+                f"{run['goodput'] / capacity:.2f}", f"{run['p50_ms']:.0f}", f"{run['p99_ms']:.0f}",
+                ", ".join(f"{n} × {status}" for status, n in run["statuses"].items()),
+            )
+            for factor, run in found["runs"].items()
+        ]  # fmt: skip
+        headers = ("due", "a second", "answered a second", "of C", "p50 ms", "p99 ms", "statuses")
+        least = min(r["goodput"] for f, r in found["runs"].items() if float(f) >= 1) / capacity
+        title = f"{shape}: beyond capacity at least {least:.2f} of it is answered"
+        factors = [float(factor) for factor in found["runs"]]
+        answered = [run["goodput"] / capacity for run in found["runs"].values()]
+        figure = figures.lines(
+            {"answered": (factors, answered), "due": (factors[:3], factors[:3])},
+            title=title,
+            x="requests due, in capacities",
+            y="answers with status 200, in capacities",
+        )
+        name = f"load_overload_{number + 1}"
+        write_figure(name, figure)
+        says = (
+            f"{shape}: C = {capacity:.0f} requests a second, by {found['callers']} callers in a "
+            f"closed loop. Deadline {stage['deadline_s']:g} s; latency counts from the moment at "
+            "which a request was due, and only of those answered with 200."
+        )
+        image = f"![Answers against requests, both in capacities. {title}.]({name}.png)"
+        parts += [says, Table.of(headers, rows).markdown(), image]
+    return "\n\n".join(parts) + "\n"
+
+
+def _batching(stage: dict) -> str:
+    kinds = {kind: modes for kind, modes in stage.items() if kind in KINDS}
+    rows, bars = [], {}
+    for kind, modes in kinds.items():
+        for mode, m in modes.items():
+            rows.append(
+                (kind, mode, f"{m['texts_per_s']:.0f}", f"{m['tokens_per_s']:,.0f}",
+                 f"{m['padding_waste']:.1%}", f"{m['tokens_a_batch']:.0f}")
+            )  # fmt: skip
+            bars[f"{kind}, {mode}"] = m["texts_per_s"] / modes["off"]["texts_per_s"]
+    best = [name for name in bars if name.endswith("sorted")]
+    gains = [f"{kind} {bars[f'{kind}, tokens, sorted']:.2f} ×" for kind in kinds]
+    title = f"Sorted by length and bounded in tokens: {', '.join(gains)}"
+    figure = figures.bars(
+        bars, title=title, unit="texts a second, without batching = 1", highlight=best, digits=2
+    )
+    write_figure("load_batching", figure)
+    headers = ("texts", "batching", "texts/s", "tokens/s", "padding", "tokens a batch")
+    says = "The engine in one process on one core, 64 callers of one text each in a closed loop."
+    image = f"![Bars of texts a second by kind of texts and way of batching. {title}.]"
+    return "\n\n".join(
+        ["## Three ways to batch", says, Table.of(headers, rows).markdown(),
+         f"{image}(load_batching.png)\n"]
+    )  # fmt: skip
+
+
+def _idle(stage: dict) -> str:
+    rows = [
+        (where, f"{m['direct_ms']:.2f}", f"{m['engine_ms']:.2f}", f"{m['ratio']:.2f}")
+        for where, m in stage.items()
+        if where in ("all cores", "one core")
+    ]
+    headers = ("on", "direct call, ms", "through the engine, ms", "ratio")
+    says = "One text at a time, nobody else: the same session called directly and by the engine."
+    return f"## When idle\n\n{says}\n\n{Table.of(headers, rows).markdown()}\n"
+
+
+def _http(stage: dict) -> str:
+    names = ("queue", "tokenize", "inference", "total", "caller")
+    row = [f"{stage[f'{name}_ms']:.2f}" for name in names]
+    headers = ("queue", "tokenizer", "model", "in the service", "for the caller")
+    return f"## One caller over HTTP, p50 ms\n\n{Table.of(headers, [row]).markdown()}\n"
+
+
+def _age(stage: dict) -> str:
+    rows = []
+    for bound, waits in stage["waits_ms"].items():
+        for kind, w in waits.items():
+            limit = f"{float(bound):g} s"
+            rows.append((limit, kind, w["requests"], f"{w['p50']:.0f}", f"{w['max']:.0f}"))
+    headers = ("max_age", "texts", "requests", "p50 wait, ms", "longest wait, ms")
+    says = (
+        "One caller sends 512 tokens at a time, and 48 others short texts without a pause. With "
+        "a bound that is never reached, it waits until no batch has more texts than its own."
+    )
+    return f"## A long text under a flood\n\n{says}\n\n{Table.of(headers, rows).markdown()}\n"
+
+
+def _endpoints(stage: dict) -> str:
+    callers = list(next(iter(stage["speeds"].values())))
+    rows = []
+    for name, speeds in stage["speeds"].items():
+        cells = [
+            f"{np.median(speeds[n]):.0f} ({np.median(stage['p99_ms'][name][n]):.0f})"
+            for n in callers
+        ]
+        rows.append((name, *cells, f"{stage['agreement'][name]:.0%}"))
+    headers = ("server", *(f"{n} callers" for n in callers), "same labels")
+    others = {n: np.median(s[CROWD]) for n, s in stage["speeds"].items() if n != OURS}
+    second = max(others, key=others.get)
+    gain = np.median(stage["speeds"][OURS][CROWD]) / others[second]
+    title = f"At {CROWD} callers ours answers {gain:.2f} × as many as {second}"
+    figure = figures.lines(
+        {
+            name: ([int(n) for n in callers], [float(np.median(speeds[n])) for n in callers])
+            for name, speeds in stage["speeds"].items()
+        },
+        title=title,
+        x="callers, each with one text at a time",
+        y="answers a second",
+        log_x=True,
+    )
+    write_figure("load_endpoints", figure)
+    says = (
+        "Answers a second (p99 in ms) on the same model file, each server on one core, the "
+        "callers on another; the servers took turns, and were stopped in between. The popular "
+        "endpoint pads to 128 tokens and runs the model on its event loop."
+    )
+    missing = "".join(f"\n- {n}: {why}" for n, why in stage["failed"].items())
+    failed = f"\n\nCould not run here:\n{missing}" if missing else ""
+    image = f"![Answers a second against callers, a line a server. {title}.](load_endpoints.png)"
+    table_ = Table.of(headers, rows).markdown()
+    return f"## Beside other servers\n\n{says}\n\n{table_}\n\n{image}{failed}\n"
+
+
+def _versions(found: dict) -> str:
+    peers = found.get("endpoints", {}).get("peers", {})
+    versions = found["machine"]["versions"] | peers
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+HEAD = """# The service under load
+
+Measured by `make load` on: {machine}, with {versions}.
+
+The model is the tuned classifier's file, the texts are real sentences. The service has one core and
+one thread for the model, the load generator another core; both speak over loopback.
+"""

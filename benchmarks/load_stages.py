@@ -1,0 +1,259 @@
+"""The stages of the load runs, and the file that keeps what each one measured."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from apart import apart
+from common import RESULTS, write_json
+from load_batching import KINDS, MODES, batch
+from load_idle import idle_ratio
+from load_report import draw
+from load_servers import (
+    LITSERVE,
+    MOSEC,
+    OURS,
+    PEERS,
+    POPULAR,
+    SINGLE,
+    NotStarted,
+    cores,
+    on_core,
+    published,
+    started,
+    versions,
+)
+from load_texts import bodies, long_texts, short_texts
+
+from tutorial_utils import load, machine
+
+FACTORS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
+CALLERS = (1, 4, 16, 64)
+SHAPES = {"1 text a request": (1, 64), "8 texts a request": (8, 16)}  # texts, callers for C
+DEADLINE, MAX_AGE = 1.0, 0.1  # seconds
+CHECKED = 100  # texts whose labels every server must give alike
+
+
+@dataclass(frozen=True)
+class Effort:
+    """seconds: of one rate, or one level of callers in a round. calls: one after another."""
+
+    seconds: float = 5.0
+    batching: float = 3.0
+    level: float = 2.0
+    rounds: int = 3
+    calls: int = 300
+
+
+QUICK = Effort(1.0, 0.5, 0.5, 1, 30)
+
+
+def overload(effort: Effort) -> dict:
+    """Goodput and latency of accepted requests, below and above the capacity."""
+    generator, core = cores()
+    found = {"deadline_s": DEADLINE, "shapes": {}}
+    with published() as folder, on_core(generator):
+        for shape, (texts, callers) in SHAPES.items():
+            asked = bodies(texts)
+            with started(OURS, folder, core, deadline=DEADLINE) as server:
+                load.keep_busy(server.url, asked, callers, effort.seconds / 3)  # warm
+                busy = load.keep_busy(server.url, asked, callers, effort.seconds)
+                runs = [
+                    load.offer(server.url, asked, factor * busy.goodput, effort.seconds, seed)
+                    for seed, factor in enumerate(FACTORS)
+                ]
+                batch_ms = float(np.percentile(header(server.url, asked, "x-inference-time"), 99))
+            lines = [summary(run) for run in runs]
+            found["shapes"][shape] = {
+                "capacity": busy.goodput,
+                "callers": callers,
+                "batch_ms": batch_ms,
+                "runs": {str(f): line for f, line in zip(FACTORS, lines, strict=True)},
+            }
+            print(f"{shape}: C = {busy.goodput:.0f}/s", *lines, sep="\n  ", flush=True)
+    return found
+
+
+def batching(effort: Effort) -> dict:
+    """Padding waste and texts a second of three ways to batch, on three kinds of texts."""
+    _, core = cores()
+    found: dict = {kind: {} for kind in KINDS}
+    with published() as folder:
+        for kind in KINDS:
+            for mode in MODES:
+                found[kind][mode] = apart(batch, folder, core, kind, mode, effort.batching)
+                print(kind, mode, found[kind][mode], flush=True)
+    return found
+
+
+def idle(effort: Effort) -> dict:
+    """What a lone request pays for the engine, against a direct call of the same session."""
+    both, one = cores(), (cores()[1],)
+    with published() as folder:
+        return {
+            "all cores": apart(idle_ratio, folder, both, effort.calls),
+            "one core": apart(idle_ratio, folder, one, effort.calls),
+        }
+
+
+def http(effort: Effort) -> dict:
+    """From a caller's request to its answer, beside the time in the model."""
+    generator, core = cores()
+    with published() as folder, started(OURS, folder, core) as server, on_core(generator):
+        header(server.url, bodies(1), "x-inference-time", effort.calls // 3)
+        replies, seconds = one_by_one(server.url, bodies(1), effort.calls)
+    stages = ("queue", "tokenize", "inference", "total")
+    inside = {s: [float(r.header(f"x-{s}-time")) for r in replies] for s in stages}
+    p50 = {f"{stage}_ms": float(np.median(values)) for stage, values in inside.items()}
+    return p50 | {"caller_ms": 1e3 * float(np.median(seconds))}
+
+
+def age(effort: Effort) -> dict:
+    """How long texts of 512 tokens wait for the model while short ones never end."""
+    generator, core = cores()
+    found = {"max_age_s": MAX_AGE, "waits_ms": {}}
+    with published() as folder, on_core(generator):
+        for bound in (MAX_AGE, 100.0):
+            with started(OURS, folder, core, max_age=bound) as server:
+                work = flood(server.url, effort.seconds)
+                found["waits_ms"][str(bound)] = load.in_a_loop_of_its_own(work)
+    return found
+
+
+async def flood(url: str, seconds: float) -> dict:
+    """Milliseconds in the queue, of long texts and of the short ones around them."""
+    connections, until = load.Connections(url), time.perf_counter() + seconds
+    waits: dict[str, list[float]] = {"long": [], "short": []}
+
+    async def call(name: str, requests: list[bytes], pause: float) -> None:
+        i = 0
+        while time.perf_counter() < until:
+            reply = await connections.ask(requests[i % len(requests)])
+            waits[name].append(float(reply.header("x-queue-time") or "nan"))
+            await asyncio.sleep(pause)
+            i += 1
+
+    short = [connections.request({"texts": [text]}) for text in short_texts()]
+    long = [connections.request({"texts": [text]}) for text in long_texts(512)]
+    await asyncio.gather(
+        call("long", long, 0.1), *(call("short", short[i:] + short[:i], 0) for i in range(48))
+    )
+    await connections.close()
+    return {
+        name: {"p50": float(np.median(w)), "max": float(np.max(w)), "requests": len(w)}
+        for name, w in waits.items()
+    }
+
+
+def endpoints(effort: Effort) -> dict:
+    """Answers a second of each server on the same file, at several numbers of callers."""
+    generator, core = cores()
+    asked = bodies(1)
+    found: dict = {"speeds": {}, "p99_ms": {}, "agreement": {}, "failed": {}, "peers": versions()}
+    with published() as folder, ExitStack() as stack:
+        running = {}
+        for name in (POPULAR, SINGLE, OURS, LITSERVE, MOSEC):
+            if name in PEERS and name.lower() not in found["peers"]:
+                found["failed"][name] = "not installed: `make load` builds its environment"
+                continue
+            try:
+                running[name] = stack.enter_context(started(name, folder, core))
+            except NotStarted as failure:
+                found["failed"][name] = " ".join(str(failure).split())
+        stack.enter_context(on_core(generator))
+        labels = {name: labels_of(server.url, asked[:CHECKED]) for name, server in running.items()}
+        for name, server in running.items():
+            same = np.mean([a == b for a, b in zip(labels[name], labels[OURS], strict=True)])
+            found["agreement"][name] = float(same)
+            found["speeds"][name] = {str(n): [] for n in CALLERS}
+            found["p99_ms"][name] = {str(n): [] for n in CALLERS}
+            server.pause()
+        for _ in range(effort.rounds):
+            for name, server in running.items():
+                server.resume()
+                load.keep_busy(server.url, asked, 4, effort.level / 4)
+                for callers in CALLERS:
+                    run = load.keep_busy(server.url, asked, callers, effort.level)
+                    found["speeds"][name][str(callers)].append(run.goodput)
+                    found["p99_ms"][name][str(callers)].append(run.percentile(99))
+                server.pause()
+    print(*found["speeds"].items(), sep="\n", flush=True)
+    return found
+
+
+def one_by_one(url: str, asked: list[dict], count: int) -> tuple[list[load.Reply], list[float]]:
+    """Answers of a caller that is alone, and the seconds until each."""
+
+    async def ask() -> tuple[list[load.Reply], list[float]]:
+        connections, replies, seconds = load.Connections(url), [], []
+        for i in range(count):
+            request = connections.request(asked[i % len(asked)])
+            start = time.perf_counter()
+            replies.append(await connections.ask(request))
+            seconds.append(time.perf_counter() - start)
+        await connections.close()
+        return replies, seconds
+
+    return load.in_a_loop_of_its_own(ask())
+
+
+def header(url: str, asked: list[dict], name: str, count: int = 50) -> list[float]:
+    return [float(reply.header(name)) for reply in one_by_one(url, asked, count)[0]]
+
+
+def labels_of(url: str, asked: list[dict]) -> list[str]:
+    replies = one_by_one(url, asked, len(asked))[0]
+    return [p["label"] for reply in replies for p in json.loads(reply.body)["predictions"]]
+
+
+def summary(run: load.Load) -> dict:
+    p50, p99 = run.percentile(50), run.percentile(99)
+    statuses = {str(status): count for status, count in sorted(run.statuses.items())}
+    return {"rate": run.rate, "goodput": run.goodput, "p50_ms": p50, "p99_ms": p99} | {
+        "statuses": statuses
+    }
+
+
+STAGES: dict[str, Callable[[Effort], dict]] = {
+    "overload": overload,
+    "batching": batching,
+    "idle": idle,
+    "http": http,
+    "age": age,
+    "endpoints": endpoints,
+}
+
+
+def main(words: list[str]) -> None:
+    quick = "--quick" in words
+    named = [word for word in words if word != "--quick"]
+    if unknown := set(named) - {*STAGES, "report"}:
+        sys.exit(f"There is no stage {sorted(unknown)}; choose among {', '.join(STAGES)}, report.")
+    here = json.loads(json.dumps(machine.describe().to_dict()))  # before any core is chosen
+    found = {} if quick or not named else _stored()
+    if named != ["report"] and found.get("machine", here) != here:
+        sys.exit("load.json is of another machine or other versions; remove it to begin anew.")
+    effort = QUICK if quick else Effort()
+    for stage in named or STAGES:
+        if stage == "report":
+            continue
+        start = time.perf_counter()
+        found[stage] = STAGES[stage](effort) | {"effort": asdict(effort)}
+        found[stage]["seconds"] = round(time.perf_counter() - start)
+        if not quick:
+            write_json("load", found)
+        print(f"{stage}: {found[stage]['seconds']} s", flush=True)
+    if quick:
+        print("A quick run tries the code; its figures are worth nothing, so none was kept.")
+    else:
+        draw(_stored())
+
+
+def _stored() -> dict:
+    file = RESULTS / "load.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}

@@ -1,0 +1,212 @@
+"""The load generator against a clerk whose pace is known, and the pure parts of `make load`."""
+
+import asyncio
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import service
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import load_batching
+import load_endpoints
+import load_report
+from fastapi.testclient import TestClient
+from load_model import Model
+from load_servers import OURS, POPULAR
+
+from tutorial_utils import load
+from tutorial_utils.serving.request import Request
+
+ASKED = [{"texts": ["a joy"]}, {"texts": ["dull", "long"]}]
+
+
+class Clerk:
+    """Answers over HTTP after ``seconds``, with the statuses in turn; 0: hangs up instead."""
+
+    def __init__(self, statuses=(200,), seconds=0.0, alone=False):
+        self.statuses, self.seconds = statuses, seconds
+        self.bodies, self.connections = [], 0
+        self.inside = self.most = 0
+        self.turn = asyncio.Lock() if alone else None
+
+    async def serve(self, reader, writer) -> None:
+        self.connections += 1
+        while not reader.at_eof():
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                break
+            length = int(head.lower().split(b"content-length:")[1].split()[0])
+            self.bodies.append(await reader.readexactly(length))
+            status = self.statuses[(len(self.bodies) - 1) % len(self.statuses)]
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            if self.turn:
+                async with self.turn:
+                    await asyncio.sleep(self.seconds)
+            else:
+                await asyncio.sleep(self.seconds)
+            self.inside -= 1
+            if status == 0:
+                break
+            writer.write(b"HTTP/1.1 %d X\r\nX-Time: 1.5\r\nContent-Length: 2\r\n\r\n{}" % status)
+        writer.close()
+
+
+@contextmanager
+def open_counter(clerk: Clerk):
+    """The clerk behind a socket, in a loop of its own; yields the address."""
+    loop, ready = asyncio.new_event_loop(), threading.Event()
+    ports = []
+
+    async def stand() -> None:
+        server = await asyncio.start_server(clerk.serve, "127.0.0.1", 0)
+        ports.append(server.sockets[0].getsockname()[1])
+        ready.set()
+
+    loop.create_task(stand())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    assert ready.wait(5)
+    yield f"http://127.0.0.1:{ports[0]}/predict"
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+
+
+def test_an_open_loop_sends_what_is_due_and_counts_every_answer():
+    clerk = Clerk(statuses=(200, 429, 504))
+    with open_counter(clerk) as url:
+        run = load.offer(url, ASKED, rate=300, seconds=0.5, seed=3)
+        again = load.offer(url, ASKED, rate=300, seconds=0.5, seed=3)
+    assert sum(run.statuses.values()) == sum(again.statuses.values()) > 100
+    assert set(run.statuses) == {200, 429, 504}
+    assert len(run.latencies_ms) == run.statuses[200]
+    assert run.goodput == pytest.approx(run.statuses[200] / run.seconds)
+    assert set(clerk.bodies) == {b'{"texts": ["a joy"]}', b'{"texts": ["dull", "long"]}'}
+    assert clerk.connections < len(clerk.bodies) / 2, "connections are kept"
+
+
+def test_latency_counts_from_the_moment_a_request_was_due():
+    with open_counter(Clerk(seconds=0.05, alone=True)) as url:
+        run = load.offer(url, ASKED, rate=100, seconds=0.4)
+    served_in = 50 * sum(run.statuses.values())  # milliseconds: one after another
+    assert run.percentile(100) > served_in - 400
+    assert run.percentile(0) >= 50
+
+
+def test_a_closed_loop_has_no_more_on_the_way_than_callers():
+    clerk = Clerk(seconds=0.01)
+    with open_counter(clerk) as url:
+        run = load.keep_busy(url, ASKED, callers=3, seconds=0.3)
+    assert clerk.most == 3
+    assert run.statuses == {200: len(clerk.bodies)}
+    assert run.rate == pytest.approx(run.goodput)
+
+
+def test_no_answer_is_status_0_and_the_next_request_has_a_new_connection():
+    clerk = Clerk(statuses=(200, 0))
+    with open_counter(clerk) as url:
+        run = load.keep_busy(url, ASKED, callers=1, seconds=0.1)
+    assert run.statuses.keys() == {0, 200}
+    assert clerk.connections >= run.statuses[0]
+
+
+def test_nobody_there_is_status_0_as_well():
+    with open_counter(Clerk()) as url:
+        pass
+    gone = url.replace("127.0.0.1:", "127.0.0.1:1")[:22] + "/predict"
+    assert load.keep_busy(gone, ASKED, callers=1, seconds=0.01).statuses.keys() == {0}
+
+
+def test_headers_of_an_answer_can_be_read_whatever_their_case():
+    reply = load.Reply(200, b"HTTP/1.1 200 OK\r\nX-Time: 1.5\r\ncontent-length: 0\r\n\r\n")
+    assert reply.header("x-time") == "1.5"
+    assert reply.header("x-other") is None
+
+
+def test_load_is_for_servers_on_this_machine():
+    for offered in (load.offer, load.keep_busy):
+        with pytest.raises(ValueError, match="this machine"):
+            offered("http://example.com/predict", ASKED, 1, 1)
+
+
+def queued(batcher, lengths) -> list:
+    items = []
+    for length in lengths:
+        request = Request(["a"], 100)
+        batcher.admit(request)
+        request.read([[1] * length], 0.0)
+        batcher.put(request)
+        items += request.items
+    return items
+
+
+def test_the_three_ways_to_batch_are_what_they_are_called():
+    lengths = [9, 3, 5, 3, 9, 3, 5, 3, 9, 3]
+    made = {}
+    for name, kind in load_batching.MODES.items():
+        batcher = kind(limit=100, budget=32, max_age=100)
+        items = queued(batcher, lengths)
+        batches = [[items.index(i) for i in batcher.take()]]
+        while batcher.queued[0]:
+            batches.append([items.index(i) for i in batcher.take()])
+        made[name] = batches
+        assert sorted(i for batch in batches for i in batch) == list(range(10))
+    assert made["off"] == [[i] for i in range(10)]
+    assert [sorted(batch) for batch in made["timer"]] == [list(range(8)), [8, 9]]
+    for batch in made["tokens, sorted"]:
+        assert len(batch) * max(lengths[i] for i in batch) <= 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    registry = tmp_path_factory.mktemp("registry")
+    service.publish(registry)
+    return registry / "sentiment" / "1"
+
+
+def test_other_servers_give_the_same_answers_as_ours(folder):
+    from tutorial_utils.serving.settings import Settings
+
+    texts = ["a joy", "dull, and far too long", "fine"]
+    with service.running(Settings(registry=folder.parents[1])) as client:
+        ours = client.post("/predict", json={"texts": texts}).json()["predictions"]
+    model = Model(folder)
+    split = model.predict_many([texts[:1], texts[1:]])
+    assert [len(answer["predictions"]) for answer in split] == [1, 2]
+    found = [model.predict(texts), split[0]["predictions"] + split[1]["predictions"]]
+    for make in (load_endpoints.popular, load_endpoints.single):
+        with TestClient(make(folder)) as client:
+            found.append(client.post("/predict", json={"texts": texts}).json()["predictions"])
+    for answers in found:
+        assert [a["label"] for a in answers] == [a["label"] for a in ours]
+        probabilities = [a["probability"] for a in answers]
+        assert np.allclose(probabilities, [a["probability"] for a in ours], atol=1e-5)
+
+
+def test_targets_are_met_by_what_was_measured_and_not_by_what_was_not():
+    run = {"goodput": 95.0, "p99_ms": 900.0}
+    shape = {"capacity": 100.0, "batch_ms": 20.0, "runs": {"1.0": run, "3.0": run}}
+    speeds = {OURS: {"16": [300.0, 320.0]}, POPULAR: {"16": [100.0, 200.0]}}
+    found = {
+        "overload": {"deadline_s": 1.0, "shapes": {"1 text": shape}},
+        "endpoints": {"speeds": speeds},
+        "http": {"caller_ms": 5.0, "inference_ms": 3.0},
+    }
+    met = {line.what: line.met for line in load_report.targets(found)}
+    assert met == {
+        "goodput at 3 × C, 1 text": True,
+        "p99 of accepted, 1 text, all rates": True,
+        "HTTP p50 minus inference p50": False,
+        "answers/s at 16 callers / popular endpoint": True,  # 3 × and 1.6 ×: 2.3 × in the middle
+        "answers/s at 16 callers / LitServe": None,
+        "answers/s at 16 callers / mosec": None,
+    }
+    run["goodput"] = 80.0
+    assert {line.met for line in load_report.targets(found)[:1]} == {False}
+    assert load_report.targets({}) == []

@@ -1,0 +1,76 @@
+"""`make soak`, small: the chaos over a faulty service, and a server watched for some seconds."""
+
+import os
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import service
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import chaos
+import soak as soak_run
+from load_servers import OURS, started
+from soak_watch import Watched, soak
+
+from tutorial_utils.serving import app
+from tutorial_utils.serving.settings import Settings
+
+TEXTS = [f"{word} number {i}" * (1 + i % 4) for i in range(12) for word in ("joy", "pain", "fine")]
+MIXED = [{"texts": TEXTS[:1]}, {"texts": TEXTS[3:11]}, {"texts": ["long " * 90]}]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("registry")
+    service.publish(folder)
+    return folder
+
+
+def test_in_chaos_every_request_gets_the_end_that_it_deserves(registry):
+    options = Settings(registry=registry, max_waiting_texts=40)
+    with (
+        mock.patch.object(app, "create", chaos.faulty_service),
+        service.running(options) as client,
+    ):
+        url = f"http://127.0.0.1:{client.port}/predict"
+        ends = chaos.storm(url, TEXTS, 1_000)
+        assert soak_run.settled(url) == dict.fromkeys(chaos.GAUGES, 0)
+        counted = client.get("/metrics").text
+    assert sum(ends.values()) == 1_000
+    assert ends.keys() - {"refused"} == {"right", "invalid", "poisoned", "left"}
+    assert "serve_allocation_failures_total" in counted
+    assert ends["right"] > 300
+
+
+def test_a_wrong_answer_and_a_5xx_that_was_not_injected_are_told(registry, monkeypatch):
+    answer = chaos.probabilities
+    monkeypatch.setattr(chaos, "probabilities", lambda reply: answer(reply)[::-1])
+    monkeypatch.setattr(chaos, "MARK", "!")  # now a marked text breaks nothing
+    with service.running(Settings(registry=registry)) as client:
+        ends = chaos.storm(f"http://127.0.0.1:{client.port}/predict", TEXTS, 200)
+    assert ends["wrong"] > 10
+    assert ends["unexpected 200"] > 0
+
+
+def test_a_server_under_mixed_load_keeps_its_threads_files_and_memory(registry):
+    core = min(os.sched_getaffinity(0))
+    with started(OURS, registry / "sentiment" / "1", core) as server:
+        watched = soak(server.url, server.process.pid, MIXED, seconds=8, every=0.1)
+    assert set(watched.statuses) == {"200", "422", "left"}
+    growth = watched.growth()
+    assert growth["threads"] <= 0
+    assert growth["files"] <= 2  # connections of the moment
+    assert growth["rss"] <= 0.05
+
+
+def test_growth_after_the_warm_up_is_seen_and_growth_before_is_not():
+    times = [float(i) for i in range(100)]
+    settling = [min(100.0, 50.0 + 3 * i) for i in range(100)]
+    flat = Watched(times, settling, [5] * 100, [9] * 100, {})
+    assert flat.growth() == {"rss": 0, "threads": 0, "files": 0}
+    leak = Watched(times, [100.0 + i for i in range(100)], list(range(100)), [9] * 100, {})
+    assert leak.growth()["rss"] > 0.2
+    assert leak.growth()["threads"] > 20
