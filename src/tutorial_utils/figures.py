@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib
 import networkx
 import numpy as np
-from matplotlib import pyplot
+from matplotlib import pyplot, ticker
 from matplotlib.figure import Figure
 
 from tutorial_utils import graph
@@ -292,6 +292,7 @@ def timeline(
     *,
     title: str,
     y: str,
+    log_y: bool = False,
     events: Mapping[str, float] | None = None,
 ) -> Figure:
     """Points of several kinds (seconds, value), a marker each, with what happened when."""
@@ -301,7 +302,13 @@ def timeline(
             xs, ys, marker=marker, color=colour, linestyle="none", markersize=6, alpha=0.8,
             label=name,
         )  # fmt: skip
-    axis.set_ylim(bottom=0)
+    if log_y:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 3)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+    else:
+        axis.set_ylim(bottom=0)
     _mark(axis, events or {})
     axis.set_xlabel("seconds")
     axis.set_ylabel(y)
@@ -377,16 +384,23 @@ def drift(
 
 
 def _mark(axis, events: Mapping[str, float]) -> None:
-    """Vertical lines with their names, one below the other where they come close together."""
-    bottom, top = axis.get_ylim()
-    height = (top - bottom) * 0.11
-    axis.set_ylim(bottom, top + height * len(events))
+    """Vertical lines, named above the plot's points: a name below another one near its left."""
     left, right = axis.get_xlim()
-    for i, (name, moment) in enumerate(sorted(events.items(), key=lambda event: event[1])):
-        late = moment > left + 0.6 * (right - left)
+    ordered = sorted(events.items(), key=lambda event: event[1])
+    levels: list[int] = []
+    for i, (_, moment) in enumerate(ordered):
+        near = i > 0 and moment - ordered[i - 1][1] < 0.2 * (right - left)
+        levels.append(levels[-1] + 1 if near else 0)
+    rows = max(levels, default=-1) + 1
+    # Room for the names above the points, on any scale.
+    wanted = axis.transAxes.transform((0, 1 + 0.12 * rows))
+    axis.set_ylim(top=axis.transData.inverted().transform(wanted)[1])
+    for (name, moment), level in zip(ordered, levels, strict=True):
+        late = moment > left + 0.85 * (right - left)
         axis.axvline(moment, color="black", linestyle=":", linewidth=1)
         axis.annotate(
-            name, (moment, top + height * (len(events) - i)), xytext=(-5 if late else 5, -12),
-            textcoords="offset points", ha="right" if late else "left", fontsize=11,
+            name, (moment, 1), xycoords=("data", "axes fraction"),
+            xytext=(-5 if late else 5, -12 - 20 * level), textcoords="offset points",
+            ha="right" if late else "left", fontsize=11,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )  # fmt: skip
