@@ -9,6 +9,7 @@ in the table. ``make scale``, or for your own price and headroom:
 import argparse
 import json
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,21 @@ def measured(folder: Path = RESULTS) -> list[Measured]:
     return found
 
 
-def tables(found: Sequence[Measured], plan: Plan) -> str:
+def served(folder: Path = RESULTS) -> Table | None:
+    """What ``ray_serve.py`` measured, if it did: the service on one core, and behind Ray's proxy."""
+    if not (folder / "ray.json").exists():
+        return None
+    found = _read(folder / "ray.json")
+    headers = ("on one core, over HTTP", "one text, p50 ms", "32 texts a request, texts/s")
+    rows = [
+        (name, _middle(found["single_ms"][name], ".1f"), _middle(rates, ",.0f"))
+        for name, rates in found["texts_per_s"].items()
+    ]
+    machine = Machine(**found["machine"])
+    return Table.of((*headers, "machine"), [(*row, machine.processor) for row in rows])
+
+
+def tables(found: Sequence[Measured], plan: Plan, over_http: Table | None = None) -> str:
     """What was measured, what is assumed and what follows, in Markdown."""
     cores = Table.of(
         ("a core", "texts/s", "tokens/s", "where it stands", "machine"),
@@ -146,8 +161,9 @@ def tables(found: Sequence[Measured], plan: Plan) -> str:
         ("a GPU that costs as much as", *(m.what.split(",")[0] for m in found)),
         [(f"{n} cores", *(f"{n * m.rate:,.0f} texts/s" for m in found)) for n in MULTIPLES],
     )
+    measured_too = f"\n\n{over_http.markdown()}" if over_http else ""
     return TEXT.format(
-        cores=cores.markdown(),
+        cores=cores.markdown() + measured_too,
         sizes=Table.of(headers, rows).markdown(),
         gpu=gpu.markdown(),
         plan=plan,
@@ -187,10 +203,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--price", type=float, default=usual.price, help="of a core for an hour")
     parser.add_argument("--bytes-a-text", type=int, default=usual.bytes_a_text)
     plan = Plan(**vars(parser.parse_args(arguments)))
-    text = tables(measured(), plan)
+    text = tables(measured(), plan, served())
     print(text)
     if plan == usual:
         write(DOCUMENT, with_tables(DOCUMENT.read_text(encoding="utf-8"), text))
+
+
+def _middle(values: Sequence[float], style: str) -> str:
+    """The median, and between which values the turns lay."""
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:{style}} [{low:{style}}, {high:{style}}]"
 
 
 def _read(file: Path) -> dict:

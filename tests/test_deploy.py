@@ -86,7 +86,7 @@ def test_the_rates_are_those_of_the_longest_run_there_is(tmp_path):
 
 def test_the_document_shows_tables_that_the_script_writes():
     document = scale_out.DOCUMENT.read_text(encoding="utf-8")
-    written = scale_out.tables(scale_out.measured(), scale_out.Plan())
+    written = scale_out.tables(scale_out.measured(), scale_out.Plan(), scale_out.served())
     stored = document.split(scale_out.BEGIN)[1].split(scale_out.END)[0].strip()
     assert prose(stored) == prose(written.strip())  # the rates change with each `make bench`
     assert scale_out.with_tables(document, f"{stored}\n") == document

@@ -1,6 +1,7 @@
 """Many replicas behind one address: one of them killed under load, and what is told to Ray."""
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import signal
@@ -102,28 +103,30 @@ def cluster():
         shelf, port, metrics = Path(folder, "registry"), free_port(), free_port()
         publish(shelf)
         arguments = [folder, str(shelf), str(port), str(metrics)]
-        process = subprocess.Popen(
-            [sys.executable, "-c", CLUSTER, *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=os.environ | QUIET,
-        )  # fmt: skip
-        started = threading.Timer(PATIENCE, process.kill)
-        started.start()
+        log = Path(folder, "log")
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-c", CLUSTER, *arguments],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True,
+                env=os.environ | QUIET,
+            )  # fmt: skip
+        limit = threading.Timer(PATIENCE, process.kill)
+        limit.start()
         try:
-            lines = iter(process.stdout.readline, "running\n")
-            told = list(lines) if process.poll() is None else []
-            started.cancel()
-            assert process.poll() is None, "".join(told)
+            assert "running\n" in iter(process.stdout.readline, ""), log.read_text()
+            limit.cancel()
             yield Cluster(process, shelf, port, metrics)
         finally:
-            started.cancel()
-            family = psutil.Process(process.pid).children(recursive=True)
+            limit.cancel()
+            family = []
+            with contextlib.suppress(psutil.Error):
+                family = psutil.Process(process.pid).children(recursive=True)
             try:
                 process.communicate(timeout=20)  # closes its stdin, which tells it to stop
             except subprocess.TimeoutExpired:
                 process.kill()
             for left in family:
-                if left.is_running():
+                with contextlib.suppress(psutil.Error):
                     left.kill()
 
 

@@ -31,8 +31,10 @@ log = logging.getLogger(__name__)
 
 
 class ScaleSettings(Settings):
-    """What ``serve`` can be told, and where a replica is scraped. Ray decides host and port."""
+    """What ``serve`` can be told, and what Ray is. Host and port are Ray's, and not taken here."""
 
+    replicas: int = Field(2, ge=1, description="processes that answer")
+    cores: int = Field(1, ge=1, description="of a replica: threads of its engine")
     metrics_port: int = Field(0, ge=0, le=65_000, description="first port of /metrics; 0: none")
 
     @field_validator("admin_token")
@@ -74,14 +76,14 @@ def application(settings: ScaleSettings) -> serve.Application:
     deployment = serve.deployment(
         serve.ingress(build)(Replica),
         name=Replica.__name__,
-        num_replicas=2,
-        ray_actor_options={"num_cpus": 1},
+        num_replicas=settings.replicas,
+        ray_actor_options={"num_cpus": settings.cores},
         max_ongoing_requests=settings.max_waiting_texts,
         max_queued_requests=settings.max_waiting_texts,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
         health_check_period_s=HEALTH_PERIOD,
         health_check_timeout_s=HEALTH_TIMEOUT,
-        graceful_shutdown_wait_loop_s=settings.grace,
+        graceful_shutdown_wait_loop_s=max(0.1, settings.grace),
         graceful_shutdown_timeout_s=settings.grace + settings.drain + MARGIN,
     )
     return deployment.bind()
