@@ -122,7 +122,7 @@ def measured(folder: Path = RESULTS) -> list[Measured]:
 
 
 def served(folder: Path = RESULTS) -> Table | None:
-    """What ``ray_serve.py`` measured, if it did: the service on one core, and behind Ray's proxy."""
+    """What ``ray_serve.py`` measured, if it did: the service on a core, and behind Ray's proxy."""
     if not (folder / "ray.json").exists():
         return None
     found = _read(folder / "ray.json")
