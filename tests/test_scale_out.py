@@ -236,7 +236,7 @@ def test_a_replica_whose_engine_is_dead_is_not_well():
             raise Unavailable
 
     replica = scale_out.Replica()
-    replica.app = Dead()
+    replica.app = scale_out.BehindProxy(Dead())
     with pytest.raises(Unavailable):
         asyncio.run(replica.check_health())
 

@@ -18,6 +18,8 @@ from prometheus_client import start_http_server
 from pydantic import Field, SecretStr, field_validator
 from ray import serve
 from ray.serve.config import BackpressureConfig
+from starlette.datastructures import MutableHeaders
+from starlette.types import Message, Receive, Scope, Send
 
 from tutorial_utils.serving import app, logs
 from tutorial_utils.serving.metrics import Metrics
@@ -48,10 +50,25 @@ class ScaleSettings(Settings):
         return token
 
 
-class Replica:
-    """One process of many. ``serve.ingress`` adds ``app``, the service that ``build`` made."""
+class BehindProxy:
+    """The service for Ray's proxy, which adds the request's id to each answer by itself."""
 
-    app: app.Service
+    def __init__(self, service: app.Service):
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                del MutableHeaders(scope=message)["x-request-id"]
+            await send(message)
+
+        await self.service(scope, receive, send_without_id)
+
+
+class Replica:
+    """One process of many. ``serve.ingress`` adds ``app``, which ``application`` builds."""
+
+    app: BehindProxy
 
     async def check_health(self) -> None:
         """Ray asks this regularly, and replaces a replica that raises three times in a row.
@@ -59,7 +76,7 @@ class Replica:
         Raises:
             Exception: what ``Engine.probe`` raises; a worker that died or hangs is not hidden.
         """
-        await self.app.probe()
+        await self.app.service.probe()
 
 
 def application(settings: ScaleSettings) -> serve.Application:
@@ -70,8 +87,8 @@ def application(settings: ScaleSettings) -> serve.Application:
     same status.
     """
 
-    def build() -> app.Service:
-        return service(settings)
+    def build() -> BehindProxy:
+        return BehindProxy(service(settings))
 
     deployment = serve.deployment(
         serve.ingress(build)(Replica),
