@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TUTORIAL := $(BIN)/python -m tutorial_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help install prepare lab test lint tools run notebooks bench search claims drift peers load soak clean
+.PHONY: help install prepare lab test lint tools run notebooks bench search claims drift peers load soak scale clean
 
 help: ## say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -15,7 +15,7 @@ install: $(VENV)/.installed ## create the virtual environment and install the te
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (some minutes, once)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[learn,serve,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[learn,serve,scale,test]'
 	@touch $@
 
 prepare: install ## fetch the assets, fine-tune the classifier once, build the models
@@ -44,6 +44,7 @@ notebooks: prepare ## execute all notebooks and store their outputs
 
 bench: prepare ## measure all steps anew, and the A/A run; results go to benchmarks/results
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/scale_out.py
 
 search: prepare ## search fusions and settings, and measure the roofs; results go to benchmarks/results
 	$(BIN)/python benchmarks/search.py
@@ -59,6 +60,10 @@ peers: prepare ## measure ours beside what else there is, in an environment of i
 	$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
 		--requirement benchmarks/requirements.txt --editable '.[learn]'
 	$(VENV)-peers/bin/python benchmarks/peers.py
+	$(BIN)/python benchmarks/scale_out.py
+
+scale: install ## from texts a second on a core to machines and cost; writes docs/scale-out.md
+	$(BIN)/python benchmarks/scale_out.py
 
 load: prepare ## offer the service more than it can take, and compare it with other servers
 	$(PYTHON) -m venv $(VENV)-servers

@@ -20,7 +20,8 @@ ENVIRONMENT = (ROOT / "environment.yml").read_text(encoding="utf-8")
 def requirements() -> dict[str, str]:
     """Package → range, of all extras that are installed for learning and testing."""
     extras = PROJECT["optional-dependencies"]
-    lines = PROJECT["dependencies"] + extras["learn"] + extras["serve"] + extras["test"]
+    chosen = ("learn", "serve", "scale", "test")
+    lines = PROJECT["dependencies"] + [line for name in chosen for line in extras[name]]
     return {m[1]: m[2] for m in (re.match(r"([\w-]+)(?:\[\w+\])?([^;]*)", line) for line in lines)}
 
 
@@ -54,11 +55,11 @@ def test_what_is_installed_is_what_is_pinned():
 
 def test_conda_uses_the_same_ranges_constraints_and_python():
     assert "--constraint constraints.txt" in ENVIRONMENT
-    assert "--editable .[learn,serve,test]" in ENVIRONMENT
+    assert "--editable .[learn,serve,scale,test]" in ENVIRONMENT
     (python,) = re.findall(r"python=(\S+)", ENVIRONMENT)
     assert PROJECT["requires-python"] == f"=={python}.*"
     makefile = (ROOT / "Makefile").read_text()
-    assert "--constraint constraints.txt --editable '.[learn,serve,test]'" in makefile
+    assert "--constraint constraints.txt --editable '.[learn,serve,scale,test]'" in makefile
 
 
 def test_every_pin_says_what_needs_it():

@@ -23,10 +23,12 @@ from tutorial_utils.serving import settings
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "tutorial_utils"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-HEAVY = {"torch", "transformers", "onnx", "scipy", "matplotlib", "sklearn", "httpx", "IPython"}
-# Imported where they were asked for only: the provider OpenVINO, TUTORIAL_SOURCE=hub, and the
-# interval of a score, which is computed when a model is promoted.
-OPTIONAL = {"onnxruntime_ep_openvino", "huggingface_hub", "scipy"}
+HEAVY = {
+    "torch", "transformers", "onnx", "scipy", "matplotlib", "sklearn", "httpx", "IPython", "ray",
+}  # fmt: skip
+# Imported where they were asked for only: the provider OpenVINO, TUTORIAL_SOURCE=hub, the interval
+# of a score, which is computed when a model is promoted, and the service on many machines.
+OPTIONAL = {"onnxruntime_ep_openvino", "huggingface_hub", "scipy", "ray"}
 
 
 def normal(name: str) -> str:

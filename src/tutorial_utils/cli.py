@@ -1,4 +1,4 @@
-"""python -m tutorial_utils: check, prepare, notebooks, bench, ledger, optimize, publish, serve."""
+"""python -m tutorial_utils COMMAND: check, prepare, measure, optimize, publish, serve."""
 
 import argparse
 import json
@@ -25,6 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish = commands.add_parser("publish", help="put the tuned classifier into a registry")
     publish.add_argument("--registry", type=Path, required=True, help="folder of models")
     publish.add_argument("--model", default="sentiment")
+    repository = commands.add_parser("repository", help="write a version as Triton reads it")
+    repository.add_argument("--registry", type=Path, required=True, help="folder of models")
+    repository.add_argument("--model", default="sentiment")
+    repository.add_argument("--version", default="latest", help="its number, or latest")
+    repository.add_argument("--out", type=Path, required=True, help="Triton's model repository")
     # Its flags are the fields of its settings, which read them themselves.
     commands.add_parser("serve", help="start the service on loopback", add_help=False)
     options, rest = parser.parse_known_args(arguments)
@@ -159,6 +164,14 @@ def _publish(options: argparse.Namespace) -> int:
     return 0
 
 
+def _repository(options: argparse.Namespace) -> int:
+    from tutorial_utils.serving import repository
+
+    folder = repository.write(options.registry, options.model, options.out, options.version)
+    print(f"wrote {folder.parent.name} version {folder.name}; its inputs are token ids")
+    return 0
+
+
 def _serve(options: argparse.Namespace) -> int:
     try:
         from tutorial_utils.serving import server, settings
@@ -177,5 +190,6 @@ _COMMANDS = {
     "optimize": _optimize,
     "notebooks": _notebooks,
     "publish": _publish,
+    "repository": _repository,
     "serve": _serve,
 }

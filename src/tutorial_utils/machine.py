@@ -51,7 +51,15 @@ def describe() -> Machine:
 
 
 def cores() -> int:
-    """Cores that this process may use (not those of the host it runs on)."""
+    """Cores that this process may use (not those of the host it runs on).
+
+    ``TUTORIAL_CORES`` overrides what the system says: a container's share of processor time, or
+    what a cluster gave to this process, is not seen in the cores that it may run on.
+    """
+    if told := os.environ.get("TUTORIAL_CORES"):
+        if not told.isdecimal() or int(told) == 0:
+            raise ValueError(f"TUTORIAL_CORES={told!r}: give a whole number of cores, or unset it.")
+        return int(told)
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else psutil.cpu_count(logical=False) or 1
 

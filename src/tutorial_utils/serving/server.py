@@ -129,6 +129,7 @@ def serve(settings: Settings) -> None:
         application,
         host=settings.host,
         port=settings.port,
+        loop="asyncio",  # also where another package has brought uvloop: what is tested runs
         http=type("Impatient", (Impatient,), {"patience": settings.patience}),
         ws="none",
         log_config=None,

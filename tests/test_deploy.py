@@ -1,0 +1,99 @@
+"""What is written for clusters: manifests that fit the service, and the arithmetic of its size."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from service import publish
+
+from tutorial_utils import machine
+from tutorial_utils.serving import app, server, settings
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import scale_out
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def predictor() -> dict:
+    text = (ROOT / "deploy" / "kserve" / "sentiment.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)["spec"]["predictor"]
+
+
+def test_the_pod_is_given_the_time_that_the_service_takes_to_leave(predictor):
+    (container,) = predictor["containers"]
+    told = settings.parse(["--registry", "/registry", *container["args"]])
+    longest = told.grace + server.HANDSHAKE + server.LINGER + told.drain + server.MARGIN
+    assert predictor["terminationGracePeriodSeconds"] > longest
+    ready = container["readinessProbe"]
+    assert told.grace > ready["periodSeconds"] * ready["failureThreshold"]
+
+
+def test_the_pods_probes_are_routes_of_the_service_and_its_volume_is_the_registry(
+    predictor, tmp_path
+):
+    publish(tmp_path)
+    made = app.create(settings.Settings(registry=tmp_path))
+    made.deployment.close()
+    (container,) = predictor["containers"]
+    paths = {p: container[p]["httpGet"]["path"] for p in container if p.endswith("Probe")}
+    assert set(paths.values()) <= set(made.openapi()["paths"])
+    assert paths["livenessProbe"] == "/livez"
+    (port,) = container["ports"]
+    assert {container[p]["httpGet"]["port"] for p in paths} == {port["containerPort"]}
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    (mount,) = container["volumeMounts"]
+    assert f'"--registry", "{mount["mountPath"]}"' in dockerfile
+    assert f"EXPOSE {port['containerPort']}" in dockerfile
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_a_process_is_told_its_share_of_the_machine(monkeypatch):
+    monkeypatch.setenv("TUTORIAL_CORES", "3")
+    assert machine.cores() == 3
+    monkeypatch.setenv("TUTORIAL_CORES", "1.5")
+    with pytest.raises(ValueError, match="whole number"):
+        machine.cores()
+
+
+def test_cores_machines_and_cost_follow_from_the_rate():
+    plan = scale_out.Plan(utilisation=0.5, spare=0.1, price=2.0)
+    found = scale_out.size(1_000, 4, 100, plan)
+    assert (found.cores, found.machines) == (20, 6)  # five machines of four, and one to spare
+    assert found.month == 6 * 4 * 2.0 * scale_out.HOURS
+    assert found.per_million == pytest.approx(6 * 4 * 2.0 / (1_000 * 3_600) * 1e6)
+    dear = scale_out.size(1_000, 4, 100, scale_out.Plan(0.5, 0.1, 4.0))
+    assert dear.month == 2 * found.month
+    with pytest.raises(ValueError, match="utilisation"):
+        scale_out.Plan(utilisation=0)
+
+
+def test_the_rates_are_those_of_the_longest_run_there_is(tmp_path):
+    told = {"processor": "a", "cores": 2, "memory_gb": 1, "features": [], "system": "b"}
+    here = {"machine": told | {"versions": {}}}
+    steps = {"shapes": {"8x128": {"timings": {"int8": {"items_per_s": 20.0}}}}}
+    steps |= {"texts": {"timings": {"tuned": {"items_per_s": 600.0}}}}
+    scale_out.write(tmp_path / "results.json", scale_out.json.dumps(here | steps))
+    classifier, base = scale_out.measured(tmp_path)
+    assert (classifier.rate, base.rate, base.tokens) == (300, 10, scale_out.TOKENS)
+    longer = here | {"growth": {"few": {"texts_per_s": 800.0}}}
+    scale_out.write(tmp_path / "peers.json", scale_out.json.dumps(longer))
+    assert scale_out.measured(tmp_path)[0].rate == 400
+
+
+def test_the_document_shows_tables_that_the_script_writes():
+    document = scale_out.DOCUMENT.read_text(encoding="utf-8")
+    written = scale_out.tables(scale_out.measured(), scale_out.Plan(), scale_out.served())
+    stored = document.split(scale_out.BEGIN)[1].split(scale_out.END)[0].strip()
+    assert prose(stored) == prose(written.strip())  # the rates change with each `make bench`
+    assert scale_out.with_tables(document, f"{stored}\n") == document
+
+
+def prose(text: str) -> list[str]:
+    """Its lines without the rows of tables, and how many rows there were."""
+    lines = text.splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    return [*(line for line in lines if line not in rows), f"{len(rows)} rows"]
