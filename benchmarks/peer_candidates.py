@@ -1,6 +1,5 @@
 """What is timed: peers at one shape, and from text to label, each built in its own process."""
 
-import queue
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -85,14 +84,10 @@ class Ort:
 
 @dataclass(frozen=True)
 class OpenVino:
-    """OpenVINO on the CPU. precision: ``bf16``, or ``int8`` with the rest as OpenVINO chooses.
-
-    streams: batches that it runs side by side.
-    """
+    """OpenVINO on the CPU. precision: ``bf16``, or ``int8`` with the rest as OpenVINO chooses."""
 
     model: str
     precision: str
-    streams: int = 1
 
     @property
     def kind(self) -> str:
@@ -112,19 +107,8 @@ class OpenVino:
         return openvino.Core().compile_model(file, "CPU", options)
 
     def predict(self) -> Predict:
-        compiled = self.compile("LATENCY" if self.streams == 1 else "THROUGHPUT")
-        idle: queue.SimpleQueue = queue.SimpleQueue()
-        for _ in range(self.streams):
-            idle.put(compiled.create_infer_request())
-
-        def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
-            request = idle.get()
-            try:
-                return request.infer(inputs)[0].copy()
-            finally:
-                idle.put(request)
-
-        return predict
+        request = self.compile("LATENCY").create_infer_request()
+        return lambda inputs: request.infer(inputs)[0].copy()
 
 
 @dataclass(frozen=True)
@@ -160,6 +144,40 @@ class Shape:
         predict = self.engine.predict()
         inputs = candidates.random_inputs(self.batch, self.length)
         return lambda: predict(inputs)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """OpenVINO at one input shape, in parts of ``rows`` rows that its queue runs side by side."""
+
+    engine: OpenVino
+    batch: int
+    length: int
+    rows: int
+
+    @property
+    def items(self) -> int:
+        return self.batch
+
+    def build(self) -> Callable[[], object]:
+        import openvino
+
+        requests = openvino.AsyncInferQueue(self.engine.compile("THROUGHPUT"))
+        parts = candidates.cut(candidates.random_inputs(self.batch, self.length), self.rows)
+        logits: list = [None] * len(parts)
+
+        def keep(request, place: int) -> None:
+            logits[place] = request.get_output_tensor().data.copy()
+
+        requests.set_callback(keep)
+
+        def call() -> np.ndarray:
+            for place, part in enumerate(parts):
+                requests.start_async(part, place)
+            requests.wait_all()
+            return np.concatenate(logits)
+
+        return call
 
 
 @dataclass(frozen=True)
@@ -261,11 +279,16 @@ class SentenceTransformers:
 
 @dataclass(frozen=True)
 class OpenVinoQueue:
-    """OpenVINO's own way to many inputs: its queue of requests, one text each, so no padding."""
+    """OpenVINO's own way to many inputs: its queue of requests, which run side by side.
+
+    (Requests of one model called from two Python threads can wait for each other for ever.)
+    budget: tokens of a length-sorted batch; None: one text a request, so no padding.
+    """
 
     precision: str
     sentences: str = "test"
     items: int = candidates.LABELLING_BATCH
+    budget: int | None = None
 
     def build(self) -> Callable[[], np.ndarray]:
         import openvino
@@ -276,14 +299,18 @@ class OpenVinoQueue:
         texts = candidates.sentences(self.sentences, self.items)
         labels = np.zeros(len(texts), dtype=np.int64)
 
-        def keep(request, place: int) -> None:
-            labels[place] = request.get_output_tensor().data.argmax()
+        def keep(request, places: list[int]) -> None:
+            labels[places] = request.get_output_tensor().data.argmax(axis=1)
 
         requests.set_callback(keep)
 
         def label(some: tuple[str, ...]) -> np.ndarray:
-            for place, row in enumerate(reviews.encode(some)):
-                requests.start_async(batching.pad([row]), place)
+            rows = reviews.encode(some)
+            batches = batching.in_order(len(rows), 1)
+            if self.budget:
+                batches = batching.by_tokens([len(row) for row in rows], self.budget)
+            for places in batches:
+                requests.start_async(batching.pad([rows[i] for i in places]), places)
             requests.wait_all()
             return labels[: len(some)].copy()
 

@@ -17,6 +17,7 @@ from peer_candidates import (
 from peer_targets import OURS, PADDED, PYTORCH, is_ours
 
 from tutorial_utils import benchmark, measure, steps
+from tutorial_utils.candidates import Labelling
 
 STEP = {"ours fp32": "fused", OURS: "tuned"}
 
@@ -47,11 +48,9 @@ def with_our_batching() -> dict[str, benchmark.Candidate]:
     for name, engine in engines("classifier").items():
         if not is_ours(name):
             found[name] = Texts(engine, "all", budget=ours.budget)
-            beside = _side_by_side(engine, ours.workers)
+            beside = _side_by_side(engine, ours)
             if beside and ours.workers > 1:
-                found[f"{name}, {ours.workers} at a time"] = replace(
-                    found[name], engine=beside, workers=ours.workers
-                )
+                found[f"{name}, {ours.workers} at a time"] = beside
         elif name == OURS:
             found[name] = ours
         else:
@@ -61,11 +60,14 @@ def with_our_batching() -> dict[str, benchmark.Candidate]:
     return found
 
 
-def _side_by_side(engine: Engine, workers: int) -> Engine | None:
-    """The engine for batches that run at the same time, where it has a setting for that."""
+def _side_by_side(engine: Engine, ours: Labelling) -> benchmark.Candidate | None:
+    """The engine with batches like ours that run at the same time, where it has a way to that."""
     if isinstance(engine, OpenVino):
-        return replace(engine, streams=workers)
-    return replace(engine, threads=1) if isinstance(engine, Ort) else None
+        return OpenVinoQueue(engine.precision, ours.sentences, budget=ours.budget)
+    if isinstance(engine, Ort):
+        alone = replace(engine, threads=1)
+        return Texts(alone, ours.sentences, budget=ours.budget, workers=ours.workers)
+    return None
 
 
 def own() -> dict[str, benchmark.Candidate]:

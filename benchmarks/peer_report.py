@@ -47,7 +47,9 @@ def summary(found: dict) -> Table:
     rows = []
     for name in names:
         row = [name]
-        row += [_cell(c["timings"].get(name), "p50_ms", ".1f") for c in comparisons.values()]
+        for comparison in comparisons.values():
+            times = [t["p50_ms"] for n, t in comparison["timings"].items() if _short(n) == name]
+            row += [f"{min(times):.1f}" if times else "–"]
         for timings in (own, same):
             speeds = [t["items_per_s"] for n, t in timings.items() if _short(n) == name]
             row += [f"{max(speeds):,.0f}" if speeds else "–"]

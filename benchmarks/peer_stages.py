@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from apart import Crashed, apart
 from common import RESULTS, write_json
-from peer_candidates import Shape, Texts
+from peer_candidates import Engine, OpenVino, Parts, Shape, Texts
 from peer_checks import labels, logits, run
 from peer_groups import STEP, engine_of, engines, one_by_one, own, with_our_batching
 from peer_report import draw
@@ -70,7 +70,7 @@ def shapes(effort: Effort) -> Iterator[dict]:
             if is_ours(name)
             else Shape(engine, batch, length)
             for name, engine in running.items()
-        }
+        } | _in_parts(running, batch, length)
         result = compare(
             timed,
             found["failed"],
@@ -81,6 +81,19 @@ def shapes(effort: Effort) -> Iterator[dict]:
         found["comparisons"][f"{batch} × {length}"] = asdict(result)
         print(f"## {batch} × {length}\n{result.table()}", flush=True)
         yield found
+
+
+def _in_parts(running: dict[str, Engine], batch: int, length: int) -> dict[str, Parts]:
+    """OpenVINO with a large batch in parts side by side, as ours runs it too."""
+    recipe = steps.recipe(STEP[OURS])
+    rows = max(1, recipe.token_budget // length)
+    if recipe.workers == 1 or batch <= rows:
+        return {}
+    return {
+        f"{name}, {recipe.workers} parts at a time": Parts(engine, batch, length, rows)
+        for name, engine in running.items()
+        if isinstance(engine, OpenVino)
+    }
 
 
 def roof(effort: Effort) -> Iterator[dict]:

@@ -70,7 +70,7 @@ def test_every_pin_says_what_needs_it():
 
 
 ORDER = [
-    {"__init__", "load", "quiet", "tables"}, {"paths"}, {"assets", "machine"}, {"reviews"},
+    {"__init__", "load", "pages", "quiet", "tables"}, {"paths"}, {"assets", "machine"}, {"reviews"},
     {"session"},
     {"batching"}, {"candidates"}, {"baseline"}, {"export"}, {"graph"}, {"rewrites"}, {"selection"},
     {"fusion"}, {"embeddings", "smoothing"}, {"quantization"}, {"sensitivity"}, {"qat"}, {"recipe"},

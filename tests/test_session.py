@@ -80,6 +80,15 @@ def test_every_field_of_the_recipe_reaches_onnxruntime():
     assert options.get_session_config_entry("session.disable_prepacking") == "1"
 
 
+def test_weights_in_huge_pages_give_the_same_answers(tiny_onnx):
+    inputs = candidates.random_inputs(2, 16)
+    plain, moved = (
+        candidates.onnx_predict(tiny_onnx, SessionRecipe(huge_pages=huge))(inputs)
+        for huge in (False, True)
+    )
+    assert (plain == moved).all()
+
+
 def test_a_disabled_optimizer_stays_away(tiny_onnx, tmp_path):
     from tutorial_utils import graph
 

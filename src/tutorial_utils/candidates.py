@@ -5,6 +5,7 @@ Each candidate is built inside its own process; nothing heavy is loaded here.
 
 import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,12 @@ def random_inputs(
     }
 
 
+def cut(inputs: dict[str, np.ndarray], rows: int) -> list[dict[str, np.ndarray]]:
+    """Inputs as parts of at most ``rows`` rows, in their order."""
+    count = len(next(iter(inputs.values())))
+    return [{k: v[i : i + rows] for k, v in inputs.items()} for i in range(0, count, rows)]
+
+
 @dataclass(frozen=True)
 class Onnx:
     """An ONNX file at one input shape."""
@@ -48,6 +55,31 @@ class Onnx:
         names = {given.name for given in session.get_inputs()}
         inputs = {k: v for k, v in random_inputs(self.batch, self.length).items() if k in names}
         return lambda: session.run(None, inputs)
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """An ONNX file at one input shape, ``rows`` at a time, ``workers`` such parts side by side.
+
+    More than one worker needs a recipe with fewer threads each.
+    """
+
+    path: Path
+    batch: int
+    length: int
+    recipe: SessionRecipe
+    rows: int
+    workers: int
+
+    @property
+    def items(self) -> int:
+        return self.batch
+
+    def build(self) -> Callable[[], np.ndarray]:
+        predict = onnx_predict(self.path, self.recipe)
+        parts = cut(random_inputs(self.batch, self.length), self.rows)
+        pool = ThreadPoolExecutor(self.workers)
+        return lambda: np.concatenate(list(pool.map(predict, parts)))
 
 
 @dataclass(frozen=True)

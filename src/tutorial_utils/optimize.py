@@ -29,7 +29,7 @@ from tutorial_utils import (
 )
 from tutorial_utils.classifiers import Classifier, EncodedTexts
 from tutorial_utils.recipe import MODEL, BadModel, Manifest, Recipe, read_manifest, write_version
-from tutorial_utils.variants import SESSION, Rightness, Variant, Workshop
+from tutorial_utils.variants import TUNED, Rightness, Variant, Workshop
 
 STAGES = ("reference", "export", "fuse", "quantize", "tune", "evaluate")
 BUDGETS = (1024, 256, 512, 2048, 4096)  # tokens of a batch; the first is the default
@@ -342,7 +342,7 @@ class _Run:
         steps = ("exported", self.found["fuse"]["best"], self.found["quantize"]["best"], "tuned")
         return Recipe(
             steps=tuple(dict.fromkeys(steps)),
-            session=SESSION,
+            session=TUNED,
             token_budget=self.found["tune"]["budget"],
             max_length=classifier.max_length,
             padding=classifier.padding,
@@ -445,7 +445,7 @@ class _Run:
             batching.by_tokens([len(row) for row in rows], budget) if budget else [range(len(rows))]
         )
         padding = self.workshop.classifier.padding
-        return EncodedTexts(model, rows, tuple(map(tuple, batches)), padding, SESSION)
+        return EncodedTexts(model, rows, tuple(map(tuple, batches)), padding, TUNED)
 
     def _candidate_before(self, rows, budget: int) -> EncodedTexts:
         recipe = self.previous.manifest.recipe

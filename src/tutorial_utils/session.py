@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from tutorial_utils import machine
+from tutorial_utils import machine, pages
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -48,6 +48,7 @@ class SessionRecipe:
     threads: intra-op threads; 0 means one for each core this process may use.
     spinning: idle threads wait busily for the next operator. Faster alone, slower beside others.
     disabled_optimizers: names of load-time graph rewrites to leave out.
+    huge_pages: weights lie in pages of 2 MB once they are loaded, where the system has them.
     config: further ``add_session_config_entry`` pairs.
     """
 
@@ -59,6 +60,7 @@ class SessionRecipe:
     disabled_optimizers: tuple[str, ...] = ()
     arena: bool = True
     memory_pattern: bool = True
+    huge_pages: bool = False
     config: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict:
@@ -159,8 +161,10 @@ def _open(path: Path | str, recipe: SessionRecipe) -> ort.InferenceSession:
     disabled = list(recipe.disabled_optimizers)
     if recipe.provider == "openvino":
         options.add_provider_for_devices(openvino_devices(), recipe.provider_options)
-        return ort.InferenceSession(str(path), options, disabled_optimizers=disabled)
-    provider = (PROVIDERS[recipe.provider], recipe.provider_options)
-    return ort.InferenceSession(
-        str(path), options, providers=[provider], disabled_optimizers=disabled
-    )
+        providers = {}
+    else:
+        providers = {"providers": [(PROVIDERS[recipe.provider], recipe.provider_options)]}
+    session = ort.InferenceSession(str(path), options, disabled_optimizers=disabled, **providers)
+    if recipe.huge_pages:
+        pages.collapse()
+    return session

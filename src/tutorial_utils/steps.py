@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -74,6 +75,7 @@ def recipe(step: str) -> Recipe:
     session = SessionRecipe(disabled_optimizers=disabled)
     if step != "tuned":
         return Recipe(steps=done, session=session)
+    session = replace(session, huge_pages=True)  # few texts at a time read all weights for little
     # A thread a batch gains over all threads on one: no operator waits for the slower of two.
     return Recipe(steps=done, session=session, token_budget=256, workers=machine.cores())
 

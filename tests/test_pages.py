@@ -1,0 +1,54 @@
+"""Memory moved into huge pages holds what it held."""
+
+import mmap
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutorial_utils import pages
+
+LINUX = sys.platform.startswith("linux")
+MAPS = """\
+5500-5510 r--p 00000000 fe:00 1234                       /usr/bin/python3.11
+55500000-55b00000 rw-p 00000000 00:00 0                          [heap]
+7f0000000000-7f0001000000 rw-p 00000000 00:00 0
+7f0002000000-7f0002001000 rw-p 00000000 00:00 0
+7f0003000000-7f0004000000 rw-p 00000000 fe:00 99                 /a file/of two words
+7f0005000000-7f0006000000 r--p 00000000 00:00 0
+7f0007000000-7f0008000000 rw-s 00000000 00:01 7                  /dev/zero (deleted)
+7ffc00000000-7ffc01000000 rw-p 00000000 00:00 0                  [stack]
+"""
+
+
+def test_heap_and_large_allocations_are_found_and_nothing_else():
+    found = list(pages._regions(MAPS.splitlines()))
+    assert found == [(0x55500000, 0x55B00000), (0x7F0000000000, 0x7F0001000000)]
+
+
+@pytest.mark.skipif(not LINUX, reason="only Linux tells a process where its memory lies")
+@given(st.integers(1, 6 * pages.HUGE), st.integers(0, 255))
+def test_the_bytes_stay_whatever_their_number(size, value):
+    with mmap.mmap(-1, size) as memory:
+        held = np.frombuffer(memory, np.uint8)
+        held[:] = value
+        start = held.ctypes.data
+        moved = pages.collapse([(start, start + size)])
+        assert (held == value).all()
+        assert moved % pages.HUGE == 0
+        assert moved <= size
+        del held
+
+
+@pytest.mark.skipif(not LINUX, reason="only Linux tells a process where its memory lies")
+def test_a_large_array_is_among_the_memory_of_the_process():
+    array = np.ones(8 * pages.HUGE, np.uint8)
+    middle = array.ctypes.data + array.size // 2  # its ends may lie in regions of their own
+    assert any(first <= middle < last for first, last in pages.anonymous())
+
+
+def test_a_system_without_huge_pages_is_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert pages.collapse([(0, 10 * pages.HUGE)]) == 0
