@@ -83,7 +83,7 @@ Texts *that the shadow is asked for too* until disagreement raises an alarm; wit
 {shadow.markdown()}
 
 ## Cost
-In the watching thread, by how many texts it finds waiting; and of an answer, on the event loop.
+In the watching thread, by how many texts it finds waiting; and of an answer, in the model's thread.
 
 {cost.markdown()}
 """

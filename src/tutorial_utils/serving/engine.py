@@ -97,10 +97,13 @@ class Engine:
             DeadlineExceeded: not done within the deadline. Work not begun by then is dropped.
             InferenceFailed: the model raised (the log says what), or no model may be asked.
         """
-        prediction, rows = await self._ask(texts)
-        if self.observer and not prediction.fallback:
-            self.observer.saw(rows, prediction.probabilities)
-        return prediction
+        with self.metrics.outcome():
+            request = self._enter(texts)
+            try:
+                async with asyncio.timeout(self._settings.deadline):
+                    return await asyncio.wrap_future(request.future)
+            except TimeoutError:
+                raise DeadlineExceeded from None
 
     async def probe(self) -> None:
         """Ask the model something through the whole engine; raises what ``predict`` raises.
@@ -114,7 +117,7 @@ class Engine:
         if not self.ready():
             raise Unavailable
         if time.perf_counter() - self._supervisor.worker.answered > FRESH:
-            await self._ask([PROBE])
+            await self.predict([PROBE])
 
     async def drain(self) -> None:
         """Wait until all that was admitted is answered, as long as the deadline at most; close."""
@@ -131,29 +134,27 @@ class Engine:
             self.observer.close()
         self.metrics.close()
 
-    async def _ask(self, texts: list[str]) -> tuple[Prediction, list[list[int]]]:
-        """The answer, and the token ids of each text."""
-        with self.metrics.outcome():
-            request = self._enter(texts)
-            try:
-                async with asyncio.timeout(self._settings.deadline):
-                    prediction = await asyncio.wrap_future(request.future)
-            except TimeoutError:
-                raise DeadlineExceeded from None
-        return prediction, [item.row for item in request.items]
-
     def _enter(self, texts: list[str]) -> Request:
         """A place for each text, or a refusal; then the tokenizer's thread has them."""
         request = Request(texts, self._settings.deadline)
         self._batcher.admit(request)
         # Texts in nobody's hands give their places back at once when the future ends, however.
         request.future.add_done_callback(lambda _: self._batcher.drop(request))
+        if self.observer and texts != [PROBE]:
+            request.future.add_done_callback(lambda _: self._watch(request))
         try:
             self._tokenizing.submit(self._tokenize, request)
         except RuntimeError:  # closed since
             self._batcher.release(request.items)
             raise Unavailable from None
         return request
+
+    def _watch(self, request: Request) -> None:
+        """Show the observer what this model answered; a fallback has a profile of its own."""
+        future = request.future
+        if not (future.cancelled() or future.exception() or future.result().fallback):
+            rows = [item.row for item in request.items]
+            self.observer.saw(rows, future.result().probabilities)
 
     def _tokenize(self, request: Request) -> None:
         if not (request.future.done() or self._batcher.closed):

@@ -60,7 +60,7 @@ class Observer:
         self._thread.start()
 
     def saw(self, rows: Sequence[Sequence[int]], probabilities: np.ndarray) -> None:
-        """Take the texts of an answer; costs a caller one put into a queue."""
+        """Take the texts of an answer; one put into a queue, by the thread that answered."""
         self._put((rows, probabilities), len(rows))
 
     def disagreed(self, differs: Sequence[bool]) -> None:
