@@ -69,7 +69,8 @@ class Engine:
         ]
         metrics = metrics or Metrics()
         name = model.manifest.name, model.manifest.version
-        self.observer = Observer(model.profile, metrics.drift, name) if model.profile else None
+        profile = getattr(model, "profile", None)  # what stands in for a model has none
+        self.observer = Observer(profile, metrics.drift, name) if profile else None
         self.metrics = metrics.of(self)
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._supervisor = Supervisor(self._batcher, self.lanes, self.metrics, settings.hang_after)
