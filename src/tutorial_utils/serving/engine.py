@@ -111,7 +111,7 @@ class Engine:
         """Probabilities of ``texts`` in their order, all by one model.
 
         Raises:
-            Overloaded: too many wait to be answered in time; decided at once, before any work.
+            Overloaded: too many texts wait already; decided at once, before any work.
             DeadlineExceeded: not done within the deadline. Work not begun by then is dropped.
             InferenceFailed: the model raised (the log says what), or no model may be asked.
         """
