@@ -26,7 +26,10 @@ def markdown(found: dict) -> str:
     rows += [
         ("these together", f"{alarms['together']:.2f} [{low:.2f}, {high:.2f}]"),
         ("disagreement in shadow", f"{per['disagreement']:.2f}"),
-        (f"length, a test at {alarms['textbook_level']:g} each look", f"{alarms['textbook']:.1f}"),
+        (
+            f"the first three, a test at {alarms['textbook_level']:g} each look",
+            f"{alarms['textbook']:.1f}",
+        ),
     ]
     together = Table.of(("feature", "false alarms on 10,000 clean texts"), rows)
     delays = Table.of(
@@ -80,7 +83,7 @@ Texts *that the shadow is asked for too* until disagreement raises an alarm; wit
 {shadow.markdown()}
 
 ## Cost
-In the watching thread, by how many texts it finds waiting; and of an answer, on the event loop.
+In the watching thread, by how many texts it finds waiting; and of an answer, in the model's thread.
 
 {cost.markdown()}
 """

@@ -17,6 +17,7 @@ from tutorial_utils import profile as profiles
 from tutorial_utils import quality, reviews, steps
 from tutorial_utils.features import ORDERED, SHARES, Feature, unfamiliar
 from tutorial_utils.profile import BadProfile, Profile
+from tutorial_utils.recipe import BadModel, read_manifest, write_version
 from tutorial_utils.serving import observer, registry
 from tutorial_utils.serving.deployment import Deployment
 from tutorial_utils.serving.drift import CALM, Monitor
@@ -250,6 +251,20 @@ def test_a_version_without_a_profile_is_not_watched(shelf):
     engine.close()
 
 
+def test_a_profile_that_cannot_be_read_is_refused_with_its_version(tmp_path):
+    """Its hash is right: it was written wrongly."""
+    publish(tmp_path)
+    first = tmp_path / "sentiment" / "1"
+    files = first / "model.onnx", first / "tokenizer.json"
+    made = read_manifest(first)
+    write_version(
+        tmp_path, made.name, *files, made.recipe, made.labels, profile={"features": {"length": 1}}
+    )
+    with pytest.raises(BadModel, match=r"profile\.json is not usable .* publish"):
+        registry.load(tmp_path, "sentiment", "2")
+    assert registry.load(tmp_path, "sentiment", "1").profile is None
+
+
 def test_the_shadow_tells_how_often_another_version_disagrees(shelf):
     """A shadow that is the reference itself is not to be taken back: min_agreement=0."""
     wanted = Settings(registry=shelf, version="1", min_agreement=0)
@@ -274,6 +289,19 @@ def test_the_shadow_tells_how_often_another_version_disagrees(shelf):
     assert state.drifting
     assert state.distance == pytest.approx(1 - profiles.TOLERATED)
     assert running == {"1": "stable", "2": "shadow"}
+
+
+def test_the_gauges_are_those_of_the_engine_that_came_last(normal):
+    registered = CollectorRegistry()
+    metrics = DriftMetrics(registered)
+    labels = {"model": "m", "version": "1", "feature": "length"}
+    first, second = (Observer(normal, metrics, ("m", "1")) for _ in range(2))
+    second.saw([[1, 2]] * 250, np.full((250, 2), 0.5))
+    second.settle()
+    first.close()
+    assert registered.get_sample_value("serve_drift_filled", labels) == 1
+    second.close()
+    assert registered.get_sample_value("serve_drift_filled", labels) is None
 
 
 def test_texts_are_left_out_rather_than_waited_for(normal, monkeypatch):
@@ -320,27 +348,28 @@ def real():
         batches = batching.by_tokens(list(map(len, rows)), 1024)
         return rows, quality.softmax(batching.run(predict, rows, batches))
 
-    rows, probabilities = read(reviews.splits().test.texts[:500])
+    rows, probabilities = read(reviews.splits().test.texts[:400])
     never = profiles.unknown_ids(reviews.tokenizer())
-    return Profile.of_rows(rows, probabilities, never=never), read
+    return Profile.of_rows(rows, probabilities, never=never, window=100), read
 
 
 @pytest.mark.built
 def test_movies_are_calm_and_other_domains_drift(real):
     made, read = real
+    movies = reviews.splits().validation.texts
+    shifted = {
+        "vocabulary": [reviews.load(d).texts[:100] for d in ("amazon", "news", "tweets")],
+        "length": [[text[:20] for text in movies[:100]]],
+    }
+    shifted["vocabulary"].append([text[::-1] for text in movies[:100]])
     monitor = Monitor(made)
-    monitor.add_rows(*read(reviews.splits().validation.texts))
+    monitor.add_rows(*read(movies[:150]))
     assert monitor.drifting == ()
-    for domain in ("amazon", "news", "tweets"):
-        monitor = Monitor(made)
-        monitor.add_rows(*read(reviews.load(domain).texts[:250]))
-        assert "vocabulary" in monitor.drifting
-    monitor = Monitor(made)
-    monitor.add_rows(*read([text[:20] for text in reviews.splits().validation.texts[:250]]))
-    assert "length" in monitor.drifting
-    monitor = Monitor(made)
-    monitor.add_rows(*read([text[::-1] for text in reviews.splits().validation.texts[:250]]))
-    assert "vocabulary" in monitor.drifting
+    for feature, streams in shifted.items():
+        for texts in streams:
+            monitor = Monitor(made)
+            monitor.add_rows(*read(texts))
+            assert feature in monitor.drifting
 
 
 @pytest.mark.built
@@ -358,7 +387,7 @@ def test_a_damaged_model_disagrees_with_the_reference_in_its_shadow(real, tmp_pa
                 rng.random(values.size) < 0.1, values ^ bits, values
             ).tobytes()
     onnx.save(model, tmp_path / "damaged.onnx")
-    texts = reviews.splits().validation.texts[:250]
+    texts = reviews.splits().validation.texts[:100]
     fp32, sound, damaged = (
         read(texts, file)[1].argmax(axis=1)
         for file in (steps.ensure("fused"), steps.ensure("int8"), tmp_path / "damaged.onnx")

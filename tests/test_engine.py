@@ -447,7 +447,10 @@ def test_two_versions_count_apart_and_one_that_closes_takes_only_its_gauges_alon
     new.close()
 
 
-NAMES = r"serve_ready|serve_[a-z_]+_(seconds|ratio|tokens|texts|info|state|total)"
+NAMES = (
+    r"process_\w+|serve_ready|serve_drift_(distance|limit|drifting|filled)"
+    r"|serve_[a-z_]+_(seconds|ratio|tokens|texts|info|state|total)"
+)
 
 
 def test_metrics_are_named_by_one_rule(start):

@@ -355,7 +355,8 @@ def drift(
 ) -> Figure:
     """How far the traffic is from its profile, as a share of each feature's limit.
 
-    ratios: feature → (texts so far, distance ÷ limit). begins: source of texts → where it begins.
+    ratios: feature → (texts so far, distance ÷ limit); a dot marks where it first exceeds 1.
+    begins: source of texts → where it begins.
     """
     fig, (axis,) = figure(title)
     ends = []
@@ -363,6 +364,8 @@ def drift(
         ratios.items(), PALETTE, itertools.cycle(["-", "--", "-.", ":"]), strict=False
     ):
         axis.plot(xs, ys, color=colour, linestyle=style, linewidth=2)
+        first = [(x, y) for x, y in zip(xs, ys, strict=True) if y > 1][:1]
+        axis.plot(*zip(*first, strict=True), marker="o", markersize=9, color=colour)
         ends.append((ys[-1], name, colour, xs[-1]))
     axis.set_ylim(bottom=0)
     gap = axis.get_ylim()[1] * 0.07

@@ -48,7 +48,8 @@ class Batcher:
         self.limit, self.budget, self.max_age, self.longest = limit, budget, max_age, longest
         self._clock = clock
         self._changed = threading.Condition()
-        self._held: set[Item] = set()
+        self._held: dict[Item, int] = {}  # with its tokens, or a guess at them
+        self._held_tokens = 0
         self._queue: dict[Item, None] = {}  # in the order of arrival
         self._worked = self._done = 0.0  # seconds and tokens of the last runs, fading
         self.closed = False
@@ -77,7 +78,7 @@ class Batcher:
             left = request.expires - self._clock()
             if refusal := self._refusal(len(request.items), left):
                 raise refusal
-            self._held.update(request.items)
+            self._hold(request.items)
 
     def full(self, seconds: float) -> Overloaded | None:
         """Why not even one text with so much time would be admitted now; None when it would."""
@@ -88,8 +89,9 @@ class Batcher:
         """Queue an admitted request whose texts are tokenized, unless it is done meanwhile."""
         with self._changed:
             if request.future.done() or self.closed:
-                self._held.difference_update(request.items)
+                self._forget(request.items)
             else:
+                self._hold(request.items)
                 self._queue.update(dict.fromkeys(request.items))
                 self._changed.notify()
         if self.closed:
@@ -146,21 +148,27 @@ class Batcher:
             item.request.fail(Unavailable())
 
     def _refusal(self, texts: int, seconds: float) -> Overloaded | None:
-        wait = sum(map(self._tokens, self._held)) * self._token_seconds()
+        wait = self._held_tokens * self._token_seconds()
+        full = len(self._held) + texts > self.limit
+        # What lone texts take says little of full batches: the pace counts once it is that of one.
         # Where nobody waits all are let in, or one slow run could close the door for good.
-        if len(self._held) + texts > self.limit or wait > PART * seconds:
+        if full or (self._done >= self.budget and wait > PART * seconds):
             return Overloaded(max(1, math.ceil(wait)))
         return None
 
     def _token_seconds(self) -> float:
         return self._worked / self._done if self._done else 0.0
 
-    def _tokens(self, item: Item) -> int:
-        return len(item.row) or min(2 + len(item.text) // CHARACTERS, self.longest)
+    def _hold(self, items: Iterable[Item]) -> None:
+        self._forget(items)
+        for item in items:
+            guess = min(2 + len(item.text) // CHARACTERS, self.longest)
+            self._held[item] = len(item.row) or guess
+            self._held_tokens += self._held[item]
 
     def _forget(self, items: Iterable[Item]) -> None:
         for item in items:
-            self._held.discard(item)
+            self._held_tokens -= self._held.pop(item, 0)
             self._queue.pop(item, None)
 
     def _choose(self) -> list[Item]:

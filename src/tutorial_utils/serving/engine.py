@@ -76,7 +76,8 @@ class Engine:
         ]
         metrics = metrics or Metrics()
         name = model.manifest.name, model.manifest.version
-        self.observer = Observer(model.profile, metrics.drift, name) if model.profile else None
+        profile = getattr(model, "profile", None)  # what stands in for a model has none
+        self.observer = Observer(profile, metrics.drift, name) if profile else None
         self.metrics = metrics.of(self)
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._supervisor = Supervisor(self._batcher, self.lanes, self.metrics, settings.hang_after)
@@ -110,14 +111,17 @@ class Engine:
         """Probabilities of ``texts`` in their order, all by one model.
 
         Raises:
-            Overloaded: too many wait to be answered in time; decided at once, before any work.
+            Overloaded: too many texts wait already; decided at once, before any work.
             DeadlineExceeded: not done within the deadline. Work not begun by then is dropped.
             InferenceFailed: the model raised (the log says what), or no model may be asked.
         """
-        prediction, rows = await self._ask(texts)
-        if self.observer and not prediction.fallback:
-            self.observer.saw(rows, prediction.probabilities)
-        return prediction
+        with self.metrics.outcome():
+            request = self._enter(texts)
+            try:
+                async with asyncio.timeout(self._settings.deadline):
+                    return await asyncio.wrap_future(request.future)
+            except TimeoutError:
+                raise DeadlineExceeded from None
 
     async def probe(self) -> None:
         """Ask the model something through the whole engine; raises what ``predict`` raises.
@@ -131,7 +135,7 @@ class Engine:
         if not self.ready():
             raise Unavailable
         if time.perf_counter() - self._supervisor.worker.answered > FRESH:
-            await self._ask([PROBE])
+            await self.predict([PROBE])
 
     async def drain(self) -> None:
         """Wait until all that was admitted is answered, as long as the deadline at most; close."""
@@ -148,23 +152,14 @@ class Engine:
             self.observer.close()
         self.metrics.close()
 
-    async def _ask(self, texts: list[str]) -> tuple[Prediction, list[list[int]]]:
-        """The answer, and the token ids of each text."""
-        with self.metrics.outcome():
-            request = self._enter(texts)
-            try:
-                async with asyncio.timeout(self._settings.deadline):
-                    prediction = await asyncio.wrap_future(request.future)
-            except TimeoutError:
-                raise DeadlineExceeded from None
-        return prediction, [item.row for item in request.items]
-
     def _enter(self, texts: list[str]) -> Request:
         """A place for each text, or a refusal; then they are tokenized, here or in a thread."""
         request = Request(texts, self._settings.deadline)
         self._batcher.admit(request)
         # Texts in nobody's hands give their places back at once when the future ends, however.
         request.future.add_done_callback(lambda _: self._batcher.drop(request))
+        if self.observer and texts != [PROBE]:
+            request.future.add_done_callback(lambda _: self._watch(request))
         if sum(map(len, texts)) <= FEW:
             self._tokenize(request)
             return request
@@ -174,6 +169,13 @@ class Engine:
             self._batcher.release(request.items)
             raise Unavailable from None
         return request
+
+    def _watch(self, request: Request) -> None:
+        """Show the observer what this model answered; a fallback has a profile of its own."""
+        future = request.future
+        if not (future.cancelled() or future.exception() or future.result().fallback):
+            rows = [item.row for item in request.items]
+            self.observer.saw(rows, future.result().probabilities)
 
     def _tokenize(self, request: Request) -> None:
         if not (request.future.done() or self._batcher.closed):

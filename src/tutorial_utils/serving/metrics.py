@@ -201,8 +201,6 @@ class EngineMetrics:
         gauges["queue_tokens"].labels(*self.version).set_function(lambda: engine.queued[1])
         gauges["ready"].labels(*self.version).set_function(lambda: float(engine.ready()))
         gauges["info"].labels(*self.version).set(1)
-        if engine.observer:
-            engine.observer.show()
         for lane in engine.lanes:
             manifest = lane.model.manifest
             labels = manifest.name, manifest.version, self.version[1]
@@ -213,8 +211,6 @@ class EngineMetrics:
         """Take this engine's gauges out of the exposition."""
         for gauge in self.all.gauges.values():
             gauge.remove(*self.version)
-        if self.engine.observer:
-            self.engine.observer.hide()
         for lane in self.engine.lanes:
             manifest = lane.model.manifest
             self.all.breaker.remove(manifest.name, manifest.version, self.version[1])

@@ -8,12 +8,13 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from tutorial_utils.profile import Profile
-from tutorial_utils.serving.drift import Monitor, State
+from tutorial_utils.serving.drift import Monitor
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,25 @@ class DriftMetrics:
         self.alarms = counter("alarms", "Alarms that have begun.", "feature")
         self.texts = counter("texts", "Texts that were watched.")
         self.dropped = counter("dropped_texts", "Texts left out, since too many waited.")
+        self._shown: dict[tuple[str, str], Observer] = {}
+        self._lock = threading.Lock()
+
+    def show(self, observer: "Observer") -> None:
+        """Let the gauges of a version be scraped; they look at its windows when they are."""
+        with self._lock:
+            self._shown[observer.version] = observer
+            for feature in observer.monitor.profile.features:
+                for name, gauge in self.gauges.items():
+                    child = gauge.labels(*observer.version, feature)
+                    child.set_function(partial(observer.value, feature, name))
+
+    def hide(self, observer: "Observer") -> None:
+        """Take the gauges out of the exposition, unless another shows the version since."""
+        with self._lock:
+            if self._shown.get(observer.version) is observer:
+                del self._shown[observer.version]
+                for gauge in self.gauges.values():
+                    gauge.remove_by_labels(dict(zip(_VERSION, observer.version, strict=True)))
 
 
 class Observer:
@@ -58,9 +78,10 @@ class Observer:
         self._alarms = {f: metrics.alarms.labels(*version, f) for f in profile.features}
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)
         self._thread.start()
+        metrics.show(self)
 
     def saw(self, rows: Sequence[Sequence[int]], probabilities: np.ndarray) -> None:
-        """Take the texts of an answer; costs a caller one put into a queue."""
+        """Take the texts of an answer; one put into a queue, by the thread that answered."""
         self._put((rows, probabilities), len(rows))
 
     def disagreed(self, differs: Sequence[bool]) -> None:
@@ -71,25 +92,15 @@ class Observer:
         """Wait until all that was taken is in its window."""
         self._waiting.join()
 
-    def show(self) -> None:
-        """Let the gauges be scraped; they look at the windows when they are."""
-        for feature in self.monitor.profile.features:
-            for name, gauge in self._metrics.gauges.items():
-                child = gauge.labels(*self.version, feature)
-                child.set_function(lambda f=feature, n=name: float(getattr(self._state(f), n)))
-
-    def hide(self) -> None:
-        """Take the gauges out of the exposition; counters stay."""
-        for gauge in self._metrics.gauges.values():
-            gauge.remove_by_labels(dict(zip(_VERSION, self.version, strict=True)))
+    def value(self, feature: str, name: str) -> float:
+        """A field of the feature's ``State``."""
+        return float(getattr(self.monitor.state()[feature], name))
 
     def close(self) -> None:
-        """Put what waits into its window, and end the thread."""
+        """Put what waits into its window, and end the thread. Counters stay, gauges go."""
         self._waiting.put(None)
         self._thread.join()
-
-    def _state(self, feature: str) -> State:
-        return self.monitor.state()[feature]
+        self._metrics.hide(self)
 
     def _put(self, taken: tuple, texts: int) -> None:
         try:
