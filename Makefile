@@ -49,14 +49,14 @@ search: prepare ## search fusions and settings, and measure the roofs; results g
 claims: prepare ## measure sixteen popular claims anew; writes docs/claims.md
 	$(BIN)/python benchmarks/claims.py
 
+scale: install ## from texts a second on a core to machines and cost; writes docs/scale-out.md
+	$(BIN)/python benchmarks/scale_out.py
+
 peers: prepare ## measure ours beside what else there is, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
 		--requirement benchmarks/requirements.txt --editable '.[learn]'
 	$(VENV)-peers/bin/python benchmarks/peers.py
-	$(BIN)/python benchmarks/scale_out.py
-
-scale: install ## from texts a second on a core to machines and cost; writes docs/scale-out.md
 	$(BIN)/python benchmarks/scale_out.py
 
 clean: ## remove the environment and everything that was downloaded or built
