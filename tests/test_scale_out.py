@@ -48,7 +48,12 @@ sys.stdin.read()
 serve.shutdown()
 ray.shutdown()
 """
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1"}
+QUIET = {  # nothing is reported to anybody, and no process starts that is not needed here
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
 AGAIN = {429, 500, 502, 503, 504}  # a caller may ask again: a prediction changes nothing
 PATIENCE = 120.0  # seconds for a slow machine; nothing is asserted about speed
 
