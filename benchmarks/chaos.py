@@ -27,7 +27,8 @@ from tutorial_utils.serving.settings import Settings
 MARK = "~"
 SHORT_OF_MEMORY = 0.05  # of the batches
 SAME = 1e-3  # of a probability: what batches may differ by in fp32
-CALLERS = 64
+CALLERS = 24
+LIMITS = {"max_waiting_texts": 48, "deadline": 30.0}  # some are refused, and nobody is late
 GAUGES = ("serve_waiting_texts", "serve_queue_texts", "serve_queue_tokens")
 
 
@@ -77,7 +78,7 @@ async def _storm(url: str, texts: Sequence[str], count: int, chance: random.Rand
 
     async def call() -> None:
         for _ in numbers:
-            given = chance.sample(texts, chance.randint(1, 8))
+            given = chance.sample(texts, chance.randint(1, 3))
             kind = chance.random()
             if kind < 0.1:
                 ends[await _leave(connections, given, chance.random() * 0.02)] += 1
@@ -142,7 +143,7 @@ def gauges(url: str) -> dict[str, float]:
 
 def main(registry: Path, port: int) -> None:
     with mock.patch.object(app, "create", faulty_service):
-        server.serve(Settings(registry=registry, port=port))
+        server.serve(Settings(registry=registry, port=port, **LIMITS))
 
 
 if __name__ == "__main__":

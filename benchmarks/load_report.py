@@ -127,8 +127,8 @@ def _batching(stage: dict) -> str:
             )  # fmt: skip
             bars[f"{kind}, {mode}"] = m["texts_per_s"] / modes["off"]["texts_per_s"]
     best = [name for name in bars if name.endswith("sorted")]
-    gains = [f"{kind} {bars[f'{kind}, tokens, sorted']:.2f} ×" for kind in kinds]
-    title = f"Sorted by length and bounded in tokens: {', '.join(gains)}"
+    sorted_, timer = bars["mixed, tokens, sorted"], bars["mixed, timer"]
+    title = f"Mixed texts: {sorted_:.2f} × by tokens and length, {timer:.2f} × by a timer"
     figure = figures.bars(
         bars, title=title, unit="texts a second, without batching = 1", highlight=best, digits=2
     )
@@ -168,7 +168,7 @@ def _age(stage: dict) -> str:
             rows.append((limit, kind, w["requests"], f"{w['p50']:.0f}", f"{w['max']:.0f}"))
     headers = ("max_age", "texts", "requests", "p50 wait, ms", "longest wait, ms")
     says = (
-        "One caller sends 512 tokens at a time, and 48 others short texts without a pause. With "
+        "One caller sends 512 tokens at a time, and 16 others short texts without a pause. With "
         "a bound that is never reached, it waits until no batch has more texts than its own."
     )
     return f"## A long text under a flood\n\n{says}\n\n{Table.of(headers, rows).markdown()}\n"

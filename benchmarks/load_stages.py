@@ -141,7 +141,7 @@ async def flood(url: str, seconds: float) -> dict:
     short = [connections.request({"texts": [text]}) for text in short_texts()]
     long = [connections.request({"texts": [text]}) for text in long_texts(512)]
     await asyncio.gather(
-        call("long", long, 0.1), *(call("short", short[i:] + short[:i], 0) for i in range(48))
+        call("long", long, 0.1), *(call("short", short[i:] + short[:i], 0) for i in range(16))
     )
     await connections.close()
     return {

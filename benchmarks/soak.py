@@ -1,11 +1,12 @@
 """Does the service last, and does each request get its end? Results go to ``results/soak.*``.
 
-``python benchmarks/soak.py [--minutes 30] [--requests 10000]``: first the chaos (``chaos.py``),
-then mixed load for so long, while memory, threads and open files of the server's process are
-watched.
+``python benchmarks/soak.py [chaos] [soak] [--minutes 30] [--requests 10000]``: the chaos
+(``chaos.py``), then mixed load for so long, while memory, threads and open files of the server's
+process are watched; both when none is named, and ``report`` to draw again what was measured.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -29,22 +30,19 @@ MAX_RSS = 0.03  # growth after the warm-up that counts as none
 
 def run_chaos(requests: int) -> dict:
     """The storm against a service of the fp32 classifier, whose answers no batch changes."""
-    generator, core = cores()
     with tempfile.TemporaryDirectory() as registry:
         tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
         file, made = steps.ensure("fused"), steps.recipe("fused")
         recipe.write_version(Path(registry), "sentiment", file, tokenizer, made, reviews.LABELS)
         port = free_port()
         command = [sys.executable, chaos.__file__, registry, str(port)]
-        with on_core(core):
-            process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
         server = Server(OURS, f"http://127.0.0.1:{port}/predict", process)
         try:
             if not answers(server):
                 raise RuntimeError("The faulty service did not start; run chaos.py to see why.")
             start = time.perf_counter()
-            with on_core(generator):
-                ends = chaos.storm(server.url, sentences("test", 200), requests)
+            ends = chaos.storm(server.url, sentences("test", 200), requests)
             took = time.perf_counter() - start
             return {
                 "requests": requests,
@@ -137,15 +135,23 @@ def draw(found: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stages", nargs="*", default=["chaos", "soak"], metavar="chaos|soak|report")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--requests", type=int, default=10_000)
     options = parser.parse_args()
     here = machine.describe().to_dict()  # before any core is chosen
-    found = {"machine": here, "chaos": run_chaos(options.requests)}
-    print(found["chaos"], flush=True)
-    found["soak"] = run_soak(options.minutes)
-    print(found["soak"]["statuses"], found["soak"]["growth"], flush=True)
+    file = RESULTS / "soak.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if "chaos" in options.stages:
+        found["chaos"] = run_chaos(options.requests)
+        print(found["chaos"], flush=True)
+    if "soak" in options.stages:
+        found["soak"] = run_soak(options.minutes)
+        print(found["soak"]["statuses"], found["soak"]["growth"], flush=True)
+    found["machine"] = here if options.stages != ["report"] else found["machine"]
     write_json("soak", found)
+    if not {"chaos", "soak"} <= found.keys():
+        return
     draw(found)
     if missed := [t.what for t in targets(found) if not t.met]:
         sys.exit(f"Missed: {'; '.join(missed)}")

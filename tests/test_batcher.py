@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -224,6 +225,28 @@ def test_lone_texts_and_batches_that_nobody_waited_for_close_no_door():
         batcher.took(tokens=3, seconds=10.0)
     batcher.admit(asked(["1x3"]))
     batcher.admit(asked(["1x3"]))
+
+
+def test_the_pace_is_that_of_the_time_in_which_there_was_work():
+    batcher = Batcher(limit=9, budget=3, max_age=1)
+    hand = worker(batcher, lane(Echo()))
+    time.sleep(0.5)
+    enter(batcher, asked(["1x3"]))
+    hand.step()
+    assert batcher._worked < 0.4, "nobody was there"
+    enter(batcher, asked(["1x3"]))
+    time.sleep(0.1)  # the worker is kept from its work
+    hand.step()
+    assert batcher._worked > 0.1
+
+
+def test_who_is_not_read_yet_needs_more_room_than_one_text():
+    batcher = Batcher(limit=64, budget=64, max_age=1)
+    batcher.admit(asked(["1x1"] * 60))
+    assert batcher.full(5.0) is None
+    batcher.admit(asked(["1x1"]))
+    assert batcher.full(5.0).retry_after >= 1
+    batcher.admit(asked(["1x1"] * 3))  # who has been read has a place while there is one
 
 
 def test_a_lone_text_is_taken_at_once_however_young():

@@ -30,7 +30,7 @@ def registry(tmp_path_factory) -> Path:
 
 
 def test_in_chaos_every_request_gets_the_end_that_it_deserves(registry):
-    options = Settings(registry=registry, max_waiting_texts=40)
+    options = Settings(registry=registry, **chaos.LIMITS)
     with (
         mock.patch.object(app, "create", chaos.faulty_service),
         service.running(options) as client,

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 PATIENCE = 30.0  # seconds for an answer
+MOST = 300  # connections; who finds none free waits for one, and that counts
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CLOSING = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
@@ -100,6 +101,7 @@ class Connections:
         self._address = parts.hostname, parts.port or 80
         self._start = f"POST {parts.path or '/'} HTTP/1.1\r\nhost: {parts.netloc}\r\n"
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._room = asyncio.Semaphore(MOST)
 
     def request(self, body: dict | bytes, caller: str = "") -> bytes:
         """A request as it goes over the wire; bytes are sent as they are. caller: its name."""
@@ -110,6 +112,10 @@ class Connections:
 
     async def ask(self, request: bytes) -> Reply:
         """Send, and read the answer; status 0 when none comes within ``PATIENCE``."""
+        async with self._room:
+            return await self._ask(request)
+
+    async def _ask(self, request: bytes) -> Reply:
         writer = None
         try:
             async with asyncio.timeout(PATIENCE):

@@ -24,9 +24,10 @@ from tutorial_utils.serving.request import (
 )
 
 RUN_COST = 12  # tokens; about what a run of a small encoder costs beside its tokens
-SIGHT = 8  # batches' worth of texts among which the next one is chosen
+SIGHT = 4  # batches' worth of texts among which the next one is chosen
 MEMORY = 0.8  # what a run weighs in the mean of a token's time when the next one is there
 CHARACTERS = 4  # of a token, about: a guess until a text is tokenized
+SPARE = 16  # a part of the places; fewer free ones than that are none to who is not read yet
 PART = 0.8  # of the time that is left may be spent waiting; the rest is for the answer
 
 
@@ -52,6 +53,7 @@ class Batcher:
         self._held_tokens = 0
         self._queue: dict[Item, None] = {}  # in the order of arrival
         self._worked = self._done = 0.0  # seconds and tokens of the last runs, fading
+        self.work_since = -math.inf  # when the queue was empty last, and a text came
         self.closed = False
 
     @property
@@ -81,9 +83,12 @@ class Batcher:
             self._hold(request.items)
 
     def full(self, seconds: float) -> Overloaded | None:
-        """Why not even one text with so much time would be admitted now; None when it would."""
+        """Why a request of some texts with so much time would not be admitted; None when it would.
+
+        Of how many, nobody knows before it is read, and to read it costs more than to refuse it.
+        """
         with self._changed:
-            return self._refusal(1, seconds)
+            return self._refusal(max(1, self.limit // SPARE), seconds)
 
     def put(self, request: Request) -> None:
         """Queue an admitted request whose texts are tokenized, unless it is done meanwhile."""
@@ -92,6 +97,8 @@ class Batcher:
                 self._forget(request.items)
             else:
                 self._hold(request.items)
+                if not self._queue:
+                    self.work_since = self._clock()
                 self._queue.update(dict.fromkeys(request.items))
                 self._changed.notify()
         if self.closed:

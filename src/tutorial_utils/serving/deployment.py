@@ -103,7 +103,7 @@ class Deployment:
         raise UnknownVersion(f"no such version runs here; there are: {known}")
 
     def turn_away(self) -> None:
-        """Refuse a request that is not read yet, when it is certain that it would be refused.
+        """Refuse a request that is not read yet, while there is next to no room.
 
         Raises:
             Overloaded: the stable version takes none now, and there is no candidate that might.

@@ -98,10 +98,10 @@ class Engine:
         return self._supervisor.ready()
 
     def turn_away(self) -> None:
-        """Raise what ``predict`` would raise of any text now, before one is even read.
+        """Raise what ``predict`` would raise now, before any text is read.
 
         Raises:
-            Overloaded: not even one text would be let in; counted as a refused request.
+            Overloaded: there is next to no room; counted as a refused request.
         """
         if refusal := self._batcher.full(self._settings.deadline):
             with self.metrics.outcome():

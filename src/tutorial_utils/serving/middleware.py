@@ -118,7 +118,7 @@ class Observed:
 
 
 class Doorman:
-    """Turns requests of ``route`` away unread while there is room for none of them.
+    """Turns requests of ``route`` away unread while there is next to no room.
 
     To read what is refused anyway would take its time from those who were let in. turn_away: as
     ``Deployment.turn_away``.

@@ -73,6 +73,7 @@ class Worker(threading.Thread):
         self.proven, self.lane = proven, lanes[0]
         self.answered = float("-inf")
         self.batch: list[Item] = []  # in its hands
+        self._free = time.perf_counter()  # when the last step ended
         self._read = 0  # tokens of this batch that a model has read, padding aside
         self._batcher, self._lanes, self._metrics = batcher, lanes, metrics
         self._lock = threading.Lock()
@@ -92,14 +93,16 @@ class Worker(threading.Thread):
         batch = self._batcher.take()
         if batch is None:
             return False
-        began = time.perf_counter()
         self.batch, self._read = batch, 0
         self.answer(batch, self._lanes)
         if not self._abandoned:  # else what is in its hands is the supervisor's now
             self._batcher.release(batch)
             self.batch = []
-            # The whole step, not the runs alone: so much later the next batch is taken.
-            self._batcher.took(self._read, time.perf_counter() - began)
+            # All the time that there was work, not that of the runs alone: waiting for the
+            # interpreter is part of it, and a loop that refuses many holds it often.
+            now = time.perf_counter()
+            self._batcher.took(self._read, now - max(self._free, self._batcher.work_since))
+            self._free = now
         return True
 
     def _prove(self) -> None:
