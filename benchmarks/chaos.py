@@ -78,7 +78,7 @@ async def _storm(url: str, texts: Sequence[str], count: int, chance: random.Rand
 
     async def call() -> None:
         for _ in numbers:
-            given = chance.sample(texts, chance.randint(1, 3))
+            given = chance.sample(texts, chance.randint(1, 2))
             kind = chance.random()
             if kind < 0.1:
                 ends[await _leave(connections, given, chance.random() * 0.02)] += 1

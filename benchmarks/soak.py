@@ -23,7 +23,6 @@ from peer_targets import Target, table
 from soak_watch import soak
 
 from tutorial_utils import assets, figures, machine, recipe, reviews, steps
-from tutorial_utils.candidates import sentences
 
 MAX_RSS = 0.03  # growth after the warm-up that counts as none
 
@@ -42,7 +41,7 @@ def run_chaos(requests: int) -> dict:
             if not answers(server):
                 raise RuntimeError("The faulty service did not start; run chaos.py to see why.")
             start = time.perf_counter()
-            ends = chaos.storm(server.url, sentences("test", 200), requests)
+            ends = chaos.storm(server.url, short_texts()[:200], requests)
             took = time.perf_counter() - start
             return {
                 "requests": requests,

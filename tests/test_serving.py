@@ -215,7 +215,8 @@ def test_what_is_over_the_limit_is_refused_at_the_door_and_room_comes_back(shelf
         assert client.post("/predict", json={"texts": ["c", "d", "e"]}).status_code == 200
 
 
-def test_where_there_is_no_room_at_all_a_request_is_refused_unread_and_counted(shelf, blocked):
+def test_where_there_is_no_room_a_request_is_refused_unread_and_counted(shelf, blocked, caplog):
+    caplog.set_level("INFO", "tutorial_utils")
     with running(Settings(registry=shelf, max_waiting_texts=2)) as client:
         asking = threading.Thread(target=client.post, args=("/predict",),
                                   kwargs={"json": {"texts": ["a", "b"]}})  # fmt: skip
@@ -232,6 +233,9 @@ def test_where_there_is_no_room_at_all_a_request_is_refused_unread_and_counted(s
         blocked.go.set()
         asking.join(10)
         assert client.post("/predict", content=b"{not even JSON").status_code == 422
+    lines = [r.msg for r in caplog.records if r.name.endswith("middleware")]
+    assert {422, 200} <= {line["status"] for line in lines}, "a request has a line"
+    assert 429 not in {line["status"] for line in lines}, "a refusal has none"
 
 
 def test_a_request_that_is_late_is_504_and_what_had_not_begun_is_dropped(shelf, blocked):

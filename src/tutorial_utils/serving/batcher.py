@@ -181,9 +181,10 @@ class Batcher:
     def _choose(self) -> list[Item]:
         items = self._oldest()
         batches = batching.by_tokens([len(i.row) for i in items], self.budget, RUN_COST)
-        # Another batch goes before only if that still leaves the oldest within its time.
+        # Another batch goes before only if that still leaves the oldest within its time. Twice the
+        # mean of a batch, since one may take longer.
         due = items[0].request.submitted + self.max_age
-        next_free = self._clock() + self.budget * self._token_seconds()
+        next_free = self._clock() + 2 * self.budget * self._token_seconds()
         # Sorted by length, the first batch is the one with the most texts.
         chosen = batches[0] if next_free < due else next(b for b in batches if 0 in b)
         return [items[i] for i in chosen]

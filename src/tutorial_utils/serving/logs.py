@@ -1,4 +1,4 @@
-"""One line a request, as JSON, with its id and none of its text.
+"""One line a request (but none for a 429), as JSON, with its id and none of its text.
 
 Lines of the libraries (uvicorn, asyncio) come out in the same form. Of an exception only its type
 and the places it passed are told: messages may hold what a caller sent.

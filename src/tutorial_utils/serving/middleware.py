@@ -78,13 +78,16 @@ class Observed:
                 seconds = time.perf_counter() - start
                 route = getattr(scope.get("route"), "path", "unknown")
                 self.metrics.request(route, status, seconds)
-                log.info(
-                    "request",
-                    method=scope["method"] if scope["method"] in METHODS else "other",
-                    route=route,
-                    status=status,
-                    ms=round(seconds * 1e3, 3),
-                )
+                # Who finds no room is counted, and has no line: in a flood, lines of refusals would
+                # take their time from those who were let in.
+                if status != 429:
+                    log.info(
+                        "request",
+                        method=scope["method"] if scope["method"] in METHODS else "other",
+                        route=route,
+                        status=status,
+                        ms=round(seconds * 1e3, 3),
+                    )
 
     def _refusal(self, headers: Headers) -> ASGIApp | None:
         """Refused by its head alone."""
