@@ -12,6 +12,7 @@ import matplotlib
 import networkx
 import numpy as np
 from matplotlib import pyplot, ticker
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tutorial_utils import graph
@@ -22,6 +23,7 @@ from tutorial_utils.roofline import Roofs, Work
 # Okabe and Ito's palette; every use of colour is doubled by a marker, a hatch or a label.
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C"
 PALETTE = (BLUE, ORANGE, GREEN, PINK, GREY)
+CROWD = 12  # points, beyond which not each can have its name beside it
 STYLE = {
     "figure.figsize": (9, 4.5),
     "figure.constrained_layout.use": True,
@@ -264,10 +266,18 @@ def ledger(rows: Sequence[Row]) -> Figure:
 def front(
     points: Mapping[str, tuple[float, float]], best: Sequence[str], *, title: str, x: str, y: str
 ) -> Figure:
-    """Named points where less is better on both axes; those of ``best`` in colour and joined."""
+    """Named points where less is better on both axes; those of ``best`` in colour and joined.
+
+    Of a crowd only the best are named, at the side; y is logarithmic there.
+    """
     fig, (axis,) = figure(title)
     chosen = sorted(points[name] for name in best)
     axis.step(*zip(*chosen, strict=True), where="post", color=BLUE, linestyle=":")
+    if len(points) > CROWD:
+        _crowd(axis, points, best)
+        axis.set_xlabel(x)
+        axis.set_ylabel(y)
+        return fig
     widest = max(px for px, _ in points.values())
     for i, (name, (px, py)) in enumerate(sorted(points.items(), key=lambda item: item[1])):
         colour, marker = (BLUE, "o") if name in best else (GREY, "x")
@@ -285,6 +295,24 @@ def front(
     axis.margins(y=0.15)
     axis.set_ylim(bottom=0)
     return fig
+
+
+def _crowd(axis: Axes, points: Mapping[str, tuple[float, float]], best: Sequence[str]) -> None:
+    others = [point for name, point in points.items() if name not in best]
+    axis.plot(*zip(*others, strict=True), "x", color=GREY, markersize=8, label="others")
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+    least = min(px for px, _ in points.values())
+    axis.set_xlim(left=0.6 * least)
+    for i, name in enumerate(sorted(best, key=lambda name: points[name][1])):
+        axis.plot(*points[name], "o", color=BLUE, markersize=9)
+        axis.annotate(
+            name, points[name], xytext=(0.02, 0.08 + 0.1 * i), textcoords="axes fraction",
+            va="center", color=BLUE, arrowprops={"arrowstyle": "-", "color": BLUE, "alpha": 0.4},
+        )  # fmt: skip
+    axis.legend(loc="upper right")
 
 
 def timeline(
