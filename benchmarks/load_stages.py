@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import staged
 from apart import apart
-from common import RESULTS, write_json
 from load_batching import KINDS, MODES, batch
 from load_idle import idle_ratio
 from load_report import draw
@@ -30,7 +29,7 @@ from load_servers import (
 )
 from load_texts import bodies, long_texts, short_texts
 
-from tutorial_utils import load, machine
+from tutorial_utils import load
 
 FACTORS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
 CALLERS = (1, 4, 16, 64)
@@ -230,30 +229,14 @@ STAGES: dict[str, Callable[[Effort], dict]] = {
 
 
 def main(words: list[str]) -> None:
-    quick = "--quick" in words
-    named = [word for word in words if word != "--quick"]
-    if unknown := set(named) - {*STAGES, "report"}:
-        sys.exit(f"There is no stage {sorted(unknown)}; choose among {', '.join(STAGES)}, report.")
-    here = json.loads(json.dumps(machine.describe().to_dict()))  # before any core is chosen
-    found = {} if quick or not named else _stored()
-    if named != ["report"] and found.get("machine", here) != here:
-        sys.exit("load.json is of another machine or other versions; remove it to begin anew.")
-    effort = QUICK if quick else Effort()
-    for stage in named or STAGES:
-        if stage == "report":
-            continue
-        start = time.perf_counter()
-        found[stage] = STAGES[stage](effort) | {"effort": asdict(effort)}
-        found[stage]["seconds"] = round(time.perf_counter() - start)
-        if not quick:
-            write_json("load", found)
-        print(f"{stage}: {found[stage]['seconds']} s", flush=True)
-    if quick:
-        print("A quick run tries the code; its figures are worth nothing, so none was kept.")
-    else:
-        draw(_stored())
+    staged.run("load", words, {name: _piece(stage) for name, stage in STAGES.items()}, draw)
 
 
-def _stored() -> dict:
-    file = RESULTS / "load.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+def _piece(stage: Callable[[Effort], dict]) -> staged.Stage:
+    """The stage as one that has a single piece, with its effort."""
+
+    def run(quick: bool) -> Iterator[dict]:
+        effort = QUICK if quick else Effort()
+        yield stage(effort) | {"effort": asdict(effort)}
+
+    return run

@@ -147,17 +147,11 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Parts(Shape):
     """OpenVINO at one input shape, in parts of ``rows`` rows that its queue runs side by side."""
 
     engine: OpenVino
-    batch: int
-    length: int
     rows: int
-
-    @property
-    def items(self) -> int:
-        return self.batch
 
     def build(self) -> Callable[[], object]:
         import openvino

@@ -1,14 +1,11 @@
 """The stages of the peers' run, and the file that keeps what each one measured."""
 
-import json
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import staged
 from apart import Crashed, apart
-from common import RESULTS, write_json
 from peer_candidates import Engine, OpenVino, Parts, Shape, Texts
 from peer_checks import labels, logits, run
 from peer_groups import STEP, engine_of, engines, one_by_one, own, with_our_batching
@@ -194,42 +191,21 @@ STAGES = {"shapes": shapes, "roof": roof, "texts": texts, "growth": growth}
 
 
 def main(words: list[str]) -> None:
-    quick = "--quick" in words
-    named = [word for word in words if word != "--quick"]
-    if unknown := set(named) - {*STAGES, "report"}:
-        sys.exit(f"There is no stage {sorted(unknown)}; choose among {', '.join(STAGES)}, report.")
-    found = {} if quick or not named else _stored()
-    if named != ["report"]:
-        _stop_if_of_another_machine(found)
+    stages = {name: _with_its_origin(stage) for name, stage in STAGES.items()}
     versions = {name: machine.version(name) for name in VERSIONS}
-    for stage in named or STAGES:
-        if stage == "report":
-            continue
-        start = time.perf_counter()
-        for measured in STAGES[stage](QUICK if quick else Effort()):
-            found[stage] = measured | {
-                "seconds": round(time.perf_counter() - start),
-                "measured_on": {"machine": str(machine.describe()), "files": _files()},
+    staged.run("peers", words, stages, draw, {"peers": versions})
+
+
+def _with_its_origin(stage: Callable[[Effort], Iterator[dict]]) -> staged.Stage:
+    """The stage; beside what it measures stands where, and of which files."""
+
+    def run(quick: bool) -> Iterator[dict]:
+        for measured in stage(QUICK if quick else Effort()):
+            yield measured | {
+                "measured_on": {"machine": str(machine.describe()), "files": _files()}
             }
-            if not quick:  # each piece is kept as soon as it is there
-                write_json("peers", found | {"peers": versions})
-        print(f"{stage}: {time.perf_counter() - start:.0f} s", flush=True)
-    if quick:
-        print("A quick run tries the code; its figures are worth nothing, so none was kept.")
-    else:
-        draw(_stored())
 
-
-def _stored() -> dict:
-    """What earlier stages kept, machine included; {} before the first."""
-    file = RESULTS / "peers.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-
-
-def _stop_if_of_another_machine(found: dict) -> None:
-    here = json.loads(json.dumps(machine.describe().to_dict()))
-    if found and found["machine"] != here:
-        sys.exit("peers.json is of another machine or other versions; remove it to begin anew.")
+    return run
 
 
 def _files() -> dict[str, str]:

@@ -7,16 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from service import running
 
 from tutorial_utils import assets, recipe, reviews
 from tutorial_utils.recipe import BadModel, Recipe
@@ -35,23 +34,6 @@ def shelf(tiny_onnx, tmp_path_factory) -> Path:
         made = Recipe(steps=steps, max_length=128)
         recipe.write_version(folder, "sentiment", tiny_onnx, tokenizer, made, reviews.LABELS)
     return folder
-
-
-@contextmanager
-def running(settings: Settings):
-    """A server in a thread; yields a client of it and its application."""
-    application = app.create(settings)
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        yield client
-    server.should_exit = True
-    thread.join(10)
 
 
 @pytest.fixture(scope="module")

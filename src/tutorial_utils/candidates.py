@@ -58,22 +58,14 @@ class Onnx:
 
 
 @dataclass(frozen=True)
-class Bulk:
+class Bulk(Onnx):
     """An ONNX file at one input shape, ``rows`` at a time, ``workers`` such parts side by side.
 
     More than one worker needs a recipe with fewer threads each.
     """
 
-    path: Path
-    batch: int
-    length: int
-    recipe: SessionRecipe
-    rows: int
-    workers: int
-
-    @property
-    def items(self) -> int:
-        return self.batch
+    rows: int = 1
+    workers: int = 1
 
     def build(self) -> Callable[[], np.ndarray]:
         predict = onnx_predict(self.path, self.recipe)
