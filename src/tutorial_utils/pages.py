@@ -2,7 +2,7 @@
 
 A processor keeps the addresses of some thousand pages at hand. In pages of 4 KB the 86 MB of
 BERT-base's int8 layers are 21,000 of them, looked up anew in each run; in pages of 2 MB they are
-43. Linux can move memory that is in use already (``MADV_COLLAPSE``, from version 6.1; madvise(2)).
+41. Linux can move memory that is in use already (``MADV_COLLAPSE``, from version 6.1; madvise(2)).
 """
 
 import ctypes
