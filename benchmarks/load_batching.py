@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -23,14 +24,14 @@ SIZE, TIMER = 8, 0.005  # texts of a timer's batch, and seconds that it waits fo
 class Off(Batcher):
     """Each text alone, in the order of arrival."""
 
-    def _choose(self) -> list[Item]:
-        return [next(iter(self._queue))]
+    def _choose(self, items: list[Item]) -> list[Item]:
+        return items[:1]
 
 
 class Timer(Batcher):
     """So many texts in the order of arrival, or fewer when the time is over: the usual way."""
 
-    def take(self) -> list[Item] | None:
+    def take(self, encode: Callable[[list[str]], list[list[int]]]) -> list[Item] | None:
         end = None
         while not self.closed:
             with self._changed:
@@ -41,10 +42,13 @@ class Timer(Batcher):
                     if self._clock() >= end:
                         break
                 self._changed.wait(None if end is None else max(0.0, end - self._clock()))
-        return super().take()
+        return super().take(encode)
 
-    def _choose(self) -> list[Item]:
-        return sorted(list(self._queue)[:SIZE], key=lambda item: len(item.row))
+    def _oldest(self) -> list[Item]:
+        return list(self._queue)[:SIZE]
+
+    def _choose(self, items: list[Item]) -> list[Item]:
+        return sorted(items, key=lambda item: len(item.row))
 
 
 MODES = {"off": Off, "timer": Timer, "tokens, sorted": Batcher}

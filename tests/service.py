@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from tutorial_utils import profile, recipe
 from tutorial_utils.recipe import Recipe
-from tutorial_utils.serving import app, server
+from tutorial_utils.serving import app, connection, server
 from tutorial_utils.serving.settings import Settings
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -82,8 +82,9 @@ def publish(registry: Path, normal: Sequence[str] = ()) -> None:
 def running(settings: Settings):
     """The service as ``serve`` starts it, in a thread; yields a client, with its ``port``."""
     application = app.create(settings)
-    impatient = type("Impatient", (server.Impatient,), {"patience": settings.patience})
-    config = uvicorn.Config(application, port=0, log_config=None, ws="none", http=impatient)
+    config = uvicorn.Config(
+        application, port=0, log_config=None, ws="none", http=connection.Connection
+    )
     made = server.Server(application, config)
     thread = threading.Thread(target=made.run, daemon=True)
     thread.start()

@@ -22,6 +22,7 @@ from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.request import (
     DeadlineExceeded,
     InferenceFailed,
+    Item,
     Overloaded,
     Request,
     Unavailable,
@@ -72,9 +73,11 @@ def asked(texts, clock=None, deadline=5.0) -> Request:
 
 def enter(batcher: Batcher, request: Request) -> Request:
     batcher.admit(request)
-    request.read(Echo().encode([item.text for item in request.items]), 0.0)
-    batcher.put(request)
     return request
+
+
+def take(batcher: Batcher) -> list[Item]:
+    return batcher.take(Echo().encode)
 
 
 def lane(model, fallback=False) -> Lane:
@@ -110,7 +113,7 @@ def flood(max_age: float) -> float:
     while clock.now < 100:
         while batcher.queued[0] < 20:
             enter(batcher, asked(["2x8"], clock, math.inf))
-        batch = batcher.take()
+        batch = take(batcher)
         if batch[0].request is long:
             return clock.now
         clock.now += 0.1
@@ -143,7 +146,7 @@ def test_a_queue_of_q_refuses_exactly_what_is_over_q():
 
 def test_a_refusal_says_how_long_the_queue_will_take():
     batcher = Batcher(limit=4, budget=64, max_age=1)
-    enter(batcher, asked(["1x50"] * 4))
+    enter(batcher, asked(["a" * 192] * 4))  # of about 50 tokens each
     batcher.took(tokens=64, seconds=6.4)
     with pytest.raises(Overloaded) as refusal:
         batcher.admit(asked(["1x1"]))
@@ -161,7 +164,8 @@ def overload(times: float, deadline=2.0, seconds=5.0) -> tuple[float, int]:
     while clock.now < seconds:
         while due <= clock.now:
             length, now = next(lengths), clock.now
-            request = asked([f"1x{length}"], clock, deadline)
+            text = f"1x{length}".ljust(4 * length)  # as many characters a token as English has
+            request = asked([text], clock, deadline)
             with suppress(Overloaded):
                 enter(batcher, request)
             due += length * TOKEN / times
@@ -169,7 +173,7 @@ def overload(times: float, deadline=2.0, seconds=5.0) -> tuple[float, int]:
             clock.now = due
             continue
         waited = batcher.queued[0]
-        batch = batcher.take()
+        batch = take(batcher)
         late += waited - len(batch) - batcher.queued[0]  # dropped, since they were late already
         tokens = sum(len(item.row) for item in batch)
         clock.now += tokens * TOKEN
@@ -214,6 +218,32 @@ def test_a_text_that_is_not_tokenized_yet_counts_no_more_than_the_model_reads_of
         batcher.admit(asked(["1x3"], deadline=6.0))
 
 
+def test_texts_are_tokenized_as_far_as_a_batch_is_chosen_and_not_for_those_who_left():
+    read = []
+
+    def encode(texts):
+        read.extend(texts)
+        return [[1] * 8 for _ in texts]
+
+    batcher = Batcher(limit=1_000, budget=16, max_age=1)
+    gone, *others = [enter(batcher, asked([f"{i}" * 32])) for i in range(100)]
+    gone.future.cancel()
+    batcher.drop(gone)
+    assert len(batcher.take(encode)) == 2
+    assert read == [item.text for request in others[: len(read)] for item in request.items]
+    assert len(read) < 10
+
+
+def test_the_guess_at_the_tokens_of_a_text_follows_those_that_have_been_read():
+    batcher = Batcher(limit=10_000, budget=16, max_age=1)
+    enter(batcher, asked(["漢" * 40]))
+    assert batcher.queued == (1, 12)
+    for _ in range(500):  # a token for each character
+        batcher.take(lambda texts: [[1] * len(text) for text in texts])
+        enter(batcher, asked(["漢" * 40]))
+    assert batcher.queued == (1, pytest.approx(42, abs=1))
+
+
 def test_lone_texts_and_batches_that_nobody_waited_for_close_no_door():
     batcher = Batcher(limit=9, budget=64, max_age=1)
     batcher.took(tokens=64, seconds=0.1)
@@ -252,7 +282,7 @@ def test_who_is_not_read_yet_needs_more_room_than_one_text():
 def test_a_lone_text_is_taken_at_once_however_young():
     batcher = Batcher(limit=4, budget=64, max_age=1e9)
     request = enter(batcher, asked(["1x3"]))
-    assert batcher.take() == request.items
+    assert take(batcher) == request.items
 
 
 def test_what_is_late_or_has_gone_never_reaches_the_model():
@@ -347,7 +377,7 @@ class Life(RuleBasedStateMachine):
         ]
         self.metrics = worker(self.batcher, *self.lanes)._metrics
         self.watch = supervisor.Supervisor(self.batcher, self.lanes, self.metrics, hang_after=-1)
-        self.tokenizing, self.requests, self.resolved = [], [], []
+        self.requests, self.resolved = [], []
 
     def harm(self, inputs) -> None:
         if (inputs["input_ids"] == 13).any():
@@ -380,14 +410,6 @@ class Life(RuleBasedStateMachine):
         request.future.add_done_callback(lambda _: self.resolved.append(request))
         request.future.add_done_callback(lambda _: self.batcher.drop(request))
         self.requests.append((request, texts))
-        self.tokenizing.append(request)
-
-    @precondition(lambda self: self.tokenizing)
-    @rule()
-    def tokenize(self):
-        request = self.tokenizing.pop(0)
-        request.read(self.first.encode([item.text for item in request.items]), 0.0)
-        self.batcher.put(request)
 
     @precondition(lambda self: self.requests)
     @rule(data=st.data())
@@ -418,13 +440,9 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def places_are_held_by_the_living(self):
-        texts, _ = self.batcher.queued
-        pending = sum(len(r.items) for r in self.tokenizing)
-        assert self.batcher.waiting == texts + pending
+        assert self.batcher.waiting == self.batcher.queued[0]
 
     def teardown(self):
-        while self.tokenizing:
-            self.tokenize()
         while self.batcher.queued[0]:
             self.clock.now += 0.1
             self.work("none")

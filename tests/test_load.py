@@ -135,13 +135,15 @@ def test_load_is_for_servers_on_this_machine():
             offered("http://example.com/predict", ASKED, 1, 1)
 
 
+def letters(texts: list[str]) -> list[list[int]]:
+    return [[1] * len(text) for text in texts]
+
+
 def queued(batcher, lengths) -> list:
     items = []
     for length in lengths:
-        request = Request(["a"], 100)
+        request = Request(["a" * length], 100)
         batcher.admit(request)
-        request.read([[1] * length], 0.0)
-        batcher.put(request)
         items += request.items
     return items
 
@@ -152,9 +154,9 @@ def test_the_three_ways_to_batch_are_what_they_are_called():
     for name, kind in load_batching.MODES.items():
         batcher = kind(limit=100, budget=32, max_age=100)
         items = queued(batcher, lengths)
-        batches = [[items.index(i) for i in batcher.take()]]
+        batches = [[items.index(i) for i in batcher.take(letters)]]
         while batcher.queued[0]:
-            batches.append([items.index(i) for i in batcher.take()])
+            batches.append([items.index(i) for i in batcher.take(letters)])
         made[name] = batches
         assert sorted(i for batch in batches for i in batch) == list(range(10))
     assert made["off"] == [[i] for i in range(10)]

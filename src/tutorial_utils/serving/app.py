@@ -14,9 +14,12 @@ from tutorial_utils.serving import admin, callers, errors, protocol, registry, t
 from tutorial_utils.serving.deployment import Deployment
 from tutorial_utils.serving.errors import documented
 from tutorial_utils.serving.metrics import Metrics
-from tutorial_utils.serving.middleware import Doorman, Observed
+from tutorial_utils.serving.middleware import Observed
+from tutorial_utils.serving.request import Overloaded
 from tutorial_utils.serving.settings import Settings
 from tutorial_utils.serving.watcher import Watcher
+
+PREDICT = b"/predict"
 
 
 class Service(FastAPI):
@@ -29,9 +32,11 @@ class Service(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
-        (route,) = (r for r in self.routes if getattr(r, "path", None) == "/predict")
-        stack = Doorman(stack, route, self.deployment.turn_away)
         return Observed(stack, self.metrics, self.settings, lambda: self.leaving)
+
+    def turn_away(self) -> Overloaded | None:
+        """Why a request to ``PREDICT`` is refused unread, if it is; counted as refused."""
+        return self.deployment.turn_away()
 
     async def probe(self, version: str | None = None) -> str:
         """Ask a model something: a dead engine is not hidden behind a live process.
@@ -85,22 +90,23 @@ def create(settings: Settings) -> Service:
     texts_asked = texts.request_model(settings)
 
     @app.post(
-        "/predict",
+        PREDICT.decode(),
         response_model=texts.Predictions,
         responses=documented(400, 408, 413, 415, 422, 429, 500, 503, 504),
     )
     async def predict(
         body: texts_asked,
         request: Request,
-        response: Response,
         x_caller_id: Annotated[str | None, Header(max_length=256)] = None,
     ):
         """Labels with their probabilities. During a trial, one caller stays with one version."""
         work = deployment.predict(body.texts, x_caller_id)
         prediction = await callers.unless_gone(request, work)
         metrics.prediction(prediction)
-        response.headers.update(texts.timing_headers(prediction))
-        return texts.predictions(prediction)
+        # As bytes: given the object, FastAPI would check again what was just made.
+        content = texts.predictions(prediction).model_dump_json()
+        headers = texts.timing_headers(prediction)
+        return Response(content, headers=headers, media_type="application/json")
 
     @app.get("/livez")
     async def live():

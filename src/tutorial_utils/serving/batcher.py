@@ -7,8 +7,12 @@ waited ``max_age`` goes before.
 
 Who could not be answered in time is refused at the door. Let in, it would wait for nothing, and
 when the queue is so long that all who come to its end are late, all work is done for nobody.
+
+Texts are tokenized by the worker that takes them, as far as it looks: off the event loop, without
+another thread to wake, and not at all for callers who leave or are late before that.
 """
 
+import itertools
 import math
 import threading
 import time
@@ -26,7 +30,8 @@ from tutorial_utils.serving.request import (
 RUN_COST = 12  # tokens; about what a run of a small encoder costs beside its tokens
 SIGHT = 4  # batches' worth of texts among which the next one is chosen
 MEMORY = 0.8  # what a run weighs in the mean of a token's time when the next one is there
-CHARACTERS = 4  # of a token, about: a guess until a text is tokenized
+CHARACTERS = 4.0  # of a token: a guess until texts have been read
+SAMPLE = 0.99  # what earlier texts weigh in the characters of a token when the next ones are read
 SPARE = 16  # a part of the places; fewer free ones than that are none to who is not read yet
 PART = 0.8  # of the time that is left may be spent waiting; the rest is for the answer
 
@@ -34,8 +39,8 @@ PART = 0.8  # of the time that is left may be spent waiting; the rest is for the
 class Batcher:
     """A queue bounded in texts. Each text holds its place until it is released.
 
-    held: admitted and not released: being tokenized, queued or in the model. longest: tokens of one
-    text at most. Safe to share between threads. ``clock``: seconds, as in ``Request``.
+    held: admitted and not released: queued or in the model. longest: tokens of one text at most.
+    Safe to share between threads. ``clock``: seconds, as in ``Request``.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Batcher:
         self._held_tokens = 0
         self._queue: dict[Item, None] = {}  # in the order of arrival
         self._worked = self._done = 0.0  # seconds and tokens of the last runs, fading
+        self._characters, self._tokens = 100 * CHARACTERS, 100.0  # of the last texts, fading
         self.work_since = -math.inf  # when the queue was empty last, and a text came
         self.closed = False
 
@@ -63,12 +69,12 @@ class Batcher:
 
     @property
     def queued(self) -> tuple[int, int]:
-        """Texts and tokens that no worker has taken yet."""
+        """Texts that no worker has taken yet, and their tokens, of some of them by a guess."""
         with self._changed:
-            return len(self._queue), sum(len(item.row) for item in self._queue)
+            return len(self._queue), sum(self._held[item] for item in self._queue)
 
     def admit(self, request: Request) -> None:
-        """Give each text of the request a place, or none of them.
+        """Give each text of the request a place in the queue, or none of them.
 
         Raises:
             Overloaded: there is no room for all of them, or those before it take too long.
@@ -80,7 +86,11 @@ class Batcher:
             left = request.expires - self._clock()
             if refusal := self._refusal(len(request.items), left):
                 raise refusal
+            if not self._queue:
+                self.work_since = self._clock()
             self._hold(request.items)
+            self._queue.update(dict.fromkeys(request.items))
+            self._changed.notify()
 
     def full(self, seconds: float) -> Overloaded | None:
         """Why a request of some texts with so much time would not be admitted; None when it would.
@@ -90,22 +100,12 @@ class Batcher:
         with self._changed:
             return self._refusal(max(1, self.limit // SPARE), seconds)
 
-    def put(self, request: Request) -> None:
-        """Queue an admitted request whose texts are tokenized, unless it is done meanwhile."""
-        with self._changed:
-            if request.future.done() or self.closed:
-                self._forget(request.items)
-            else:
-                self._hold(request.items)
-                if not self._queue:
-                    self.work_since = self._clock()
-                self._queue.update(dict.fromkeys(request.items))
-                self._changed.notify()
-        if self.closed:
-            request.fail(Unavailable())
+    def take(self, encode: Callable[[list[str]], list[list[int]]]) -> list[Item] | None:
+        """Wait for texts and take the next batch, sorted by length; None when closed.
 
-    def take(self) -> list[Item] | None:
-        """Wait for texts and take the next batch, sorted by length; None when closed."""
+        encode: token ids of each text; called outside the lock. A request whose texts it cannot
+        read fails.
+        """
         while True:
             with self._changed:
                 while not self._queue and not self.closed:
@@ -114,11 +114,18 @@ class Batcher:
                     return None
                 late = [i for i in self._queue if i.request.expires <= self._clock()]
                 self._forget(late)
-                batch = self._choose() if self._queue else []
-                for item in batch:
-                    del self._queue[item]
+                unread = dict.fromkeys(i.request for i in self._oldest() if i.row is None)
             for item in late:  # outside the lock: failing a future runs its callbacks
                 item.request.fail(DeadlineExceeded())
+            for request in unread:
+                request.read(encode)
+            with self._changed:
+                for request in unread:
+                    self._learn([i for i in request.items if i in self._queue])
+                known = list(itertools.takewhile(lambda i: i.row is not None, self._oldest()))
+                batch = self._choose(known) if known else []
+                for item in batch:
+                    del self._queue[item]
             if batch:
                 return batch
 
@@ -167,19 +174,26 @@ class Batcher:
         return self._worked / self._done if self._done else 0.0
 
     def _hold(self, items: Iterable[Item]) -> None:
-        self._forget(items)
         for item in items:
-            guess = min(2 + len(item.text) // CHARACTERS, self.longest)
-            self._held[item] = len(item.row) or guess
-            self._held_tokens += self._held[item]
+            guess = 2 + int(len(item.text) * self._tokens / self._characters)
+            tokens = min(guess, self.longest) if item.row is None else len(item.row)
+            self._held_tokens += tokens - self._held.get(item, 0)
+            self._held[item] = tokens
+
+    def _learn(self, items: list[Item]) -> None:
+        """Now the tokens of these texts are known; what could not be read is forgotten."""
+        self._forget([item for item in items if item.row is None])
+        read = [item for item in items if item.row is not None]
+        self._hold(read)
+        self._characters = SAMPLE * self._characters + sum(len(item.text) for item in read)
+        self._tokens = SAMPLE * self._tokens + sum(len(item.row) for item in read)
 
     def _forget(self, items: Iterable[Item]) -> None:
         for item in items:
             self._held_tokens -= self._held.pop(item, 0)
             self._queue.pop(item, None)
 
-    def _choose(self) -> list[Item]:
-        items = self._oldest()
+    def _choose(self, items: list[Item]) -> list[Item]:
         batches = batching.by_tokens([len(i.row) for i in items], self.budget, RUN_COST)
         # Another batch goes before only if that still leaves the oldest within its time. Twice the
         # mean of a batch, since one may take longer.
@@ -197,7 +211,7 @@ class Batcher:
         items, tokens = [], 0
         for item in self._queue:
             items.append(item)
-            tokens += len(item.row)
+            tokens += self._held[item]
             if tokens >= SIGHT * self.budget:
                 break
         return items

@@ -102,14 +102,12 @@ class Deployment:
         known = ", ".join(sorted(self.roles, key=int))
         raise UnknownVersion(f"no such version runs here; there are: {known}")
 
-    def turn_away(self) -> None:
-        """Refuse a request that is not read yet, while there is next to no room.
+    def turn_away(self) -> Overloaded | None:
+        """Why a request is refused unread: there is next to no room. Counted as a refused one.
 
-        Raises:
-            Overloaded: the stable version takes none now, and there is no candidate that might.
+        None while there is a candidate, which may have room.
         """
-        if self.candidate is None:
-            self.stable.engine.turn_away()
+        return self.stable.engine.turn_away() if self.candidate is None else None
 
     async def predict(
         self, texts: list[str], caller: str | None = None, version: str | None = None

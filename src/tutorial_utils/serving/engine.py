@@ -1,14 +1,11 @@
 """From texts to probabilities, off the event loop, bounded in waiting texts and in time.
 
-A request's way: a place at the door (``batcher``), the tokenizer, the queue, a batch in the
-worker's thread (``worker``), and back. A few sentences are tokenized at once, on the event loop, in
-less time than it takes to wake a thread for them; more goes to the tokenizer's thread.
+A request's way: a place at the door and in the queue (``batcher``); in the worker's thread
+(``worker``) the tokenizer, a batch, the model; and back.
 """
 
 import asyncio
-import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from tutorial_utils.quality import probabilities, softmax
 from tutorial_utils.serving.batcher import Batcher
@@ -39,10 +36,7 @@ __all__ = [
     "softmax",
 ]
 
-log = logging.getLogger(__name__)
-
 FRESH = 1.0  # seconds for which an answer shows that the engine is well
-FEW = 600  # characters that are tokenized at once: some tenths of a millisecond
 
 
 class Engine:
@@ -79,7 +73,6 @@ class Engine:
         profile = getattr(model, "profile", None)  # what stands in for a model has none
         self.observer = Observer(profile, metrics.drift, name) if profile else None
         self.metrics = metrics.of(self)
-        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._supervisor = Supervisor(self._batcher, self.lanes, self.metrics, settings.hang_after)
         self._supervisor.start()
 
@@ -90,22 +83,22 @@ class Engine:
 
     @property
     def queued(self) -> tuple[int, int]:
-        """Texts and tokens that are tokenized and not in a batch yet."""
+        """Texts that are in no batch yet, and about how many tokens."""
         return self._batcher.queued
 
     def ready(self) -> bool:
         """Is there a live worker, and a model that it may ask? Costs nothing; see ``probe``."""
         return self._supervisor.ready()
 
-    def turn_away(self) -> None:
-        """Raise what ``predict`` would raise now, before any text is read.
+    def turn_away(self) -> Overloaded | None:
+        """What ``predict`` would raise now, before any text is read; counted as a refused request.
 
-        Raises:
-            Overloaded: there is next to no room; counted as a refused request.
+        None while there is more than next to no room.
         """
-        if refusal := self._batcher.full(self._settings.deadline):
-            with self.metrics.outcome():
-                raise refusal
+        refusal = self._batcher.full(self._settings.deadline)
+        if refusal:
+            self.metrics.unanswered(refusal)
+        return refusal
 
     async def predict(self, texts: list[str]) -> Prediction:
         """Probabilities of ``texts`` in their order, all by one model.
@@ -115,11 +108,17 @@ class Engine:
             DeadlineExceeded: not done within the deadline. Work not begun by then is dropped.
             InferenceFailed: the model raised (the log says what), or no model may be asked.
         """
+        request = Request(texts, self._settings.deadline)
         with self.metrics.outcome():
-            request = self._enter(texts)
+            self._batcher.admit(request)
+            answer = asyncio.wrap_future(request.future)  # first: the caller waits for this one
+            # Texts in nobody's hands give their places back when the future ends, however.
+            request.future.add_done_callback(lambda _: self._batcher.drop(request))
+            if self.observer and texts != [PROBE]:
+                request.future.add_done_callback(lambda _: self._watch(request))
             try:
                 async with asyncio.timeout(self._settings.deadline):
-                    return await asyncio.wrap_future(request.future)
+                    return await answer
             except TimeoutError:
                 raise DeadlineExceeded from None
 
@@ -147,28 +146,9 @@ class Engine:
     def close(self) -> None:
         """Finish the batch that has begun, fail the rest; once is enough, twice is harmless."""
         self._supervisor.stop(self._settings.deadline)
-        self._tokenizing.shutdown()
         if self.observer:
             self.observer.close()
         self.metrics.close()
-
-    def _enter(self, texts: list[str]) -> Request:
-        """A place for each text, or a refusal; then they are tokenized, here or in a thread."""
-        request = Request(texts, self._settings.deadline)
-        self._batcher.admit(request)
-        # Texts in nobody's hands give their places back at once when the future ends, however.
-        request.future.add_done_callback(lambda _: self._batcher.drop(request))
-        if self.observer and texts != [PROBE]:
-            request.future.add_done_callback(lambda _: self._watch(request))
-        if sum(map(len, texts)) <= FEW:
-            self._tokenize(request)
-            return request
-        try:
-            self._tokenizing.submit(self._tokenize, request)
-        except RuntimeError:  # closed since
-            self._batcher.release(request.items)
-            raise Unavailable from None
-        return request
 
     def _watch(self, request: Request) -> None:
         """Show the observer what this model answered; a fallback has a profile of its own."""
@@ -176,14 +156,3 @@ class Engine:
         if not (future.cancelled() or future.exception() or future.result().fallback):
             rows = [item.row for item in request.items]
             self.observer.saw(rows, future.result().probabilities)
-
-    def _tokenize(self, request: Request) -> None:
-        if not (request.future.done() or self._batcher.closed):
-            began = time.perf_counter()
-            try:
-                rows = self.model.encode([item.text for item in request.items])
-                request.read(rows, time.perf_counter() - began)
-            except BaseException as error:  # a panic of the tokenizer's is not an Exception
-                log.error("tokenizing failed: %s", type(error).__name__)
-                request.fail(InferenceFailed("the tokenizer raised"))
-        self._batcher.put(request)

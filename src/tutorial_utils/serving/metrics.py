@@ -52,6 +52,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory, processor time, open files; on Linux
+        self.refused = 0  # requests that found no room
         self._engines: list[EngineMetrics] = []
         self._lock = threading.Lock()
 
@@ -113,6 +114,7 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request. ``route`` is the route's pattern: a caller's path is no label."""
+        self.refused += status == 429
         self._requests.labels(route, str(status)).inc()
         self._latency.labels(route).observe(seconds)
 
@@ -176,9 +178,13 @@ class EngineMetrics:
         try:
             yield
         except tuple(REASONS) as error:
-            reason = next(r for kind, r in REASONS.items() if isinstance(error, kind))
-            self._unanswered[reason].inc()
+            self.unanswered(error)
             raise
+
+    def unanswered(self, error: BaseException) -> None:
+        """Count a request that has no answer because of an error that ``REASONS`` knows."""
+        reason = next(r for kind, r in REASONS.items() if isinstance(error, kind))
+        self._unanswered[reason].inc()
 
     def batch(self, texts: int, tokens: int, computed: int) -> None:
         """Count a run of the model over ``computed`` tokens, of which ``tokens`` are no padding."""

@@ -7,12 +7,9 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tutorial_utils.serving import logs
-from tutorial_utils.serving.engine import Overloaded
-from tutorial_utils.serving.errors import overloaded
 from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.settings import Settings
 
@@ -78,9 +75,7 @@ class Observed:
                 seconds = time.perf_counter() - start
                 route = getattr(scope.get("route"), "path", "unknown")
                 self.metrics.request(route, status, seconds)
-                # Who finds no room is counted, and has no line: in a flood, lines of refusals would
-                # take their time from those who were let in.
-                if status != 429:
+                if status != 429:  # of these the server tells the number, once a second
                     log.info(
                         "request",
                         method=scope["method"] if scope["method"] in METHODS else "other",
@@ -118,27 +113,6 @@ class Observed:
             return message
 
         return receive_in_time
-
-
-class Doorman:
-    """Turns requests of ``route`` away unread while there is next to no room.
-
-    To read what is refused anyway would take its time from those who were let in. turn_away: as
-    ``Deployment.turn_away``.
-    """
-
-    def __init__(self, app: ASGIApp, route: BaseRoute, turn_away: Callable[[], None]):
-        self.app, self.route, self.turn_away = app, route, turn_away
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self.app
-        if scope.get("path") == self.route.path and scope.get("method") == "POST":
-            try:
-                self.turn_away()
-            except Overloaded as refusal:
-                scope["route"] = self.route  # so it is counted where it was meant to go
-                answer = overloaded(refusal)
-        await answer(scope, receive, send)
 
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

@@ -7,6 +7,7 @@ and counted: a sample of the traffic drifts as the traffic does.
 import logging
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -19,7 +20,7 @@ from tutorial_utils.serving.drift import Monitor
 log = logging.getLogger(__name__)
 
 MOST = 1_000  # answers in the queue; more are dropped, and counted
-AT_ONCE = 64  # answers that go into the windows in one piece
+PAUSE = 0.05  # seconds in which answers gather, since waking for each takes its time from the model
 _VERSION = ("model", "version")
 
 
@@ -111,7 +112,8 @@ class Observer:
     def _run(self) -> None:
         while True:
             taken = [self._waiting.get()]
-            while len(taken) < AT_ONCE and not self._waiting.empty():
+            time.sleep(PAUSE)
+            while not self._waiting.empty():
                 taken.append(self._waiting.get())
             try:
                 self._take([t for t in taken if t])

@@ -1,14 +1,18 @@
 """What a caller asks, what comes of it, and how it can fail."""
 
+import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from tutorial_utils.quality import probabilities
 from tutorial_utils.recipe import Manifest
+
+log = logging.getLogger(__name__)
 
 
 class Overloaded(RuntimeError):
@@ -56,11 +60,11 @@ class Prediction:
 
 @dataclass(eq=False)
 class Item:
-    """One text of a request on its way through the model; ``row``: its token ids."""
+    """One text of a request on its way through the model; ``row``: its token ids, once read."""
 
     request: "Request"
     text: str
-    row: list[int] = field(default_factory=list)
+    row: list[int] | None = None
 
 
 class Request:
@@ -80,11 +84,18 @@ class Request:
         self.lane = None  # the lane that answered what ``answers`` holds
         self.answers: dict[Item, np.ndarray] = {}
 
-    def read(self, rows: list[list[int]], seconds: float) -> None:
-        """Take the token ids of each text, which took ``seconds``."""
-        self.tokenize_seconds = seconds
+    def read(self, encode: Callable[[list[str]], list[list[int]]]) -> None:
+        """Get the token ids of each text by ``encode``; fail when it raises."""
+        began = time.perf_counter()
+        try:
+            rows = encode([item.text for item in self.items])
+        except BaseException as error:  # a panic of the tokenizer's is not an Exception
+            log.error("tokenizing failed: %s", type(error).__name__)
+            self.fail(InferenceFailed("the tokenizer raised"))
+            return
         for item, row in zip(self.items, rows, strict=True):
             item.row = row
+        self.tokenize_seconds = time.perf_counter() - began
 
     def fail(self, error: Exception) -> None:
         """Fail, unless it is answered or was cancelled already."""

@@ -6,16 +6,18 @@ for a grace period all is served on; then the door closes, and what was accepted
 """
 
 import asyncio
+import gc
 import logging
 import os
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tutorial_utils.serving import app, logs
+from tutorial_utils.serving.connection import Connection
 from tutorial_utils.serving.door import refuse_newcomers, waiting
 from tutorial_utils.serving.settings import Settings
 
@@ -24,7 +26,7 @@ HANDSHAKE = 0.1  # seconds for a connection that has begun to be complete
 LINGER = 0.3  # seconds for a connection made just before the door closed to send its request
 MARGIN = 1.0  # seconds past grace and drain after which the process ends, whatever hangs
 HUNG = 70  # exit code then
-LONGEST_HEAD = 65_536  # bytes
+TICKS = 10  # of uvicorn's, a second
 
 
 class Server(uvicorn.Server):
@@ -38,6 +40,7 @@ class Server(uvicorn.Server):
         self.application, self.owner = application, owner
         self.settings = application.settings
         self._ends: float | None = None  # when the grace period does
+        self._refused = 0  # requests that the log knows to have found no room
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: not ready, serve on. Second: close the door now."""
@@ -50,6 +53,8 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if self._ends is not None and time.monotonic() >= self._ends:
             return True
+        if counter % TICKS == 0:
+            self._tell_refused()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets=None) -> None:
@@ -66,7 +71,15 @@ class Server(uvicorn.Server):
         # that send nothing, and these may be closed without losing a request.
         await asyncio.sleep(LINGER)
         await super().shutdown(sockets)
+        self._tell_refused()
         log.info("stopped")
+
+    def _tell_refused(self) -> None:
+        """One line a second for all who found no room: in a flood, lines would add to it."""
+        refused = self.application.metrics.refused
+        if refused > self._refused:
+            log.warning("refused", requests=refused - self._refused)
+        self._refused = refused
 
     async def _close_door(self) -> None:
         """Take no newcomers, and let in those whom the system has let in already."""
@@ -89,52 +102,6 @@ class Server(uvicorn.Server):
         )
 
 
-class Impatient(HttpToolsProtocol):
-    """A connection that sends no whole head in time is closed; uvicorn would wait for ever.
-
-    Nor would its parser in C, which costs a fraction of the one in Python, end a head without end.
-    """
-
-    patience = 10.0
-    _head: int | None = None  # bytes of a head that has begun and is not whole
-
-    def connection_made(self, transport) -> None:
-        super().connection_made(transport)
-        self._check = self.loop.call_later(self.patience, self._close_if_silent)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._check.cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._head is not None:
-            self._head += len(data)
-            if self._head > LONGEST_HEAD and not self.transport.is_closing():
-                self.send_400_response("The head of the request is too long.")
-
-    def on_message_begin(self) -> None:
-        self._head = 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._head = None
-        super().on_headers_complete()
-
-    def on_response_complete(self) -> None:
-        self._check.cancel()
-        self._check = self.loop.call_later(self.patience, self._close_if_silent)
-        super().on_response_complete()
-
-    def _close_if_silent(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            return  # a request is being answered
-        if self._head is not None:
-            self.send_400_response("The head of the request did not arrive in time.")
-        else:
-            self.transport.close()
-
-
 def serve(settings: Settings) -> None:
     """Start the server and stay until it is told to stop.
 
@@ -148,14 +115,28 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="asyncio",  # also where another package has brought uvloop: what is tested runs
-        http=type("Impatient", (Impatient,), {"patience": settings.patience}),
+        http=Connection,
+        proxy_headers=False,  # nobody asks who the caller is
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=settings.drain,
     )
+    _settle()
     Server(application, config, owner=True).run()
+
+
+def _settle() -> None:
+    """For a process that serves and does nothing else; both are measured in docs/design.md."""
+    gc.collect()
+    gc.freeze()  # what is here now stays: no later collection walks over it
+    if hasattr(os, "SCHED_BATCH"):
+        # Who arrives waits until the model's thread has had its slice, rather than interrupt it.
+        # Of this thread only: those that it starts later are as they were.
+        policy = os.SCHED_BATCH | os.SCHED_RESET_ON_FORK
+        with suppress(OSError):
+            os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 def _end(state: uvicorn.server.ServerState) -> None:

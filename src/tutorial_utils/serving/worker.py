@@ -90,7 +90,7 @@ class Worker(threading.Thread):
 
     def step(self) -> bool:
         """Wait for a batch and answer it; False when the batcher is closed."""
-        batch = self._batcher.take()
+        batch = self._batcher.take(self._lanes[0].model.encode)
         if batch is None:
             return False
         self.batch, self._read = batch, 0
@@ -137,7 +137,8 @@ class Worker(threading.Thread):
             return
         lane = lanes[0]
         try:
-            logits = self._forward(lane, items)
+            rows = lane.read(items)
+            logits = self._forward(lane, items, rows)
         except Exception as error:
             self._halve(items, lanes, error)
             return
@@ -145,11 +146,15 @@ class Worker(threading.Thread):
             lane.breaker.success()
             self.proven, self.answered = True, time.perf_counter()
             self._deliver(lane, items, logits)
+            # Counted last: the callers need not wait for it.
+            lengths = [len(row) for row in rows]
+            self._read += sum(lengths)
+            self._metrics.batch(len(rows), sum(lengths), max(lengths) * len(rows))
 
-    def _forward(self, lane: Lane, items: Sequence[Item]) -> np.ndarray | None:
+    def _forward(
+        self, lane: Lane, items: Sequence[Item], rows: Sequence[Sequence[int]]
+    ) -> np.ndarray | None:
         """float32 (items, labels); None when the worker was given up meanwhile."""
-        rows = lane.read(items)
-        lengths = [len(row) for row in rows]
         began = time.perf_counter()
         for item in items:
             if item.request.begun is None:
@@ -159,11 +164,7 @@ class Worker(threading.Thread):
             logits = lane.logits(rows)
         finally:
             valid = self._end()
-        if not valid:
-            return None
-        self._read += sum(lengths)
-        self._metrics.batch(len(rows), sum(lengths), max(lengths) * len(rows))
-        return logits
+        return logits if valid else None
 
     def _halve(self, items: list[Item], lanes: list[Lane], error: Exception) -> None:
         if is_allocation_failure(error):
