@@ -87,3 +87,12 @@ def test_an_unknown_exercise_is_an_error_with_the_known_ones():
 def test_a_guess_is_set_beside_the_measurement(guess, told, capsys):
     predict(guess, 10.0, "ms")
     assert told in capsys.readouterr().out
+
+
+def test_no_factor_leads_from_a_guess_to_nothing(capsys):
+    predict(6, 0.0, "attentions fused", digits=0)
+    predict(0, 0.0, "attentions fused", digits=0)
+    assert [line.split(": ")[-1] for line in capsys.readouterr().out.splitlines()] == [
+        "off by 6.",
+        "well judged.",
+    ]

@@ -220,6 +220,28 @@ def test_where_there_is_no_room_a_request_is_refused_unread_and_counted(shelf, b
     assert 429 not in {line["status"] for line in lines}, "a refusal has none"
 
 
+def test_a_connection_lives_on_after_a_refusal_and_its_unread_body(shelf, blocked):
+    with running(Settings(registry=shelf, max_waiting_texts=2)) as client:
+        asking = threading.Thread(target=client.post, args=("/predict",),
+                                  kwargs={"json": {"texts": ["a", "b"]}})  # fmt: skip
+        asking.start()
+        assert blocked.entered.wait(10)
+        body = b'{"texts": ["GET / HTTP/1.1"]}'
+        head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+        head += b"x-request-id: mine\r\ncontent-length: %d\r\n\r\n" % len(body)
+        with socket.create_connection(("127.0.0.1", client.port), timeout=10) as caller:
+            for _ in range(2):
+                caller.sendall(head + body[:9])
+                told = caller.recv(65_536)
+                assert told.startswith(b"HTTP/1.1 429 ")
+                assert b"x-request-id: mine\r\n" in told
+                caller.sendall(body[9:])
+            blocked.go.set()
+            asking.join(10)
+            caller.sendall(head + body)
+            assert caller.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_request_that_is_late_is_504_and_what_had_not_begun_is_dropped(shelf, blocked):
     with running(Settings(registry=shelf, deadline=0.3)) as client:
         first = threading.Thread(target=client.post, args=("/predict",),

@@ -88,8 +88,12 @@ def predict(guess: float | None, measured: float, unit: str, digits: int = 1) ->
     if guess is None:
         print(f"You: no guess yet. Measured: {told}. Write a guess first next time.")
         return
-    ratio = max(guess, measured) / max(min(guess, measured), 1e-12)
-    verdict = "well judged" if ratio < 1.25 else f"off by a factor of {ratio:.1f}"
+    if min(guess, measured) <= 0:  # no factor leads to nothing
+        off = abs(guess - measured)
+        verdict = "well judged" if off == 0 else f"off by {off:,.{digits}f}"
+    else:
+        ratio = max(guess, measured) / min(guess, measured)
+        verdict = "well judged" if ratio < 1.25 else f"off by a factor of {ratio:.1f}"
     print(f"You: {guess:,.{digits}f} {unit}. Measured: {told}: {verdict}.")
 
 

@@ -11,7 +11,6 @@ import logging
 import os
 import threading
 import time
-from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -128,15 +127,9 @@ def serve(settings: Settings) -> None:
 
 
 def _settle() -> None:
-    """For a process that serves and does nothing else; both are measured in docs/design.md."""
+    """For a process that serves and does nothing else."""
     gc.collect()
     gc.freeze()  # what is here now stays: no later collection walks over it
-    if hasattr(os, "SCHED_BATCH"):
-        # Who arrives waits until the model's thread has had its slice, rather than interrupt it.
-        # Of this thread only: those that it starts later are as they were.
-        policy = os.SCHED_BATCH | os.SCHED_RESET_ON_FORK
-        with suppress(OSError):
-            os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 def _end(state: uvicorn.server.ServerState) -> None:
