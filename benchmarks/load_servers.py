@@ -90,13 +90,14 @@ def started(name: str, folder: Path, core: int, **settings) -> Iterator[Server]:
         NotStarted: it did not answer.
     """
     port = free_port()
-    with tempfile.TemporaryFile("w+") as said, on_core(core):
-        process = subprocess.Popen(
-            command(name, folder, port, settings),
-            stdout=subprocess.DEVNULL,
-            stderr=said if name in PEERS else subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    with tempfile.TemporaryFile("w+") as said:
+        with on_core(core):  # inherited by the server; who called this goes back to its own
+            process = subprocess.Popen(
+                command(name, folder, port, settings),
+                stdout=subprocess.DEVNULL,
+                stderr=said if name in PEERS else subprocess.DEVNULL,
+                start_new_session=True,
+            )
         server = Server(name, f"http://127.0.0.1:{port}/predict", process)
         try:
             if not answers(server):

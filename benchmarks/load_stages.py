@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -53,29 +54,43 @@ QUICK = Effort(1.0, 0.5, 0.5, 1, 30)
 
 
 def overload(effort: Effort) -> dict:
-    """Goodput and latency of accepted requests, below and above the capacity."""
+    """Goodput and latency of accepted requests, below and above the capacity.
+
+    On a shared machine the capacity changes within seconds. So it is measured before and after
+    each rate, and what was answered counts as a share of the mean of the two.
+    """
     generator, core = cores()
     found = {"deadline_s": DEADLINE, "shapes": {}}
     with published() as folder, on_core(generator):
         for shape, (texts, callers) in SHAPES.items():
-            asked = bodies(texts)
             with started(OURS, folder, core, deadline=DEADLINE) as server:
-                load.keep_busy(server.url, asked, callers, effort.seconds / 3)  # warm
-                busy = load.keep_busy(server.url, asked, callers, effort.seconds)
-                runs = [
-                    load.offer(server.url, asked, factor * busy.goodput, effort.seconds, seed)
-                    for seed, factor in enumerate(FACTORS)
-                ]
-                batch_ms = float(np.percentile(header(server.url, asked, "x-inference-time"), 99))
-            lines = [summary(run) for run in runs]
-            found["shapes"][shape] = {
-                "capacity": busy.goodput,
-                "callers": callers,
-                "batch_ms": batch_ms,
-                "runs": {str(f): line for f, line in zip(FACTORS, lines, strict=True)},
-            }
-            print(f"{shape}: C = {busy.goodput:.0f}/s", *lines, sep="\n  ", flush=True)
+                found["shapes"][shape] = beyond(server.url, bodies(texts), callers, effort)
+            print(shape, *found["shapes"][shape]["runs"].items(), sep="\n  ", flush=True)
     return found
+
+
+def beyond(url: str, asked: list[dict], callers: int, effort: Effort) -> dict:
+    """What becomes of each rate of ``FACTORS``, in rounds; latencies of all rounds together."""
+
+    def capacity() -> float:
+        return load.keep_busy(url, asked, callers, effort.level).goodput
+
+    runs: dict[float, list[load.Load]] = {factor: [] for factor in FACTORS}
+    shares: dict[float, list[float]] = {factor: [] for factor in FACTORS}
+    capacity()  # warm
+    found = [capacity()]
+    for number in range(effort.rounds):
+        for factor in FACTORS:
+            run = load.offer(url, asked, factor * found[-1], effort.seconds, seed=number)
+            found.append(capacity())
+            runs[factor].append(run)
+            shares[factor].append(run.goodput / float(np.mean(found[-2:])))
+    return {
+        "capacities": found,
+        "callers": callers,
+        "batch_ms": float(np.percentile(header(url, asked, "x-inference-time"), 99)),
+        "runs": {str(f): together(runs[f]) | {"shares": shares[f]} for f in FACTORS},
+    }
 
 
 def batching(effort: Effort) -> dict:
@@ -210,11 +225,17 @@ def labels_of(url: str, asked: list[dict]) -> list[str]:
     return [p["label"] for reply in replies for p in json.loads(reply.body)["predictions"]]
 
 
-def summary(run: load.Load) -> dict:
-    p50, p99 = run.percentile(50), run.percentile(99)
-    statuses = {str(status): count for status, count in sorted(run.statuses.items())}
-    return {"rate": run.rate, "goodput": run.goodput, "p50_ms": p50, "p99_ms": p99} | {
-        "statuses": statuses
+def together(runs: list[load.Load]) -> dict:
+    """Rates and goodput as medians of the rounds; latencies and statuses of all of them."""
+    latencies = np.concatenate([run.latencies_ms for run in runs])
+    p50, p99 = np.percentile(latencies, (50, 99)).tolist() if len(latencies) else (None, None)
+    statuses = sum((Counter(run.statuses) for run in runs), Counter())
+    return {
+        "rate": float(np.median([run.rate for run in runs])),
+        "goodput": float(np.median([run.goodput for run in runs])),
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "statuses": {str(status): count for status, count in sorted(statuses.items())},
     }
 
 

@@ -212,8 +212,8 @@ def test_who_comes_when_nobody_waits_is_let_in_however_slow_the_last_run_was():
 def test_a_text_that_is_not_tokenized_yet_counts_no_more_than_the_model_reads_of_it():
     batcher = Batcher(limit=9, budget=64, max_age=1, longest=50)
     batcher.took(tokens=64, seconds=6.4)
-    batcher.admit(asked(["a" * 100_000], deadline=7.0))
-    batcher.admit(asked(["1x3"], deadline=7.0))  # 50 tokens of 0.1 s wait, and not 25,000
+    batcher.admit(asked(["a" * 100_000], deadline=8.0))
+    batcher.admit(asked(["1x3"], deadline=8.0))  # 50 tokens of 0.1 s wait, and not 25,000
     with pytest.raises(Overloaded):
         batcher.admit(asked(["1x3"], deadline=6.0))
 

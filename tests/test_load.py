@@ -192,8 +192,8 @@ def test_other_servers_give_the_same_answers_as_ours(folder):
 
 
 def test_targets_are_met_by_what_was_measured_and_not_by_what_was_not():
-    run = {"goodput": 95.0, "p99_ms": 900.0}
-    shape = {"capacity": 100.0, "batch_ms": 20.0, "runs": {"1.0": run, "3.0": run}}
+    run = {"shares": [0.7, 0.95, 1.0], "p99_ms": 900.0}
+    shape = {"batch_ms": 20.0, "runs": {"1.0": run, "3.0": run}}
     speeds = {OURS: {"16": [300.0, 320.0]}, POPULAR: {"16": [100.0, 200.0]}}
     found = {
         "overload": {"deadline_s": 1.0, "shapes": {"1 text": shape}},
@@ -209,6 +209,6 @@ def test_targets_are_met_by_what_was_measured_and_not_by_what_was_not():
         "answers/s at 16 callers / LitServe": None,
         "answers/s at 16 callers / mosec": None,
     }
-    run["goodput"] = 80.0
+    run["shares"] = [0.8, 0.89, 1.0]
     assert {line.met for line in load_report.targets(found)[:1]} == {False}
     assert load_report.targets({}) == []

@@ -202,14 +202,18 @@ async def _send(
     start = time.perf_counter()
 
     async def ask(i: int) -> None:
-        await asyncio.sleep(max(0.0, start + due[i] - time.perf_counter()))
         reply = await connections.ask(requests[pairs[i]])
         answers.append(Answer(i, due[i], time.perf_counter() - start, reply))
 
-    await asyncio.gather(*(ask(i) for i in range(len(due))))
+    async with asyncio.TaskGroup() as tasks:
+        # Each begins when it is due: all at once would make the first ones late.
+        for i, moment in enumerate(due):
+            if (ahead := start + moment - time.perf_counter()) > 0:
+                await asyncio.sleep(ahead)
+            tasks.create_task(ask(i))
     took = max(seconds, time.perf_counter() - start)
     await connections.close()
-    run = _load(rate, took, [(answer.status, answer.ms) for answer in answers])
+    run = _load(len(due) / seconds, took, [(answer.status, answer.ms) for answer in answers])
     return replace(run, answers=tuple(answers), began=start)
 
 

@@ -33,7 +33,7 @@ MEMORY = 0.8  # what a run weighs in the mean of a token's time when the next on
 CHARACTERS = 4.0  # of a token: a guess until texts have been read
 SAMPLE = 0.99  # what earlier texts weigh in the characters of a token when the next ones are read
 SPARE = 16  # a part of the places; fewer free ones than that are none to who is not read yet
-PART = 0.8  # of the time that is left may be spent waiting; the rest is for the answer
+PART = 0.7  # of the time that is left may be spent waiting; the rest is for the answer
 
 
 class Batcher:
