@@ -6,6 +6,7 @@ A request's way: a place at the door and in the queue (``batcher``); in the work
 
 import asyncio
 import time
+from contextlib import suppress
 
 from tutorial_utils.quality import probabilities, softmax
 from tutorial_utils.serving.batcher import Batcher
@@ -109,18 +110,24 @@ class Engine:
             InferenceFailed: the model raised (the log says what), or no model may be asked.
         """
         request = Request(texts, self._settings.deadline)
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()  # of this loop; the request's own belongs to threads
+        # First, since the caller waits for it: wake this coroutine.
+        request.future.add_done_callback(lambda _: _wake(loop, ended))
+        # Texts in nobody's hands give their places back when the future ends, however.
+        request.future.add_done_callback(lambda _: self._batcher.drop(request))
+        if self.observer and texts != [PROBE]:
+            request.future.add_done_callback(lambda _: self._watch(request))
+        late = loop.call_later(self._settings.deadline, request.fail, DeadlineExceeded())
         with self.metrics.outcome():
-            self._batcher.admit(request)
-            answer = asyncio.wrap_future(request.future)  # first: the caller waits for this one
-            # Texts in nobody's hands give their places back when the future ends, however.
-            request.future.add_done_callback(lambda _: self._batcher.drop(request))
-            if self.observer and texts != [PROBE]:
-                request.future.add_done_callback(lambda _: self._watch(request))
             try:
-                async with asyncio.timeout(self._settings.deadline):
-                    return await answer
-            except TimeoutError:
-                raise DeadlineExceeded from None
+                # Last: it wakes the worker, who needs the interpreter that this thread leaves now.
+                self._batcher.admit(request)
+                await ended
+                return request.future.result()
+            finally:
+                late.cancel()
+                request.future.cancel()  # the caller has left, if it is not answered
 
     async def probe(self) -> None:
         """Ask the model something through the whole engine; raises what ``predict`` raises.
@@ -156,3 +163,14 @@ class Engine:
         if not (future.cancelled() or future.exception() or future.result().fallback):
             rows = [item.row for item in request.items]
             self.observer.saw(rows, future.result().probabilities)
+
+
+def _wake(loop: asyncio.AbstractEventLoop, ended: asyncio.Future) -> None:
+    """Let who awaits ``ended`` go on; called in any thread, perhaps after the loop has closed."""
+
+    def tell() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    with suppress(RuntimeError):  # the loop is closed: nobody waits
+        loop.call_soon_threadsafe(tell)
