@@ -163,6 +163,63 @@ def test_a_broken_version_is_read_again_only_when_its_files_change(tmp_path, mon
     asyncio.run(scenario())
 
 
+def test_a_withdrawn_version_is_left_by_who_follows_and_is_not_taken_up_by_who_starts(tmp_path):
+    async def scenario():
+        deployment = deploy(publish(tmp_path, 1, 2, 3))
+        watcher = Watcher(deployment)
+        registry.withdraw(tmp_path, "sentiment", "3", "it insults callers")
+        registry.withdraw(tmp_path, "sentiment", "1", "too old")
+        with pytest.raises(BadModel, match="3 was withdrawn: it insults callers"):
+            await deployment.switch("3")
+        await watcher.look()
+        assert deployment.roles == {"2": "stable"}
+        restarted = deploy(tmp_path)
+        assert restarted.roles == {"2": "stable"}
+        restarted.close()
+        registry.withdraw(tmp_path, "sentiment", "2", "slow")
+        await watcher.look()  # nothing is left to go back to: an answer is better than none
+        assert (await deployment.predict(["a"])).version == "2"
+        with pytest.raises(BadModel, match="was withdrawn"):
+            deploy(tmp_path)
+        for version in "23":
+            registry.restore(tmp_path, "sentiment", version)
+        await watcher.look()
+        assert deployment.roles == {"3": "stable"}
+        deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_candidate_that_is_withdrawn_ends_its_trial_and_may_come_back(tmp_path):
+    async def scenario():
+        deployment = deploy(publish(tmp_path, 1), canary_share=0.5)
+        watcher = Watcher(deployment)
+        publish(tmp_path, 2)
+        await watcher.look()
+        assert deployment.roles == {"1": "stable", "2": "canary"}
+        registry.withdraw(tmp_path, "sentiment", "2", "by hand")
+        await watcher.look()
+        await watcher.look()
+        assert deployment.roles == {"1": "stable"}
+        registry.restore(tmp_path, "sentiment", "2")
+        await watcher.look()
+        assert deployment.roles == {"1": "stable", "2": "canary"}
+        deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_pinned_version_stays_also_when_it_is_withdrawn(tmp_path):
+    async def scenario():
+        deployment = deploy(publish(tmp_path, 1, 2), version="2")
+        registry.withdraw(tmp_path, "sentiment", "2", "by hand")
+        await Watcher(deployment).look()
+        assert deployment.roles == {"2": "stable"}
+        deployment.close()
+
+    asyncio.run(scenario())
+
+
 def test_ten_thousand_callers_are_split_as_told_and_stay():
     ids = [f"caller-{i}" for i in range(10_000)]
     split = Split(share=0.1, salt="2")

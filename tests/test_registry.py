@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from shelves import classifier
 
-from tutorial_utils import assets
+from tutorial_utils import assets, cli
 from tutorial_utils.recipe import BadModel
 from tutorial_utils.serving import external, registry
 from tutorial_utils.serving.settings import Settings
@@ -139,3 +139,19 @@ def test_the_walk_ends_on_any_bytes(tmp_path_factory, content):
     path.write_bytes(content)
     with contextlib.suppress(ValueError):
         assert isinstance(external.locations(path), set)
+
+
+def test_versions_are_withdrawn_and_restored_by_hand(tmp_path, capsys):
+    for _ in range(2):
+        shelves.add(tmp_path, shelves.classifier())
+    words = ["withdraw", "--registry", str(tmp_path)]
+    assert cli.main([*words, "--version", "2", "--reason", "worse"]) == 0
+    assert capsys.readouterr().out == "sentiment: in use 1; `latest` is 1\n"
+    assert registry.withdrawn(tmp_path, "sentiment") == {"2": "worse"}
+    assert registry.load(tmp_path, "sentiment").manifest.version == "1"
+    assert cli.main([*words, "--version", "2", "--undo"]) == 0
+    assert registry.load(tmp_path, "sentiment").manifest.version == "2"
+    for unknown in ("3", "../2", ""):
+        assert cli.main([*words, "--version", unknown]) == 2
+        assert "has no version" in capsys.readouterr().err
+    assert registry.versions(tmp_path, "sentiment") == ["1", "2"]

@@ -1,4 +1,4 @@
-"""python -m tutorial_utils COMMAND: check, prepare, measure, optimize, publish, serve."""
+"""python -m tutorial_utils COMMAND: check, prepare, measure, optimize, publish, serve, withdraw."""
 
 import argparse
 import json
@@ -30,6 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     repository.add_argument("--model", default="sentiment")
     repository.add_argument("--version", default="latest", help="its number, or latest")
     repository.add_argument("--out", type=Path, required=True, help="Triton's model repository")
+    withdraw = commands.add_parser("withdraw", help="take a version out of use, for all who serve")
+    withdraw.add_argument("--registry", type=Path, required=True, help="folder of models")
+    withdraw.add_argument("--model", default="sentiment")
+    withdraw.add_argument("--version", required=True, help="its number")
+    withdraw.add_argument("--reason", default="by hand", help="what others are told")
+    withdraw.add_argument("--undo", action="store_true", help="bring it back into use")
     # Its flags are the fields of its settings, which read them themselves.
     commands.add_parser("serve", help="start the service on loopback", add_help=False)
     options, rest = parser.parse_known_args(arguments)
@@ -172,6 +178,19 @@ def _repository(options: argparse.Namespace) -> int:
     return 0
 
 
+def _withdraw(options: argparse.Namespace) -> int:
+    from tutorial_utils.serving import registry
+
+    shelf, name, version = options.registry, options.model, options.version
+    if options.undo:
+        registry.restore(shelf, name, version)
+    else:
+        registry.withdraw(shelf, name, version, options.reason)
+    known = registry.versions(shelf, name)
+    print(f"{name}: in use {', '.join(known) or 'none'}; `latest` is {known[-1] if known else '–'}")
+    return 0
+
+
 def _serve(options: argparse.Namespace) -> int:
     try:
         from tutorial_utils.serving import server, settings
@@ -192,4 +211,5 @@ _COMMANDS = {
     "publish": _publish,
     "repository": _repository,
     "serve": _serve,
+    "withdraw": _withdraw,
 }

@@ -177,7 +177,7 @@ class Deployment:
         """
         async with self.changing:
             if self.candidate:
-                return self._take_back(traffic.BY_HAND)
+                return self.take_back(traffic.BY_HAND)
             if self._previous is None:
                 raise NothingToDo("there is no earlier version to go back to")
             failed = self.stable.version
@@ -213,6 +213,12 @@ class Deployment:
         self.candidate = Candidate(running, split, Trial.of(self.settings))
         self._tell()
         log.info("version %s is a candidate", running.version)
+
+    def take_back(self, reason: str) -> None:
+        """End the trial of the candidate. reason: as the metrics name it."""
+        failed, self.candidate = self.candidate.running, None
+        self._retire(failed)
+        self._note_taken_back(failed.version, reason)
 
     async def read(self, function, *arguments):
         """Run a function that reads files, off the event loop."""
@@ -255,7 +261,7 @@ class Deployment:
             if agrees and self.stable.engine.observer:
                 self.stable.engine.observer.disagreed([not same for same in agrees])
             if reason := candidate.trial.verdict():
-                self._take_back(reason)
+                self.take_back(reason)
 
     def _replace(self, new: Running) -> None:
         old, self.stable = self.stable, new
@@ -266,11 +272,6 @@ class Deployment:
         self.candidate = None
         self._retire(old)
         log.info("version %s answers in the place of %s", new.version, old.version)
-
-    def _take_back(self, reason: str) -> None:
-        failed, self.candidate = self.candidate.running, None
-        self._retire(failed)
-        self._note_taken_back(failed.version, reason)
 
     def _note_taken_back(self, version: str, reason: str) -> None:
         self.taken_back.add(version)

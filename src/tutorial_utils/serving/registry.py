@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from tutorial_utils import batching
+from tutorial_utils import batching, paths
 from tutorial_utils.profile import BadProfile, Profile
 from tutorial_utils.recipe import MODEL, PROFILE, TOKENIZER, BadModel, Manifest, read_manifest
 from tutorial_utils.serving import external
@@ -17,6 +17,7 @@ from tutorial_utils.session import ProviderUnavailable, open_session
 
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 NUMBER = re.compile(r"[0-9]{1,9}")
+WITHDRAWN = "WITHDRAWN"  # a file in a version's folder that takes it out of use; it says why
 MEND = "Write a new version with `python -m tutorial_utils publish`, or serve another one."
 WARM_UP = ["Warm.", "A sentence of a length that callers send, so that no first one waits for it."]
 
@@ -41,10 +42,38 @@ class LoadedModel:
 
 
 def versions(registry: Path, name: str) -> list[str]:
-    """Version numbers of a model, oldest first; folders still being written are not among them."""
-    shelf = Path(registry) / name
-    found = (p.name for p in shelf.iterdir() if p.is_dir()) if shelf.is_dir() else ()
-    return sorted((n for n in found if NUMBER.fullmatch(n)), key=int)
+    """Version numbers of a model, oldest first, without those that were withdrawn.
+
+    Nor are folders still being written among them.
+    """
+    return [n for n in _numbers(registry, name) if not _mark(registry, name, n).exists()]
+
+
+def withdrawn(registry: Path, name: str) -> dict[str, str]:
+    """Version number → why it was taken out of use."""
+    marks = {n: _mark(registry, name, n) for n in _numbers(registry, name)}
+    return {n: _reason(mark) for n, mark in marks.items() if mark.exists()}
+
+
+def withdraw(registry: Path, name: str, version: str, reason: str) -> None:
+    """Take a version out of use, for all who read this registry, until ``restore``.
+
+    Who serves it and follows the registry goes back to the newest version before it.
+
+    Raises:
+        BadModel: there is no such version.
+    """
+    with paths.replacing(_known_mark(registry, name, version)) as temporary:
+        temporary.write_text(f"{reason}\n", encoding="utf-8")
+
+
+def restore(registry: Path, name: str, version: str) -> None:
+    """Bring a withdrawn version back into use; of one that is in use, nothing changes.
+
+    Raises:
+        BadModel: there is no such version.
+    """
+    _known_mark(registry, name, version).unlink(missing_ok=True)
 
 
 def stamp(registry: Path, name: str, version: str) -> tuple:
@@ -61,6 +90,12 @@ def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
         BadModel: there is no such version, or it is broken; the message says what to do.
     """
     known = versions(registry, name)
+    if (gone := withdrawn(registry, name)) and (version in gone or not known):
+        number, why = (version, gone[version]) if version in gone else next(iter(gone.items()))
+        raise BadModel(
+            f"{name} {number} was withdrawn: {why}. Serve another version, or bring it back with "
+            "`python -m tutorial_utils withdraw --undo`."
+        )
     if not known:
         raise BadModel(
             f"The registry {Path(registry).name!r} holds no version of {name!r}. Write one with "
@@ -159,6 +194,31 @@ def _warm_up(model: LoadedModel) -> None:
             f"{who} answers with an array {logits.shape} where finite numbers {expected} belong: "
             f"a row for each text, a column for each of its labels. {MEND}"
         )
+
+
+def _numbers(registry: Path, name: str) -> list[str]:
+    shelf = Path(registry) / name
+    found = (p.name for p in shelf.iterdir() if p.is_dir()) if shelf.is_dir() else ()
+    return sorted((n for n in found if NUMBER.fullmatch(n)), key=int)
+
+
+def _mark(registry: Path, name: str, version: str) -> Path:
+    return Path(registry) / name / version / WITHDRAWN
+
+
+def _known_mark(registry: Path, name: str, version: str) -> Path:
+    known = _numbers(registry, name)
+    if version not in known:
+        has = f"there are: {', '.join(known)}" if known else "there is none"
+        raise BadModel(f"{name!r} has no version {version!r}; {has}. Check --registry and --model.")
+    return _mark(registry, name, version)
+
+
+def _reason(mark: Path) -> str:
+    try:
+        return mark.read_text(encoding="utf-8").strip() or "no reason was given"
+    except (OSError, UnicodeError):
+        return "its reason cannot be read"
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

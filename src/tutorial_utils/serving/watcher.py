@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from tutorial_utils.recipe import BadModel
-from tutorial_utils.serving import registry
+from tutorial_utils.serving import registry, traffic
 from tutorial_utils.serving.deployment import Deployment
 
 log = logging.getLogger(__name__)
@@ -30,30 +30,57 @@ class Watcher:
                 log.error("the registry cannot be read: %s", type(error).__name__)
 
     async def look(self) -> None:
-        """Take up the newest version if it is newer than all that run; one that is broken, not."""
-        deployment, settings = self.deployment, self.deployment.settings
-        newest = await deployment.read(self._newer)
-        if newest is None:
-            return
-        async with deployment.changing:
-            try:
-                await deployment.take_up(newest, settings.canary_share, settings.shadow_share)
-            except BadModel as error:
-                self.refused[newest] = await deployment.read(self._stamp, newest)
-                log.error("version %s is refused: %s", newest, error)
+        """Leave versions that were withdrawn; take up the newest if it is newer than all that run.
 
-    def _newer(self) -> str | None:
+        A version that is broken is refused, and what runs stays.
+        """
         deployment, settings = self.deployment, self.deployment.settings
         if not deployment.follows:
-            return None
-        running = max(map(int, deployment.roles))
-        for version in reversed(registry.versions(settings.registry, settings.model)):
-            if int(version) <= running:
-                return None
-            unreadable = self.refused.get(version) == self._stamp(version)
-            if not unreadable and version not in deployment.taken_back:
-                return version
-        return None
+            return
+        gone = await deployment.read(registry.withdrawn, settings.registry, settings.model)
+        async with deployment.changing:
+            candidate = deployment.candidate
+            if candidate and candidate.running.version in gone:
+                deployment.take_back(traffic.BY_HAND)
+                deployment.taken_back.discard(candidate.running.version)  # the mark says it
+        if deployment.stable.version in gone:
+            earlier = await deployment.read(self._earlier)
+            if earlier is not None:
+                log.error("version %s was withdrawn", deployment.stable.version)
+                await self._take_up(earlier, 0.0, 0.0)
+        elif (newest := await deployment.read(self._newer)) is not None:
+            await self._take_up(newest, settings.canary_share, settings.shadow_share)
+
+    async def _take_up(self, version: str, share: float, shadow: float) -> None:
+        deployment = self.deployment
+        async with deployment.changing:
+            try:
+                await deployment.take_up(version, share, shadow)
+            except BadModel as error:
+                self.refused[version] = await deployment.read(self._stamp, version)
+                log.error("version %s is refused: %s", version, error)
+
+    def _newer(self) -> str | None:
+        """The newest version, if it is newer than all that run."""
+        running = max(map(int, self.deployment.roles))
+        usable = [version for version in self._usable() if int(version) > running]
+        return usable[-1] if usable else None
+
+    def _earlier(self) -> str | None:
+        """What to go back to: the newest version before the stable one."""
+        stable = int(self.deployment.stable.version)
+        usable = [version for version in self._usable() if int(version) < stable]
+        return usable[-1] if usable else None
+
+    def _usable(self) -> list[str]:
+        """Versions in use that were not found wanting here, oldest first."""
+        settings = self.deployment.settings
+        return [
+            version
+            for version in registry.versions(settings.registry, settings.model)
+            if version not in self.deployment.taken_back
+            and (version not in self.refused or self.refused[version] != self._stamp(version))
+        ]
 
     def _stamp(self, version: str) -> tuple:
         settings = self.deployment.settings
