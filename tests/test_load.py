@@ -1,6 +1,7 @@
 """The load generator against a clerk whose pace is known, and the pure parts of `make load`."""
 
 import asyncio
+import os
 import sys
 import threading
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import load_batching
 import load_endpoints
 import load_report
+import load_servers
 from fastapi.testclient import TestClient
 from load_model import Model
 from load_servers import OURS, POPULAR
@@ -189,6 +191,18 @@ def test_other_servers_give_the_same_answers_as_ours(folder):
         assert [a["label"] for a in answers] == [a["label"] for a in ours]
         probabilities = [a["probability"] for a in answers]
         assert np.allclose(probabilities, [a["probability"] for a in ours], atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are pinned on Linux")
+def test_a_server_has_its_core_and_who_started_it_keeps_his(folder):
+    before = os.sched_getaffinity(0)
+    core, own = min(before), max(before)
+    with load_servers.on_core(own), load_servers.started(OURS, folder, core) as server:
+        assert os.sched_getaffinity(server.process.pid) == {core}
+        assert os.sched_getaffinity(0) == {own}
+        pinned = load.in_a_loop_of_its_own(asyncio.to_thread(os.sched_getaffinity, 0))
+        assert pinned == {own}
+    assert os.sched_getaffinity(0) == before
 
 
 def test_targets_are_met_by_what_was_measured_and_not_by_what_was_not():
