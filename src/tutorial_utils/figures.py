@@ -236,12 +236,17 @@ def ledger(rows: Sequence[Row]) -> Figure:
     are factors measured in one run with PyTorch: milliseconds of different hours do not compare.
     """
     size = (9, 2.4 + 1.1 * len(rows))
-    fig, (left, right) = figure("What each step gained", rows=2, size=size)
+    last = rows[-1]
+    more, sooner = last.throughput_ratio, 1 / last.latency_ratio
+    gained = f"{more:.1f} × the texts a second, {sooner:.1f} × sooner"
+    title = f"From {rows[0].step} to {last.step}: {gained}" if len(rows) > 1 else "The reference"
+    fig, (left, right) = figure(title, rows=2, size=size)
     times = [(r.latency_ratio, f"{r.latency_ms:,.1f} ms", r.latency_verdict) for r in rows]
     texts = [(r.throughput_ratio, f"{r.texts_per_s:,.0f}/s", r.throughput_verdict) for r in rows]
+    same = "PyTorch in the same run = 1"
     panels = (
-        (left, times, "p50 latency, PyTorch = 1; BERT-base shape 1 × 128 (less is better)"),
-        (right, texts, "texts a second, PyTorch = 1; fine-tuned classifier (more is better)"),
+        (left, times, f"p50 latency, {same}; BERT-base shape 1 × 128 (less is better)"),
+        (right, texts, f"texts a second, {same}; fine-tuned classifier (more is better)"),
     )
     for axis, cells, unit in panels:
         for i, (factor, value, verdict) in enumerate(cells):
@@ -259,7 +264,7 @@ def ledger(rows: Sequence[Row]) -> Figure:
         axis.set_yticks(range(len(rows)), [row.step for row in rows])
         axis.invert_yaxis()
         axis.set_xlabel(unit)
-        axis.margins(x=0.45)
+        axis.margins(x=0.7)
     return fig
 
 
