@@ -48,9 +48,10 @@ def targets(found: dict) -> list[Target]:
         what = f"padding waste, {kind} texts"
         lines.append(Target(what, "at most 5 %", f"{waste:.1%}", waste <= 0.05))
     for where in ("all cores", "one core") if "idle" in found else ():
-        ratio = found["idle"][where]["ratio"]
+        ratios = found["idle"][where]["ratio"]
         what = f"idle: engine / direct call, p50, {where}"
-        lines.append(Target(what, "at most 1.1", f"{ratio:.2f}", ratio <= 1.1))
+        met = bool(np.median(ratios) <= 1.1)
+        lines.append(Target(what, "at most 1.1", _spread(ratios), met))
     if "http" in found:
         cost = found["http"]["caller_ms"] - found["http"]["inference_ms"]
         what = "HTTP p50 minus inference p50"
@@ -147,13 +148,20 @@ def _batching(stage: dict) -> str:
 
 def _idle(stage: dict) -> str:
     rows = [
-        (where, f"{m['direct_ms']:.2f}", f"{m['engine_ms']:.2f}", f"{m['ratio']:.2f}")
+        (where, _spread(m["direct_ms"]), _spread(m["engine_ms"]), _spread(m["ratio"]))
         for where, m in stage.items()
         if where in ("all cores", "one core")
     ]
     headers = ("on", "direct call, ms", "through the engine, ms", "ratio")
-    says = "One text at a time, nobody else: the same session called directly and by the engine."
+    says = (
+        "One text at a time, nobody else: the same session called directly and by the engine. "
+        "Medians of a process, [least, most] of the processes. Two threads wake for each text."
+    )
     return f"## When idle\n\n{says}\n\n{Table.of(headers, rows).markdown()}\n"
+
+
+def _spread(values: list[float]) -> str:
+    return f"{np.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
 def _http(stage: dict) -> str:
