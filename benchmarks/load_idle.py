@@ -1,57 +1,63 @@
-"""What a lone text costs through the engine, and by a direct call of the same session."""
+"""What a lone text costs: a direct call of the session, and engines that batch or do not."""
 
 import asyncio
 import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+from load_batching import MODES
 from load_texts import bodies
 
 from tutorial_utils import batching
+from tutorial_utils.serving import engine as engines
 from tutorial_utils.serving import registry
 from tutorial_utils.serving.engine import Engine, softmax
 from tutorial_utils.serving.settings import Settings
 
+DIRECT = "direct call"
 BLOCK = 10  # calls in a row, so that each way finds the caches as it left them itself
 
 
-def idle_ratio(folder: Path, cores: Sequence[int], calls: int) -> dict:
-    """Median milliseconds of both, in turns, in this process on ``cores``; and their ratio.
+def idle(folder: Path, cores: Sequence[int], calls: int) -> dict[str, float]:
+    """Median milliseconds of each way, in turns, in this process on ``cores``.
 
-    The first of each block is not counted: it finds the processor as the other way left it, which
-    no call of a service does.
+    The first of each block is not counted: it finds the processor as another way left it, which no
+    call of a service does.
     """
     os.sched_setaffinity(0, cores)
     model = registry.load(folder.parents[1], folder.parent.name, folder.name)
-    engine = Engine(model, Settings(registry=folder.parents[1]))
     texts = itertools.cycle([body["texts"] for body in bodies(1)])
 
     async def direct(given: list[str]) -> np.ndarray:
         rows = model.encode(given)
         return softmax(model.logits(batching.pad(rows, padding=model.manifest.recipe.padding)))
 
-    async def block(ask: Callable, given: list[list[str]]) -> list[float]:
-        times = []
-        for asked in given:
-            start = time.perf_counter()
-            await ask(asked)
-            times.append(time.perf_counter() - start)
-        return times[1:]
+    ways: dict[str, Callable[[list[str]], Awaitable]] = {DIRECT: direct}
+    with ExitStack() as stack:
+        for mode, batcher in MODES.items():
+            with mock.patch.object(engines, "Batcher", batcher):
+                engine = Engine(model, Settings(registry=folder.parents[1]))
+            ways[mode] = stack.enter_context(closing(engine)).predict
+        times = asyncio.run(_in_turns(ways, texts, math.ceil(calls / BLOCK)))
+    return {way: 1e3 * float(np.median(t)) for way, t in times.items()}
 
-    async def both() -> dict[str, list[float]]:
-        times: dict[str, list[float]] = {"direct": [], "engine": []}
-        for number in range(math.ceil(calls / BLOCK) + 2):
-            given = list(itertools.islice(texts, BLOCK))
-            for name, ask in (("direct", direct), ("engine", engine.predict)):
-                taken = await block(ask, given)
-                times[name] += taken if number >= 2 else []  # the first two blocks warm up
-        return times
 
-    times = {name: 1e3 * float(np.median(t)) for name, t in asyncio.run(both()).items()}
-    engine.close()
-    alone, through = times["direct"], times["engine"]
-    return {"direct_ms": alone, "engine_ms": through, "ratio": through / alone}
+async def _in_turns(ways: dict, texts: itertools.cycle, blocks: int) -> dict[str, list[float]]:
+    """Seconds of each call; the first two blocks warm up."""
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(blocks + 2):
+        given = list(itertools.islice(texts, BLOCK))
+        for way, ask in ways.items():
+            taken = []
+            for asked in given:
+                start = time.perf_counter()
+                await ask(asked)
+                taken.append(time.perf_counter() - start)
+            times[way] += taken[1:] if number >= 2 else []
+    return times

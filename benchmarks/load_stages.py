@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
+import load_idle
 import numpy as np
 import staged
 from apart import apart
 from load_batching import KINDS, MODES, batch
-from load_idle import idle_ratio
 from load_report import draw
 from load_servers import (
     LITSERVE,
@@ -106,17 +106,16 @@ def batching(effort: Effort) -> dict:
 
 
 def idle(effort: Effort) -> dict:
-    """What a lone request pays for the engine, against a direct call of the same session.
+    """What a lone request pays for batching, and for the engine around the session.
 
     In a process for each round: how threads find their cores differs from one to the next.
     """
     places = {"all cores": cores(), "one core": (cores()[1],)}
-    found: dict = {where: {"direct_ms": [], "engine_ms": [], "ratio": []} for where in places}
+    found: dict = {where: [] for where in places}
     with published() as folder:
         for _ in range(effort.rounds + 2):
             for where, usable in places.items():
-                for name, value in apart(idle_ratio, folder, usable, effort.calls).items():
-                    found[where][name].append(value)
+                found[where].append(apart(load_idle.idle, folder, usable, effort.calls))
     return found
 
 

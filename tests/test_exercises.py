@@ -50,6 +50,13 @@ def test_wrong_answers_are_found_and_the_hint_is_given(name):
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))
+def test_an_answer_without_return_is_told_so(name):
+    result = check(name, lambda *_: None)
+    assert result.status is Status.WRONG
+    assert "nan" not in str(result).split("Hint")[0]
+
+
+@pytest.mark.parametrize("name", sorted(EXERCISES))
 def test_an_answer_that_raises_does_not_stop_the_lesson(name):
     def raises(*_):
         raise RuntimeError("unfinished")
