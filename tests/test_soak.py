@@ -1,4 +1,4 @@
-"""`make soak`, small: the chaos over a faulty service, and a server watched for some seconds."""
+"""`make soak`, small: the chaos over a faulty service, and a server watched for a minute."""
 
 import os
 import sys
@@ -58,12 +58,12 @@ def test_a_wrong_answer_and_a_5xx_that_was_not_injected_are_told(registry, monke
 def test_a_server_under_mixed_load_keeps_its_threads_files_and_memory(registry):
     core = min(os.sched_getaffinity(0))
     with started(OURS, registry / "sentiment" / "1", core) as server:
-        watched = soak(server.url, server.process.pid, MIXED, seconds=8, every=0.1)
+        watched = soak(server.url, server.process.pid, MIXED, seconds=60, every=0.25)
     assert set(watched.statuses) == {"200", "422", "left"}
     growth = watched.growth()
     assert growth["threads"] <= 0
     assert growth["files"] <= 2  # connections of the moment
-    assert growth["rss"] <= 0.05
+    assert growth["rss"] <= 0.05  # within a minute the arenas may still settle
 
 
 def test_growth_after_the_warm_up_is_seen_and_growth_before_is_not():
