@@ -27,6 +27,7 @@ from tutorial_utils import (
 
 SHAPES = ((1, 24), (1, 128), (8, 128))
 VERSIONS = ("openvino", "nncf", "sentence-transformers")
+GROWTH_ROUNDS = 3
 BULK = {"warmup": 1, "seconds": 0, "minimum_calls": 1}
 
 
@@ -149,25 +150,29 @@ def texts(effort: Effort) -> Iterator[dict]:
 def _padding_waste(count: int) -> float:
     """Of our batches, as ``candidates.label`` makes them."""
     lengths = [len(row) for row in reviews.encode(candidates.sentences("all", count))]
-    batches = batching.by_tokens(lengths, measure.labelling_candidate(STEP[OURS]).budget)
+    budget = measure.labelling_candidate(STEP[OURS]).budget
+    batches = [
+        [window.start + i for i in batch]
+        for window in candidates.windows(count)
+        for batch in batching.by_tokens(lengths[window], budget)
+    ]
     return batching.padding_waste(lengths, batches)
 
 
 def growth(effort: Effort) -> Iterator[dict]:
-    """Ours on all sentences and on ten times as many: texts a second and peak memory."""
+    """Ours on all sentences and on ten times as many: texts a second and peak memory.
+
+    Turn about, because a machine's speed drifts while so much is read: each larger run stands
+    between two of the smaller ones, and every run has a process of its own.
+    """
     ours = replace(measure.labelling_candidate(STEP[OURS]), sentences="all")
-    few, many = effort.everything, effort.many
-    before = apart(run, replace(ours, items=few), 2)
-    large = apart(run, replace(ours, items=many), 1)
-    after = apart(run, replace(ours, items=few), 2)
-    speed = (before["texts_per_s"] + after["texts_per_s"]) / 2
-    found = {
-        "few": {"texts": few, "texts_per_s": speed, "peak_mb": before["peak_mb"]},
-        "many": {"texts": many, **large},
-        "drift": after["texts_per_s"] / before["texts_per_s"] - 1,
-    }
-    print(f"growth: {found}", flush=True)
-    yield found
+    sizes = [effort.everything, *[effort.many, effort.everything] * GROWTH_ROUNDS]
+    runs = []
+    for texts in sizes:
+        calls = 4 if texts == effort.everything else 1
+        runs.append({"texts": texts, **apart(run, replace(ours, items=texts), calls)})
+        print(f"growth: {runs[-1]}", flush=True)
+    yield {"runs": runs}
 
 
 def compare(

@@ -99,7 +99,8 @@ def measured(folder: Path = RESULTS) -> list[Measured]:
     peers = _read(folder / "peers.json") if (folder / "peers.json").exists() else {}
     found = []
     if "growth" in peers:
-        where, rate = peers["machine"], peers["growth"]["few"]["texts_per_s"]
+        where = peers["machine"]
+        rate = statistics.median(run["texts_per_s"] for run in peers["growth"]["runs"])
         source = "peers.json, growth"
     else:
         where, rate = results["machine"], results["texts"]["timings"]["tuned"]["items_per_s"]

@@ -79,7 +79,7 @@ def test_the_rates_are_those_of_the_longest_run_there_is(tmp_path):
     scale_out.write(tmp_path / "results.json", scale_out.json.dumps(here | steps))
     classifier, base = scale_out.measured(tmp_path)
     assert (classifier.rate, base.rate, base.tokens) == (300, 10, scale_out.TOKENS)
-    longer = here | {"growth": {"few": {"texts_per_s": 800.0}}}
+    longer = here | {"growth": {"runs": [{"texts_per_s": rate} for rate in (780.0, 800.0, 900.0)]}}
     scale_out.write(tmp_path / "peers.json", scale_out.json.dumps(longer))
     assert scale_out.measured(tmp_path)[0].rate == 400
 

@@ -78,10 +78,7 @@ def test_real_sentences_quality_and_growth():
                     "ours": comparison(**{PYTORCH: 5.0, "a": 1.2, OURS: 1.0}),
                 },
             },
-            "growth": {
-                "few": {"texts_per_s": 1000.0, "peak_mb": 100.0},
-                "many": {"texts_per_s": 930.0, "peak_mb": 101.0},
-            },
+            "growth": {"runs": [grown(1000.0, 100.0), grown(930.0, 101.0), grown(1000.0, 99.0)]},
         }
     )
     words = {what: reached for (what, _), reached in found.items()}
@@ -91,6 +88,17 @@ def test_real_sentences_quality_and_growth():
     assert words["same label as PyTorch fp32"] is False
     assert words["texts/s at 100,000 sentences"] is False
     assert words["peak memory at 100,000 sentences"] is True
+
+
+def grown(texts_per_s: float, peak_mb: float) -> dict:
+    return {"texts": 10, "texts_per_s": texts_per_s, "peak_mb": peak_mb}
+
+
+def test_growth_compares_each_larger_run_with_the_mean_of_its_neighbours():
+    runs = [grown(100, 50), grown(90, 60), grown(80, 48), grown(88, 55), grown(80, 49)]
+    faster, memory = peer_targets.growth(runs)
+    assert faster == pytest.approx([0.0, 0.1])
+    assert memory == pytest.approx(0.2)
 
 
 def test_the_summary_shows_each_engine_once_with_its_best_own_batching():
@@ -134,11 +142,7 @@ def run(tmp_path, monkeypatch):
         "machine": asdict(machine.describe()),
         "shapes": shapes(15.0, 20.0) | {"failed": {"x bf16": "ended by SIGILL"}},
         "texts": {"comparisons": {"ours": comparison(a=1.2, **{OURS: 1.0})}, "checks": {}},
-        "growth": {
-            "few": {"texts": 10, "texts_per_s": 9.0, "peak_mb": 1.0},
-            "many": {"texts": 100, "texts_per_s": 9.0, "peak_mb": 1.0},
-            "drift": 0.0,
-        },
+        "growth": {"runs": [grown(9.0, 1.0), grown(9.0, 1.0), grown(9.0, 1.0)]},
     } | {"roof": {"roof": 2.0, "work": 0.009, "measured_on": origin}}
 
 

@@ -7,7 +7,12 @@ from tutorial_utils.exercises.core import exercise
 
 @exercise(
     "00.percentile",
-    [([5.0, 1.0, 3.0, 2.0, 4.0], 50), ([float(i) for i in range(1, 101)], 99), ([7.0], 95)],
+    [
+        ([5.0, 1.0, 3.0, 2.0, 4.0], 50),
+        ([float(i) for i in range(1, 101)], 99),
+        ([float(i) for i in range(1, 11)], 91),  # a rank that has to be rounded up
+        ([7.0], 95),
+    ],
     "Sort the times; the nearest rank of percentile q among n values is ceil(q / 100 × n).",
 )
 def _percentile(times: list[float], q: float) -> float:
