@@ -37,6 +37,7 @@ def test_a_stub_has_not_been_attempted(name):
     result = check(name, lambda *_: ...)
     assert result.status is Status.NOT_ATTEMPTED
     assert "not attempted yet" in str(result)
+    assert EXERCISES[name].hint not in str(result)  # it would give the answer away
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))

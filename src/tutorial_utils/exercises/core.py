@@ -44,6 +44,7 @@ class Result:
         return self.message
 
 
+TRY_FIRST = "Write it and run the cell again: a wrong answer is told where it fails, with a hint."
 EXERCISES: dict[str, Exercise] = {}
 
 
@@ -60,8 +61,9 @@ def exercise(name: str, cases: Sequence[tuple], hint: str, compare: Callable | N
 def check(name: str, answer: Callable) -> Result:
     """Compare the function ``answer`` with the reference of exercise ``name``.
 
-    A function that returns ``...`` (as the stubs do) has not been attempted. An exception in the
-    answer is reported, not raised: a lesson goes on.
+    A function that returns ``...`` (as the stubs do) has not been attempted, and gets no hint:
+    that comes with a wrong answer. An exception in the answer is reported, not raised: a lesson
+    goes on.
 
     Raises:
         KeyError: there is no such exercise.
@@ -76,7 +78,7 @@ def check(name: str, answer: Callable) -> Result:
             reason = f"raises {type(error).__name__}: {error}"
             return _wrong(task, case, reason)
         if given is ...:
-            return Result(Status.NOT_ATTEMPTED, f"{name}: not attempted yet. Hint: {task.hint}")
+            return Result(Status.NOT_ATTEMPTED, f"{name}: not attempted yet. {TRY_FIRST}")
         if (reason := task.compare(given, task.reference(*case))) is not None:
             return _wrong(task, case, reason)
     return Result(Status.RIGHT, f"{name}: right, on all {len(task.cases)} inputs.")
