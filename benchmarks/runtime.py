@@ -1,10 +1,12 @@
 """The runtime search, a section a question; each is measured by itself and names its machine."""
 
 import json
+import queue
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 from common import RESULTS, section, write, write_figure, write_json
 from memory import ALLOCATORS, Allocating, StartUp
@@ -20,7 +22,7 @@ from tutorial_utils import (
     session,
     steps,
 )
-from tutorial_utils.candidates import Labelling, Onnx
+from tutorial_utils.candidates import Labelling, Onnx, onnx_predict
 from tutorial_utils.session import SessionRecipe
 
 BUDGETS = (128, 256, 512, 1024, 2048)
@@ -36,6 +38,25 @@ class Section:
     candidates: Callable[[], dict[str, benchmark.Candidate]]
     effort: dict[str, float]
     text: str = ""
+
+
+@dataclass(frozen=True)
+class Sessions(Labelling):
+    """A session for each worker, with weights and threads of its own, in place of one for all."""
+
+    def predict(self) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+        idle = queue.SimpleQueue()
+        for _ in range(self.workers):
+            idle.put(onnx_predict(self.path, self.recipe))
+
+        def answer(inputs: dict[str, np.ndarray]) -> np.ndarray:
+            predict = idle.get()
+            try:
+                return predict(inputs)
+            finally:
+                idle.put(predict)
+
+        return answer
 
 
 def search(only: tuple[str, ...] = ()) -> None:
@@ -93,8 +114,18 @@ def _workers() -> dict:
         found[f"{cores} × 1 thread, {budget:,}"] = Labelling(
             file, alone, budget, workers=cores, **TEXTS
         )
-    both = Labelling(file, recipe, 256, workers=cores, **TEXTS)
-    return found | {f"{cores} × {cores} threads, 256": both}
+    found[f"{cores} × {cores} threads, 256"] = Labelling(file, recipe, 256, workers=cores, **TEXTS)
+    one_each = Sessions(file, alone, 256, workers=cores, **TEXTS)
+    return found | {
+        f"{cores} sessions × 1 thread, 256": one_each,
+        f"{cores} sessions × {cores} threads, 256": replace(one_each, recipe=recipe),
+        f"{cores} × 1 thread, 256, unsorted": Labelling(
+            file, alone, 256, workers=cores, by_length=False, **TEXTS
+        ),
+        f"1 × {cores} threads, 1,024, unsorted": Labelling(
+            file, recipe, 1024, by_length=False, **TEXTS
+        ),
+    }
 
 
 def _options() -> dict[str, SessionRecipe]:
@@ -177,10 +208,11 @@ said otherwise. `python benchmarks/search.py runtime --only start-up` measures o
 """
 SECTIONS = {
     "workers": Section(
-        "Workers × threads and token budget, real sentences",
+        "Workers × threads × sessions, token budget and sorting, real sentences",
         _workers,
         BULK,
-        "Workers run batches at the same time in one session; the number is the token budget. ",
+        "Workers run batches at the same time, in one session unless it says otherwise; the number "
+        "is the token budget, and batches are sorted by length unless it says otherwise. ",
     ),
     "options-one": Section(
         "Session options, one text of 128 tokens", _options_one, {"rounds": 9, "seconds": 0.3}

@@ -10,9 +10,9 @@ from tutorial_utils import batching
 lengths = st.lists(st.integers(1, 200), max_size=60)
 
 
-@given(lengths, st.integers(1, 500))
-def test_token_budget_batches_hold_each_sentence_once_and_keep_the_budget(lengths, budget):
-    batches = batching.by_tokens(lengths, budget)
+@given(lengths, st.integers(1, 500), st.booleans())
+def test_token_budget_batches_hold_each_sentence_once_and_keep_the_budget(lengths, budget, sort):
+    batches = batching.by_tokens(lengths, budget, by_length=sort)
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
@@ -24,6 +24,15 @@ def test_no_batch_could_have_taken_the_next_shortest_sentence(lengths, budget):
     for batch, following in itertools.pairwise(batches):
         first = min(following, key=lambda i: lengths[i])
         assert (len(batch) + 1) * lengths[first] > budget
+
+
+@given(lengths, st.integers(1, 500))
+def test_unsorted_batches_keep_the_order_and_are_full(lengths, budget):
+    batches = batching.by_tokens(lengths, budget, by_length=False)
+    assert [i for batch in batches for i in batch] == list(range(len(lengths)))
+    for batch, following in itertools.pairwise(batches):
+        widest = max(lengths[i] for i in [*batch, following[0]])
+        assert (len(batch) + 1) * widest > budget
 
 
 def test_padding_waste_by_hand():

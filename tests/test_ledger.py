@@ -37,6 +37,15 @@ def test_a_step_measured_again_replaces_its_row(tmp_path):
     assert [row.latency_ms for row in ledger.rows_of(file)] == [90.0]
 
 
+def test_a_ledger_set_aside_is_kept_beside_the_new_one(tmp_path):
+    file = tmp_path / "ledger.json"
+    ledger.set_aside(file)
+    ledger.record(ROW, file)
+    ledger.set_aside(file)
+    assert ledger.rows_of(file) == ()
+    assert [row.step for row in ledger.rows_of(tmp_path / "ledger.before.json")] == ["pytorch"]
+
+
 def test_no_ledger_is_an_empty_one_and_a_broken_one_is_kept(tmp_path):
     file = tmp_path / "ledger.json"
     assert ledger.rows_of(file) == ()

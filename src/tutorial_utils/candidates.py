@@ -16,7 +16,7 @@ from tutorial_utils.session import SessionRecipe, open_session
 
 LABELLING_BATCH = 200  # sentences a call of the text-to-label candidates handles, by default
 BRIEF = 64  # sentences of a call that only warms up
-WINDOW = 2_000  # sentences sorted together: more saves half a percent of padding, for memory
+WINDOW = 2_000  # sentences sorted together: more saves little padding, and costs memory
 
 
 def random_inputs(
@@ -98,7 +98,8 @@ class Labelling:
 
     path: an ONNX file, or None for the PyTorch classifier.
     sentences, items: which ones and how many, see the function ``sentences``.
-    budget: tokens of a length-sorted batch; None: one sentence at a time, padded to ``width``.
+    budget: tokens of a batch, sorted ``by_length``; None: one sentence at a time, padded to
+        ``width``.
     workers: batches at the same time; more than one need a recipe with fewer threads each.
     """
 
@@ -109,12 +110,18 @@ class Labelling:
     items: int = LABELLING_BATCH
     workers: int = 1
     sentences: str = "test"
+    by_length: bool = True
 
     def build(self) -> Callable[[], np.ndarray]:
         texts = sentences(self.sentences, self.items)
-        predict = onnx_predict(self.path, self.recipe) if self.path else torch_predict("classifier")
-        given = {"budget": self.budget, "width": self.width, "workers": self.workers}
+        predict = self.predict()
+        names = ("budget", "width", "workers", "by_length")
+        given = {name: getattr(self, name) for name in names}
         return on_texts(lambda some: label(some, predict, **given), texts)
+
+    def predict(self) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+        """Inputs → logits, by the file or by PyTorch."""
+        return onnx_predict(self.path, self.recipe) if self.path else torch_predict("classifier")
 
 
 def on_texts(
@@ -150,16 +157,21 @@ def label(
     budget: int | None = None,
     width: int | None = None,
     workers: int = 1,
+    by_length: bool = True,
 ) -> np.ndarray:
     """Labels of ``texts``, int64 (n,), in their order; batching as in ``Labelling``.
 
     A window of texts is tokenised and sorted at a time, so memory does not grow with their number.
     """
 
-    def label_some(some: tuple[str, ...]) -> np.ndarray:
+    def label_some(some: tuple[str, ...]) -> np.ndarray:  # its rows end before the next begin
         rows = reviews.encode(some)
         lengths = [len(row) for row in rows]
-        batches = batching.by_tokens(lengths, budget) if budget else batching.in_order(len(rows), 1)
+        batches = (
+            batching.by_tokens(lengths, budget, by_length=by_length)
+            if budget
+            else batching.in_order(len(rows), 1)
+        )
         logits = batching.run(predict, rows, batches, None if budget else width, workers=workers)
         return logits.argmax(axis=1)
 

@@ -122,8 +122,10 @@ def _ledger(options: argparse.Namespace) -> int:
 def _notebooks(options: argparse.Namespace) -> int:
     import time
 
-    from tutorial_utils import notebooks
+    from tutorial_utils import ledger, notebooks
 
+    if not options.names:  # from the beginning: no notebook shows what a later one will find
+        ledger.set_aside()
     for source in notebooks.find(options.names):
         start = time.perf_counter()
         print(f"{source.stem} … ", end="", flush=True)

@@ -13,6 +13,7 @@ import networkx
 import numpy as np
 from matplotlib import pyplot, ticker
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from tutorial_utils import graph
@@ -140,10 +141,16 @@ def lines(
 def histogram(
     samples: Mapping[str, Sequence[float]], *, title: str, x: str, bins: int = 40
 ) -> Figure:
-    """Distributions on common bins, one panel each, with the median marked."""
+    """Distributions on common bins, one panel each, with the median marked.
+
+    Bins of whole numbers are as wide as a whole number: others would hold now one, now two.
+    """
     fig, axes = figure(title, rows=len(samples), size=(9, 1.2 + 1.8 * len(samples)))
     everything = np.concatenate([np.asarray(values, dtype=float) for values in samples.values()])
     edges = np.histogram_bin_edges(everything, bins)
+    if np.array_equal(everything, np.rint(everything)):
+        step = np.ceil(edges[1] - edges[0])
+        edges = np.arange(everything.min() - 0.5, everything.max() + step + 0.5, step)
     for axis, (name, values), colour in zip(axes, samples.items(), PALETTE, strict=False):
         axis.hist(values, bins=edges, color=colour, edgecolor="white")
         axis.axvline(float(np.median(values)), color="black", linestyle="--")
@@ -223,6 +230,8 @@ def roofline(roofs: Roofs, points: Mapping[str, tuple[str, Work, float]], title:
         )  # fmt: skip
     axis.set_xscale("log")
     axis.set_yscale("log")
+    _plain_log_ticks(axis.xaxis, (1, 2, 5))
+    _plain_log_ticks(axis.yaxis, (1, 2, 5))
     axis.set_xlabel("operations for each byte of weights read")
     axis.set_ylabel("10¹² operations a second")
     axis.margins(x=0.02, y=0.15)
@@ -302,13 +311,18 @@ def front(
     return fig
 
 
+def _plain_log_ticks(scale: Axis, digits: Sequence[int]) -> None:
+    """0.5 and 200 in place of 5 × 10⁻¹ and 2 × 10², at the multiples that ``digits`` name."""
+    scale.set_major_locator(ticker.LogLocator(subs=digits))
+    scale.set_major_formatter("{x:g}")
+    scale.set_minor_formatter(ticker.NullFormatter())
+
+
 def _crowd(axis: Axes, points: Mapping[str, tuple[float, float]], best: Sequence[str]) -> None:
     others = [point for name, point in points.items() if name not in best]
     axis.plot(*zip(*others, strict=True), "x", color=GREY, markersize=8, label="others")
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+    _plain_log_ticks(axis.yaxis, (1, 2, 5))
     least = min(px for px, _ in points.values())
     axis.set_xlim(left=0.6 * least)
     for i, name in enumerate(sorted(best, key=lambda name: points[name][1])):
@@ -337,9 +351,7 @@ def timeline(
         )  # fmt: skip
     if log_y:
         axis.set_yscale("log")
-        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 3)))
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+        _plain_log_ticks(axis.yaxis, (1, 3))
     else:
         axis.set_ylim(bottom=0)
     _mark(axis, events or {})

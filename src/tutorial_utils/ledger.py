@@ -64,6 +64,13 @@ def record(row: Row, file: Path | None = None) -> Row:
     return row
 
 
+def set_aside(file: Path | None = None) -> None:
+    """Begin a new ledger; the old one is kept beside it, as ``ledger.before.json``."""
+    file = file or path()
+    if file.exists():
+        file.replace(file.with_suffix(".before.json"))
+
+
 def rows_of(file: Path | None = None) -> tuple[Row, ...]:
     """The rows in the order of the steps; none when there is no ledger yet.
 
