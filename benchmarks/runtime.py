@@ -62,12 +62,14 @@ class Sessions(Labelling):
 def search(only: tuple[str, ...] = ()) -> None:
     """Measure the sections named, or all; the others stay as they were found before."""
     stored = RESULTS / "runtime.json"
-    found = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
+    before = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
+    titles = {section.title for section in SECTIONS.values()}
+    found = {title: result for title, result in before.items() if title in titles}
     for name in only or SECTIONS:
         asked = SECTIONS[name]
         result = benchmark.compare(asked.candidates(), **asked.effort)
         found[asked.title] = asdict(result)
-        write_json("runtime", {k: v for k, v in found.items() if k != "machine"})
+        write_json("runtime", found)
         print(f"## {asked.title}\n{result.table()}", flush=True)
     known = [(s, _restored(found[s.title])) for s in SECTIONS.values() if s.title in found]
     parts = [section(s.title, r, f"{s.text}Measured on: {r.machine}.\n\n") for s, r in known]
