@@ -38,8 +38,10 @@ class Settings(BaseSettings):
     max_body: int = Field(2_000_000, ge=1_000, description="bytes of one request")
     max_waiting_texts: int = Field(256, ge=1, description="accepted and not yet answered")
     deadline: float = Field(5.0, gt=0, description="a request that waits longer is a 504")
-    max_age: float = Field(0.1, gt=0, description="so long may shorter texts overtake a long one")
-    hang_after: float = Field(5.0, gt=0, description="a longer run of the model is given up")
+    max_age: float = Field(0.1, gt=0, description="that shorter texts may overtake a longer one")
+    hang_after: float = Field(
+        5.0, gt=0, description="limit for one run of model or tokenizer"
+    )
     breaker_failures: int = Field(3, ge=1, description="in a row, before a model is left alone")
     breaker_cooldown: float = Field(5.0, gt=0, description="before it is tried again")
     patience: float = Field(10.0, gt=0, description="for the bytes of one request to arrive")
