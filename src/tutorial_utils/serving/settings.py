@@ -5,9 +5,12 @@ A flag wins over its variable: ``--max-texts 8`` over ``SERVE_MAX_TEXTS=16``.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tutorial_utils.recipe import check_name
 
 LATEST = "latest"
 PROGRAM = "python -m tutorial_utils serve"
@@ -23,7 +26,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True, extra="forbid")
 
     registry: Path = Field(description="folder of models")
-    model: str = Field("sentiment", pattern=r"^[A-Za-z0-9][\w.-]{0,99}$", description="its name")
+    model: Annotated[str, AfterValidator(check_name)] = Field("sentiment", description="its name")
     version: str = Field(
         LATEST, pattern=r"^(latest|[0-9]{1,9})$", description="a number stays; latest follows"
     )
