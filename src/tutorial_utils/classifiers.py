@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from tutorial_utils import batching, machine
 from tutorial_utils.batching import Padding
 from tutorial_utils.candidates import onnx_predict
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.session import SessionRecipe
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -27,7 +28,7 @@ _TOKENIZER_FILES = (
 _COUNTING_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
 
 
-class BadClassifier(ValueError):
+class BadClassifier(TutorialError, ValueError):
     """What was given is not a trained encoder classifier with a fast tokenizer."""
 
 

@@ -12,6 +12,7 @@ import torch
 
 from tutorial_utils import batching, candidates, paths
 from tutorial_utils.batching import Padding
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.tables import Table
 
 OPSET = 18
@@ -19,7 +20,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 SHAPES = ((1, 2), (1, 24), (1, 128), (3, 17), (8, 64))  # (batch, sequence) that parity tries
 
 
-class ParityError(ValueError):
+class ParityError(TutorialError, ValueError):
     """Two models were compared that cannot be: an answer is not finite, or shapes differ."""
 
 
@@ -83,6 +84,8 @@ def export(
     example has no dimension of size 1, which ``torch.export`` would take for a constant. The
     weights are stored in the one file.
     """
+    import onnxscript  # noqa: F401  torch.onnx.export is written with it: see `provenance`
+
     inputs = inputs or example_inputs()
     with warnings.catch_warnings(), quiet_exporter(), paths.replacing(Path(target)) as temporary:
         warnings.simplefilter("ignore")

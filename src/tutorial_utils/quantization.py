@@ -19,6 +19,7 @@ from onnxruntime.quantization import (
 
 from tutorial_utils import paths, smoothing
 from tutorial_utils.embeddings import quantize_rows
+from tutorial_utils.errors import InvalidArgument
 from tutorial_utils.session import ERRORS_ONLY
 
 MATRIX_OPS = ("MatMul", "Attention", "Gemm")
@@ -45,7 +46,9 @@ def quantize(weights: np.ndarray, per_channel: bool = False) -> Tensor8:
         ValueError: a value is not finite.
     """
     if not np.isfinite(weights).all():
-        raise ValueError("Only finite weights can be quantized; find the NaN or infinity first.")
+        raise InvalidArgument(
+            "Only finite weights can be quantized; find the NaN or infinity first."
+        )
     largest = np.abs(weights).max(axis=0, keepdims=True) if per_channel else np.abs(weights).max()
     scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     values = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)

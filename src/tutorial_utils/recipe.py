@@ -8,13 +8,14 @@ from pathlib import Path
 
 from tutorial_utils import assets, machine, paths
 from tutorial_utils.batching import Padding
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.session import SessionRecipe
 
 MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
 PROFILE = "profile.json"  # what normal traffic looks like; a version may be without
 
 
-class BadModel(ValueError):
+class BadModel(TutorialError, ValueError):
     """A model folder is incomplete, was changed after it was written, or cannot be read."""
 
 

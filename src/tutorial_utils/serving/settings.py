@@ -9,11 +9,13 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tutorial_utils.errors import TutorialError
+
 LATEST = "latest"
 PROGRAM = "python -m tutorial_utils serve"
 
 
-class BadSettings(ValueError):
+class BadSettings(TutorialError, ValueError):
     """A setting is missing or out of its range; the message names it, its flag and its variable."""
 
 
