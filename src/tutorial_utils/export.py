@@ -4,13 +4,14 @@ import inspect
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tutorial_utils import batching, candidates, paths
+from tutorial_utils import batching, candidates, paths, scoped
 from tutorial_utils.batching import Padding
 from tutorial_utils.errors import TutorialError
 from tutorial_utils.tables import Table
@@ -105,16 +106,9 @@ def export(
     return Path(target)
 
 
-class quiet_exporter:
+def quiet_exporter() -> AbstractContextManager[None]:
     """Context in which ``torch.onnx`` says nothing below an error (it lists missing extras)."""
-
-    def __enter__(self) -> None:
-        self.logger = logging.getLogger("torch.onnx")
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_) -> None:
-        self.logger.setLevel(self.level)
+    return scoped.log_level("torch.onnx", logging.ERROR)
 
 
 def parity(
