@@ -62,7 +62,7 @@ class Effort:
     thorough: bool = True
 
 
-QUICK = Effort(rounds=3, seconds=0.1, max_texts=2_000, thorough=False)
+QUICK = Effort(rounds=5, seconds=0.1, max_texts=2_000, thorough=False)
 
 
 @dataclass(frozen=True)

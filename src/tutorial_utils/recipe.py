@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from tutorial_utils import assets, machine
 from tutorial_utils.batching import Padding
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.session import SessionRecipe
 
 MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
@@ -25,7 +26,7 @@ class BadName(ValueError):
     """This cannot be the name of a model in a registry; the message says what can."""
 
 
-class BadModel(ValueError):
+class BadModel(TutorialError, ValueError):
     """A model folder is incomplete, was changed after it was written, or cannot be read."""
 
 

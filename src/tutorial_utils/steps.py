@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from tutorial_utils import assets, machine, paths
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.recipe import Recipe, check_name, write_version
 from tutorial_utils.session import SessionRecipe
 
@@ -32,7 +33,7 @@ _ROOMS = {  # which modules build it
 _PREVIOUS = {"exported": "pytorch", "fused": "exported", "int8": "fused"}
 
 
-class UnknownStep(ValueError):
+class UnknownStep(TutorialError, ValueError):
     """There is no step or model of that name."""
 
 

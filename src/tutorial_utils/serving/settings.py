@@ -10,13 +10,14 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.recipe import check_name
 
 LATEST = "latest"
 PROGRAM = "python -m tutorial_utils serve"
 
 
-class BadSettings(ValueError):
+class BadSettings(TutorialError, ValueError):
     """A setting is missing or out of its range; the message names it, its flag and its variable."""
 
 
@@ -42,9 +43,7 @@ class Settings(BaseSettings):
     max_waiting_texts: int = Field(256, ge=1, description="accepted and not yet answered")
     deadline: float = Field(5.0, gt=0, description="a request that waits longer is a 504")
     max_age: float = Field(0.1, gt=0, description="that shorter texts may overtake a longer one")
-    hang_after: float = Field(
-        5.0, gt=0, description="limit for one run of model or tokenizer"
-    )
+    hang_after: float = Field(5.0, gt=0, description="limit for one run of model or tokenizer")
     breaker_failures: int = Field(3, ge=1, description="in a row, before a model is left alone")
     breaker_cooldown: float = Field(5.0, gt=0, description="before it is tried again")
     patience: float = Field(10.0, gt=0, description="for the bytes of one request to arrive")
