@@ -10,7 +10,7 @@ class Crashed(RuntimeError):
     """The process raised or was killed; the message is one line that says how."""
 
 
-def apart(function: Callable, *arguments):
+def in_a_process(function: Callable, *arguments):
     """What ``function(*arguments)`` returns, computed in a new process.
 
     Raises:

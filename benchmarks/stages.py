@@ -1,12 +1,12 @@
-"""Runs in stages: each keeps what it measured, so that one that fails later costs nothing."""
+"""Runs in stages. Each stage is kept when it ends, so that a later one that fails costs nothing."""
 
+import argparse
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from common import RESULTS, write_json
-
+from benchmarks.common import Folder, run_folder
 from tutorial_utils import machine
 
 Stage = Callable[[bool], Iterator[dict]]  # quick? → what it has measured so far, piece by piece
@@ -16,37 +16,56 @@ def run(
     name: str,
     words: Sequence[str],
     stages: Mapping[str, Stage],
-    draw: Callable[[dict], None],
-    beside: dict | None = None,
-) -> None:
-    """Run the stages named in ``words``, or all; ``report`` draws again, ``--quick`` only tries.
+    draw: Callable[[dict, Folder], None],
+    more: Callable[[], dict] = dict,
+    package: str = "",
+) -> dict:
+    """Run the stages named in ``words``, or all of them; return everything measured so far.
 
-    What they find goes into ``results/NAME.json``, with ``beside``, and then to ``draw``.
+    A stage that is named replaces what an earlier run kept of it, and leaves the others as they
+    are. ``report`` only draws again; ``--quick`` tries the code with little effort, in a folder of
+    its own. Results go into ``NAME.json``, and from there to ``draw``. more: what else is noted
+    beside each stage, the versions of peers for example. package: the
+    one that is run, where it is not called ``name``.
     """
-    quick = "--quick" in words
-    named = [word for word in words if word != "--quick"]
-    if unknown := set(named) - {*stages, "report"}:
-        sys.exit(f"There is no stage {sorted(unknown)}; choose among {', '.join(stages)}, report.")
-    found = {} if quick or not named else _stored(name)
-    here = json.loads(json.dumps(machine.describe().to_dict()))
-    if named != ["report"] and found.get("machine", here) != here:
-        sys.exit(f"{name}.json is of another machine or other versions; remove it to begin anew.")
-    for stage in named or stages:
-        if stage == "report":
-            continue
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{package or name}")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=", ".join([*stages, "report"]))
+    parser.add_argument("--quick", action="store_true", help="try the code; results are worthless")
+    options = parser.parse_args(words)
+    if unknown := sorted(set(options.stages) - {*stages, "report"}):
+        parser.error(f"no stage {', '.join(unknown)}; choose among {', '.join(stages)}, report")
+    here = json.loads(json.dumps(machine.describe().to_dict()))  # before any core is chosen
+    folder = run_folder(options.quick)
+    found = folder.read(name) if options.stages else {}
+    if options.stages == ["report"] and not found:
+        sys.exit(f"{folder.path / name}.json does not exist: measure first, then draw.")
+    for stage in [s for s in options.stages or stages if s != "report"]:
         start = time.perf_counter()
-        for measured in stages[stage](quick):
-            found[stage] = measured | {"seconds": round(time.perf_counter() - start)}
-            if not quick:
-                write_json(name, found | (beside or {}))
+        for measured in stages[stage](options.quick):
+            seconds = round(time.perf_counter() - start)
+            origin = {"seconds": seconds, "versions": here["versions"], **more()}
+            known = found.get("stages", {}) | {stage: origin}
+            found |= {"machine": here, stage: measured, "stages": known}
+            folder.keep(name, found)
         print(f"{stage}: {time.perf_counter() - start:.0f} s", flush=True)
-    if quick:
-        print("A quick run tries the code; its figures are worth nothing, so none was kept.")
-    else:
-        draw(_stored(name))
+    draw(found, folder)
+    print(f"Written to {folder.path}. `make results` stores it for README and docs.", flush=True)
+    return found
 
 
-def _stored(name: str) -> dict:
-    """What earlier stages kept, machine included; {} before the first."""
-    file = RESULTS / f"{name}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+def notes(name: str, found: dict, stages: Sequence[str]) -> str:
+    """What a reader of the report must know: stages that are missing, or of other versions."""
+    lines = []
+    if missing := [stage for stage in stages if stage not in found]:
+        command = f"python -m benchmarks.{name} {' '.join(missing)}"
+        lines.append(f"**Not measured: {', '.join(missing)}.** `{command}` measures the rest.\n")
+    origins = [
+        {key: value for key, value in origin.items() if key != "seconds"}
+        for origin in found.get("stages", {}).values()
+    ]
+    if any(origin != origins[0] for origin in origins):
+        lines.append(
+            "**The stages were measured with different files or versions: do not compare one with "
+            "another before all have been measured again.**\n"
+        )
+    return "\n".join(lines) + "\n" if lines else ""

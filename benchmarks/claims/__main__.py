@@ -1,23 +1,19 @@
-"""Sixteen popular claims measured in one go: ``make claims``, some minutes on a quiet machine.
+"""Sixteen popular claims measured in one go: some minutes on a quiet machine.
 
-Writes ``results/claims.json`` and, generated from it, ``docs/claims.md``. Numbers as arguments
-measure some claims anew and keep the others' figures.
+``python -m benchmarks.claims [NUMBER …]`` measures these claims, or all, and keeps what is known of
+the others in ``claims.json``; `make results` makes ``docs/claims.md`` of it.
 """
 
-import json
-import sys
+import argparse
 import time
 
-from common import RESULTS, write, write_json
-
+from benchmarks.claims import graphs, running, serving
+from benchmarks.common import run_folder
 from tutorial_utils import claims
 
 
-def main(numbers: list[int]) -> None:
-    import audit_graphs as graphs
-    import audit_running as running
-    import audit_serving as serving
-
+def main() -> None:
+    """Measure the claims named on the command line, or all of them."""
     measures = {
         1: running.latency,
         2: graphs.constants,
@@ -36,8 +32,13 @@ def main(numbers: list[int]) -> None:
         15: serving.inline,
         16: serving.leaking,
     }
-    stored = claims.default_file()
-    kept = json.loads(stored.read_text(encoding="utf-8"))["figures"] if stored.exists() else {}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.claims", description=__doc__)
+    parser.add_argument("numbers", nargs="*", type=int, help="1 to 16; all when none is named")
+    numbers = parser.parse_args().numbers
+    if unknown := set(numbers) - set(measures):
+        parser.error(f"no claim {sorted(unknown)}; they are numbered 1 to {len(measures)}")
+    folder = run_folder()
+    kept = folder.read("claims").get("figures", {}) if numbers else {}
     for number in numbers or measures:
         start = time.perf_counter()
         kept[str(number)] = measures[number]()
@@ -45,12 +46,10 @@ def main(numbers: list[int]) -> None:
         spent = time.perf_counter() - start
         print(f"{number:>2} {verdict.word}: {verdict.reason} ({spent:.0f} s)", flush=True)
         figures = {str(n): kept[str(n)] for n in measures if str(n) in kept}
-        write_json("claims", {"figures": figures})
-    if len(kept) == len(measures):
-        write(RESULTS.parents[1] / "docs" / "claims.md", claims.markdown())
+        folder.keep("claims", {"figures": figures})
+    if missing := [str(number) for number in measures if str(number) not in kept]:
+        print(f"Not measured here: {', '.join(missing)}.")
 
 
-# The imports stay inside ``main``: a timed candidate's process imports this file again, and would
-# carry PyTorch's memory with it.
 if __name__ == "__main__":
-    main([int(number) for number in sys.argv[1:]])
+    main()

@@ -1,7 +1,7 @@
 """The popular recipe's endpoints, for the audit: the model inline, and exceptions told to callers.
 
 Not an example to follow: notebook 05 builds the service as it should be. The audit starts it with
-``python benchmarks/endpoints.py FILE PORT`` on loopback.
+``python -m benchmarks.claims.endpoints FILE PORT`` on loopback.
 """
 
 import asyncio

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import onnxruntime as ort
 import torch
-from audit_common import SHORT, folder, ratio, scored
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers import optimizer
 from onnxscript import optimizer as folding
 
+from benchmarks.claims.common import SHORT, folder, ratio, scored
 from tutorial_utils import (
     baseline,
     benchmark,

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import onnxruntime as ort
-from audit_common import SHORT, compare, scored
 
+from benchmarks.claims.common import SHORT, compare, scored
 from tutorial_utils import benchmark, graph, measure, reviews, session, steps
 from tutorial_utils.candidates import Labelling, Onnx
 

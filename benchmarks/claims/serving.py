@@ -1,18 +1,18 @@
 """Claims about serving: a model run on the event loop, and exceptions told to callers (15, 16)."""
 
 import re
-import socket
 import statistics
-import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import httpx
 import numpy as np
 
+from benchmarks.servers import answers, free_port, running
 from tutorial_utils import steps
 
 INSIDE = {  # what a caller should not read of → how it shows
@@ -22,33 +22,15 @@ INSIDE = {  # what a caller should not read of → how it shows
 }
 
 
-class served:
-    """Context with the popular endpoints running in a process of their own, and a client."""
-
-    def __enter__(self) -> httpx.Client:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        script, file = Path(__file__).with_name("endpoints.py"), steps.ensure("int8", "bert-base")
-        command = [sys.executable, script, file, str(port)]
-        self.server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            try:
-                self.client.get("/health")
-                return self.client
-            except httpx.TransportError:
-                time.sleep(0.2)
-        self.__exit__()
-        raise RuntimeError(
-            "The endpoints did not start within a minute; start endpoints.py by hand to see why."
-        )
-
-    def __exit__(self, *_) -> None:
-        self.client.close()
-        self.server.terminate()
-        self.server.wait(20)
+@contextmanager
+def served() -> Iterator[httpx.Client]:
+    """A client of the popular endpoints, which run in a process of their own."""
+    port, file = free_port(), steps.ensure("int8", "bert-base")
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "benchmarks.claims.endpoints", str(file), str(port)]
+    with running(command, lambda: answers(f"{url}/health")), httpx.Client(base_url=url) as client:
+        client.timeout = 60
+        yield client
 
 
 def milliseconds(call) -> float:

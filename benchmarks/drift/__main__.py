@@ -1,22 +1,26 @@
-"""Drift on real sentences: ``make drift``, some minutes. Writes ``results/drift.{json,md,png}``.
+"""Drift on real sentences: ``python -m benchmarks.drift [--quick]``, some minutes.
 
 The classifier knows movie reviews. How many alarms do more of them raise, which ought to be none?
 How many texts of Amazon reviews, of newspaper columns, of tweets go by before an alarm begins, and
 which feature raises it? And how many answers of a damaged INT8 model, with fp32 in its shadow?
 
-What is given is drawn anew again and again: which movie sentences the profile is made of, which
-ones are the clean traffic, and the order of all. No sentence is in both.
+Each draw takes other movie sentences for the profile, others for the clean traffic, and another
+order. No sentence is in both.
 """
 
+import argparse
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import drift_report
 import numpy as np
-from common import write_json
-from drift_streams import (
+from prometheus_client import CollectorRegistry
+from scipy import stats
+
+from benchmarks.common import run_folder
+from benchmarks.drift.report import draw as draw_report
+from benchmarks.drift.streams import (
     BAD,
     DAMAGES,
     REVERSED,
@@ -28,9 +32,6 @@ from drift_streams import (
     joined,
     shifts,
 )
-from prometheus_client import CollectorRegistry
-from scipy import stats
-
 from tutorial_utils import profile, reviews, steps
 from tutorial_utils.serving.drift import Monitor, Profile
 from tutorial_utils.serving.observer import DriftMetrics, Observer
@@ -44,21 +45,27 @@ TEXTBOOK = 0.05  # the level of a test at each look, as it is often recommended
 
 
 def main() -> None:
+    """Read, measure, and write ``drift.json`` and its report."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.drift", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="try the code; results are worthless")
+    quick = parser.parse_args().quick
+    profiles, trials = (3, 2) if quick else (PROFILES, TRIALS)
     start = time.perf_counter()
     streams = read()
     print(f"{len(streams)} streams answered in {time.perf_counter() - start:.0f} s", flush=True)
-    draws = [draw(streams["movies"], seed) for seed in range(PROFILES)]
+    draws = [draw(streams["movies"], seed) for seed in range(profiles)]
     print(f"{len(draws)} profiles in {time.perf_counter() - start:.0f} s", flush=True)
     found = {
         "false_alarms": false_alarms(streams, draws),
-        "delays": delays(streams, draws[:TRIALS]),
-        "shadow": shadow(streams, draws[:TRIALS]),
+        "delays": delays(streams, draws[:trials]),
+        "shadow": shadow(streams, draws[:trials]),
         "f1": {name: stream.f1 for name, stream in streams.items()},
         "drawn": drawn(streams, draws[0]),
         "cost": cost(streams["movies"], draws[0][0]),
     }
-    write_json("drift", found)
-    drift_report.write_all()
+    folder = run_folder(quick)
+    folder.keep("drift", found)
+    draw_report(folder.read("drift"), folder)
     print(f"done in {time.perf_counter() - start:.0f} s")
 
 

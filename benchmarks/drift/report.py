@@ -1,21 +1,18 @@
 """The drift benchmark's stored figures as tables and as a picture."""
 
-import json
-
 import numpy as np
-from common import RESULTS, write, write_figure
 
+from benchmarks.common import Folder
 from tutorial_utils import figures
 from tutorial_utils.tables import Table
 
 MARKERS = {"length": "o", "vocabulary": "s", "confidence": "D", "labels": "^"}
 
 
-def write_all() -> None:
-    """Write ``results/drift.md`` and ``results/drift.png`` from ``results/drift.json``."""
-    found = json.loads((RESULTS / "drift.json").read_text(encoding="utf-8"))
-    write(RESULTS / "drift.md", markdown(found))
-    write_figure("drift", figure(found))
+def draw(found: dict, folder: Folder) -> None:
+    """Write ``drift.md`` and ``drift.png``."""
+    folder.write("drift.md", markdown(found))
+    folder.save_figure("drift", figure(found))
 
 
 def markdown(found: dict) -> str:

@@ -1,4 +1,6 @@
-"""Two endpoints to compare ours with: ``python load_endpoints.py popular|single FOLDER PORT``.
+"""Two endpoints to compare ours with.
+
+``python -m benchmarks.load.endpoints popular|single FOLDER PORT`` starts one of them.
 
 popular: the popular recipe's, which pads each text to 128 tokens and runs the model on the event
 loop. single: no padding, a thread for the model, one request at a time. Neither batches.
@@ -12,8 +14,9 @@ from typing import Annotated
 
 import uvicorn
 from fastapi import FastAPI
-from load_model import Model
 from pydantic import BaseModel, Field
+
+from benchmarks.load.model import Model
 
 WIDTH = 128
 

@@ -12,8 +12,8 @@ from unittest import mock
 
 import numpy as np
 from load_batching import MODES
-from load_texts import bodies
 
+from benchmarks.load.texts import bodies
 from tutorial_utils import batching
 from tutorial_utils.serving import engine as engines
 from tutorial_utils.serving import registry
@@ -24,7 +24,7 @@ DIRECT = "direct call"
 BLOCK = 10  # calls in a row, so that each way finds the caches as it left them itself
 
 
-def idle(folder: Path, cores: Sequence[int], calls: int) -> dict[str, float]:
+def lone_text_ms(folder: Path, cores: Sequence[int], calls: int) -> dict[str, float]:
     """Median milliseconds of each way, in turns, in this process on ``cores``.
 
     The first of each block is not counted: it finds the processor as another way left it, which no

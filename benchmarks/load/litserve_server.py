@@ -1,10 +1,14 @@
-"""The same model in LitServe, with its batching: ``python load_litserve.py FOLDER PORT``."""
+"""The same model in LitServe, with its batching.
+
+``python -m benchmarks.load.litserve_server FOLDER PORT``
+"""
 
 import sys
 from pathlib import Path
 
 import litserve
-from load_model import Model
+
+from benchmarks.load.model import Model
 
 
 class Classify(litserve.LitAPI):

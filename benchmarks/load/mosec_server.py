@@ -1,13 +1,14 @@
 """The same model in mosec, with its batching.
 
-``python load_mosec.py FOLDER --port PORT --address 127.0.0.1 --timeout 30000``
+``python -m benchmarks.load.mosec_server FOLDER --port PORT --address 127.0.0.1 --timeout 30000``
 """
 
 import sys
 from pathlib import Path
 
-from load_model import Model
 from mosec import Server, Worker
+
+from benchmarks.load.model import Model
 
 
 class Classify(Worker):

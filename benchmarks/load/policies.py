@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from load_texts import long_texts, mixed_texts, short_texts
-
+from benchmarks.load.texts import long_texts, mixed_texts, short_texts
 from tutorial_utils.serving import engine as engines
 from tutorial_utils.serving import registry
 from tutorial_utils.serving.batcher import Batcher

@@ -1,10 +1,10 @@
 """The load runs as Markdown and figures: drawn from their figures alone."""
 
 import numpy as np
-from common import RESULTS, write, write_figure
-from load_servers import OURS, PEERS, POPULAR, SINGLE
-from peer_targets import Target, table
 
+from benchmarks.common import Folder, Target, target_table, versions
+from benchmarks.load.servers import OURS, PEERS, POPULAR, SINGLE
+from benchmarks.stages import notes
 from tutorial_utils import figures
 from tutorial_utils.machine import Machine
 from tutorial_utils.tables import Table
@@ -15,16 +15,21 @@ OFF, SORTED, DIRECT = "off", "tokens, sorted", "direct call"  # ways to answer a
 CROWD = "16"  # callers at which endpoints are compared
 
 
-def draw(found: dict) -> None:
+def draw(found: dict, folder: Folder) -> None:
     """Write ``load.md`` and the figures ``load_*.png``."""
-    parts = [HEAD.format(machine=Machine(**found["machine"]), versions=_versions(found))]
-    parts.append(f"## Targets\n\n{table(targets(found)).markdown()}\n")
+    peers = found.get("endpoints", {}).get("peers", {})
+    where = Machine(**found["machine"])
+    parts = [HEAD.format(machine=where, versions=versions(found, peers))]
     sections = {
         "overload": _overload, "batching": _batching, "idle": _idle, "http": _http, "age": _age,
         "endpoints": _endpoints,
     }  # fmt: skip
-    parts += [section(found[stage]) for stage, section in sections.items() if stage in found]
-    write(RESULTS / "load.md", "\n".join(parts))
+    parts[0] += notes("load", found, tuple(sections))
+    parts.append(f"## Targets\n\n{target_table(targets(found)).markdown()}\n")
+    parts += [
+        section(found[stage], folder) for stage, section in sections.items() if stage in found
+    ]
+    folder.write("load.md", "\n".join(parts))
 
 
 def targets(found: dict) -> list[Target]:
@@ -83,7 +88,7 @@ def _beside(stage: dict | None) -> list[Target]:
     return lines
 
 
-def _overload(stage: dict) -> str:
+def _overload(stage: dict, folder: Folder) -> str:
     parts = ["## Beyond capacity"]
     for number, (shape, found) in enumerate(stage["shapes"].items()):
         capacities = found["capacities"]
@@ -110,7 +115,7 @@ def _overload(stage: dict) -> str:
             y="answers with status 200, in capacities",
         )
         name = f"load_overload_{number + 1}"
-        write_figure(name, figure)
+        folder.save_figure(name, figure)
         says = (
             f"{shape}: C = {np.median(capacities):.0f} requests a second [{min(capacities):.0f}, "
             f"{max(capacities):.0f}], by {found['callers']} callers in a closed loop, before and "
@@ -122,7 +127,7 @@ def _overload(stage: dict) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _batching(stage: dict) -> str:
+def _batching(stage: dict, folder: Folder) -> str:
     kinds = {kind: modes for kind, modes in stage.items() if kind in KINDS}
     rows, bars = [], {}
     for kind, modes in kinds.items():
@@ -138,7 +143,7 @@ def _batching(stage: dict) -> str:
     figure = figures.bars(
         bars, title=title, unit="texts a second, without batching = 1", highlight=best, digits=2
     )
-    write_figure("load_batching", figure)
+    folder.save_figure("load_batching", figure)
     headers = ("texts", "batching", "texts/s", "tokens/s", "padding", "tokens a batch")
     says = "The engine in one process on one core, 64 callers of one text each in a closed loop."
     image = f"![Bars of texts a second by kind of texts and way of batching. {title}.]"
@@ -148,7 +153,7 @@ def _batching(stage: dict) -> str:
     )  # fmt: skip
 
 
-def _idle(stage: dict) -> str:
+def _idle(stage: dict, folder: Folder) -> str:
     rows = []
     for where in PLACES:
         rounds = stage[where]
@@ -173,14 +178,14 @@ def _spread(values: list[float]) -> str:
     return f"{np.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
-def _http(stage: dict) -> str:
+def _http(stage: dict, folder: Folder) -> str:
     names = ("queue", "tokenize", "inference", "total", "caller")
     row = [f"{stage[f'{name}_ms']:.2f}" for name in names]
     headers = ("queue", "tokenizer", "model", "in the service", "for the caller")
     return f"## One caller over HTTP, p50 ms\n\n{Table.of(headers, [row]).markdown()}\n"
 
 
-def _age(stage: dict) -> str:
+def _age(stage: dict, folder: Folder) -> str:
     rows = []
     for bound, waits in stage["waits_ms"].items():
         for kind, w in waits.items():
@@ -194,7 +199,7 @@ def _age(stage: dict) -> str:
     return f"## A long text under a flood\n\n{says}\n\n{Table.of(headers, rows).markdown()}\n"
 
 
-def _endpoints(stage: dict) -> str:
+def _endpoints(stage: dict, folder: Folder) -> str:
     callers = list(next(iter(stage["speeds"].values())))
     rows = []
     for name, speeds in stage["speeds"].items():
@@ -218,7 +223,7 @@ def _endpoints(stage: dict) -> str:
         y="answers a second",
         log_x=True,
     )
-    write_figure("load_endpoints", figure)
+    folder.save_figure("load_endpoints", figure)
     says = (
         "Answers a second (p99 in ms) on the same model file, each server on one core, the "
         "callers on another; the servers took turns, and were stopped in between. The popular "
@@ -236,12 +241,6 @@ def _endpoints(stage: dict) -> str:
 def _dearer(speeds: dict) -> float:
     """Milliseconds that an answer of ours takes beyond one of the bare endpoint, one caller."""
     return 1e3 / np.median(speeds[OURS]["1"]) - 1e3 / np.median(speeds[SINGLE]["1"])
-
-
-def _versions(found: dict) -> str:
-    peers = found.get("endpoints", {}).get("peers", {})
-    versions = found["machine"]["versions"] | peers
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 HEAD = """# The service under load

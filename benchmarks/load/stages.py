@@ -1,4 +1,4 @@
-"""The stages of the load runs, and the file that keeps what each one measured."""
+"""The stages of the load runs."""
 
 import asyncio
 import json
@@ -7,29 +7,29 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 
-import load_idle
 import numpy as np
-import staged
-from apart import apart
-from load_batching import KINDS, MODES, batch
-from load_report import draw
-from load_servers import (
+
+from benchmarks import stages
+from benchmarks.isolated import in_a_process
+from benchmarks.load.idle import lone_text_ms
+from benchmarks.load.policies import KINDS, POLICIES, batch
+from benchmarks.load.report import draw
+from benchmarks.load.servers import (
     LITSERVE,
     MOSEC,
     OURS,
     PEERS,
     POPULAR,
     SINGLE,
-    NotStarted,
     cores,
-    on_core,
     published,
     started,
     versions,
 )
-from load_texts import bodies, long_texts, short_texts
-
+from benchmarks.load.texts import bodies, long_texts, short_texts
+from benchmarks.servers import NotStarted, on_core
 from tutorial_utils import load
 
 FACTORS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
@@ -99,8 +99,8 @@ def batching(effort: Effort) -> dict:
     found: dict = {kind: {} for kind in KINDS}
     with published() as folder:
         for kind in KINDS:
-            for mode in MODES:
-                found[kind][mode] = apart(batch, folder, core, kind, mode, effort.batching)
+            for mode in POLICIES:
+                found[kind][mode] = in_a_process(batch, folder, core, kind, mode, effort.batching)
                 print(kind, mode, found[kind][mode], flush=True)
     return found
 
@@ -115,7 +115,7 @@ def idle(effort: Effort) -> dict:
     with published() as folder:
         for _ in range(effort.rounds + 2):
             for where, usable in places.items():
-                found[where].append(apart(load_idle.idle, folder, usable, effort.calls))
+                found[where].append(in_a_process(lone_text_ms, folder, usable, effort.calls))
     return found
 
 
@@ -254,14 +254,11 @@ STAGES: dict[str, Callable[[Effort], dict]] = {
 
 
 def main(words: list[str]) -> None:
-    staged.run("load", words, {name: _piece(stage) for name, stage in STAGES.items()}, draw)
+    """Run the stages that are named, or all of them."""
+    every = {name: partial(_measured, stage) for name, stage in STAGES.items()}
+    stages.run("load", words, every, draw)
 
 
-def _piece(stage: Callable[[Effort], dict]) -> staged.Stage:
-    """The stage as one that has a single piece, with its effort."""
-
-    def run(quick: bool) -> Iterator[dict]:
-        effort = QUICK if quick else Effort()
-        yield stage(effort) | {"effort": asdict(effort)}
-
-    return run
+def _measured(stage: Callable[[Effort], dict], quick: bool) -> Iterator[dict]:
+    effort = QUICK if quick else Effort()
+    yield stage(effort) | {"effort": asdict(effort)}

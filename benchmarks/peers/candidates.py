@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import peer_files
 
+from benchmarks.peers import files
 from tutorial_utils import batching, candidates, machine, reviews, steps
 from tutorial_utils.session import SessionRecipe
 
@@ -39,7 +39,7 @@ class Torch:
         import torch
 
         torch.set_num_threads(machine.cores())
-        module = peer_files.load(self.model)
+        module = files.load(self.model)
         return module.to(torch.bfloat16) if self.bf16 else module
 
     def prepare(self) -> float:
@@ -65,7 +65,7 @@ class Torch:
 
 @dataclass(frozen=True)
 class Ort:
-    """A peer's ONNX file in ONNX Runtime with all its optimizations. kind: see ``peer_files``.
+    """A peer's ONNX file in ONNX Runtime with all its optimizations. kind: see ``files``.
 
     threads: of each batch; 0 is all cores, 1 leaves the others to batches that run beside it.
     """
@@ -75,11 +75,11 @@ class Ort:
     threads: int = 0
 
     def prepare(self) -> float:
-        return peer_files.megabytes(peer_files.ensure(self.kind, self.model))
+        return files.megabytes(files.ensure(self.kind, self.model))
 
     def predict(self) -> Predict:
         recipe = SessionRecipe(threads=self.threads)
-        return candidates.onnx_predict(peer_files.path(self.kind, self.model), recipe)
+        return candidates.onnx_predict(files.path(self.kind, self.model), recipe)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class OpenVino:
         return "openvino_int8" if self.precision == "int8" else "openvino"
 
     def prepare(self) -> float:
-        return peer_files.megabytes(peer_files.ensure(self.kind, self.model))
+        return files.megabytes(files.ensure(self.kind, self.model))
 
     def compile(self, hint: str):
         """The model compiled for ``LATENCY`` or ``THROUGHPUT``."""
@@ -103,7 +103,7 @@ class OpenVino:
         options = {"PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": machine.cores()}
         if self.precision != "int8":
             options["INFERENCE_PRECISION_HINT"] = self.precision
-        file = peer_files.path(self.kind, self.model)
+        file = files.path(self.kind, self.model)
         return openvino.Core().compile_model(file, "CPU", options)
 
     def predict(self) -> Predict:

@@ -4,8 +4,8 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from peer_candidates import Engine, Texts
 
+from benchmarks.peers.candidates import Engine, Texts
 from tutorial_utils import batching, benchmark, candidates
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from peer_candidates import (
+from benchmarks.peers.candidates import (
     TOGETHER,
     Engine,
     OpenVino,
@@ -14,8 +14,7 @@ from peer_candidates import (
     Texts,
     Torch,
 )
-from peer_targets import OURS, PADDED, PYTORCH, is_ours
-
+from benchmarks.peers.targets import OURS, PADDED, PYTORCH, is_ours
 from tutorial_utils import benchmark, measure, steps
 from tutorial_utils.candidates import Labelling
 

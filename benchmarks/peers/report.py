@@ -1,17 +1,21 @@
 """The peers' run as Markdown, figures, and the README's table: drawn from its figures alone."""
 
-from pathlib import Path
-
-import peer_targets as aims
-from common import RESULTS, write, write_figure
-from peer_targets import OURS, PADDED, PYTORCH, best_peer, is_ours, verdict
-
+from benchmarks.common import Folder, target_table, versions
+from benchmarks.peers.targets import (
+    OURS,
+    PADDED,
+    PYTORCH,
+    best_peer,
+    is_ours,
+    targets,
+    verdict,
+)
+from benchmarks.stages import notes
 from tutorial_utils import figures
 from tutorial_utils.machine import Machine
 from tutorial_utils.tables import Table
 
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
+STAGES = ("shapes", "roof", "texts", "growth")
 TITLES = {
     "own": "Each with the batching that it offers itself",
     "ours": "All with our batching: length-sorted, bounded in tokens",
@@ -19,21 +23,21 @@ TITLES = {
 }
 
 
-def draw(found: dict) -> None:
-    """Write ``peers.md``, the figures ``peers_*.png`` and the README's table."""
-    sections = [HEAD.format(machine=_machine(found), versions=_versions(found))]
-    sections += _warnings(found)
-    sections.append(f"## Targets\n\n{aims.table(aims.targets(found)).markdown()}\n")
+def draw(found: dict, folder: Folder) -> None:
+    """Write ``peers.md`` and the figures ``peers_*.png``."""
+    head = HEAD.format(machine=Machine(**found["machine"]), versions=versions(found, _peers(found)))
+    sections = [head + notes("peers", found, STAGES)]
+    sections.append(f"## Targets\n\n{target_table(targets(found)).markdown()}\n")
     sections.append(f"## Side by side\n\n{summary(found).markdown()}\n")
     for shape, comparison in found.get("shapes", {}).get("comparisons", {}).items():
-        sections.append(_section(f"BERT-base shape (seeded weights), {shape}", comparison, shape))
+        title = f"BERT-base shape (seeded weights), {shape}"
+        sections.append(_section(title, comparison, shape, folder))
     for key, comparison in found.get("texts", {}).get("comparisons", {}).items():
-        sections.append(_section(TITLES[key], comparison, key))
+        sections.append(_section(TITLES[key], comparison, key, folder))
     if "growth" in found:
         sections.append(_growth(found["growth"]))
     sections.append(_failures(found))
-    write(RESULTS / "peers.md", "\n".join(sections))
-    write(README, with_table(README.read_text(encoding="utf-8"), found))
+    folder.write("peers.md", "\n".join(sections))
 
 
 def summary(found: dict) -> Table:
@@ -64,12 +68,9 @@ def summary(found: dict) -> Table:
     return Table.of(headers, rows)
 
 
-def with_table(readme: str, found: dict) -> str:
-    """The README with its table of peers replaced by that of this run."""
-    before, rest = readme.split(BEGIN)
-    after = rest.split(END)[1]
-    table = f"{summary(found).markdown()}\n\nMeasured on: {_machine(found)}."
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+def for_readme(found: dict) -> str:
+    """The README's table."""
+    return f"{summary(found).markdown()}\n\nMeasured on: {Machine(**found['machine'])}."
 
 
 def _short(name: str) -> str:
@@ -80,7 +81,7 @@ def _cell(values: dict | None, key: str, style: str) -> str:
     return format(values[key], style) if values and values.get(key) is not None else "–"
 
 
-def _section(title: str, comparison: dict, key: str) -> str:
+def _section(title: str, comparison: dict, key: str, folder: Folder) -> str:
     """A comparison as table and figure: time against ours, whose figure names the best peer."""
     name = f"peers_{key.replace(' × ', 'x')}"
     reference = OURS if OURS in comparison["rounds"] else best_peer(comparison)
@@ -106,7 +107,7 @@ def _section(title: str, comparison: dict, key: str) -> str:
         highlight=[n for n in shown if is_ours(n)],
         digits=2,
     )
-    write_figure(name, figure)
+    folder.save_figure(name, figure)
     alt = f"Bars of the time a text takes with each candidate. {_where(key)}: {finding}."
     table = Table.of(headers, rows).markdown()
     return f"## {title}\n\n{table}\n\n![{alt}]({name}.png)\n"
@@ -144,21 +145,10 @@ def _failures(found: dict) -> str:
     return "## Could not run here\n\n" + ("\n".join(f"- {x}" for x in sorted(lines)) or "–") + "\n"
 
 
-def _warnings(found: dict) -> list[str]:
-    """Stages may be run singly; figures of different files must not pass for those of one run."""
-    origins = {str(s["measured_on"]) for s in found.values() if "measured_on" in s}
-    if len(origins) < 2:
-        return []
-    return ["**The stages did not measure the same files: run all of them again.**\n"]
-
-
-def _machine(found: dict) -> Machine:
-    return Machine(**found["machine"])
-
-
-def _versions(found: dict) -> str:
-    versions = found["machine"]["versions"] | found.get("peers", {})
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+def _peers(found: dict) -> dict[str, str]:
+    """Versions of the peers: noted beside each stage, and once in older files."""
+    origins = found.get("stages", {}).values()
+    return next((origin["peers"] for origin in origins), found.get("peers", {}))
 
 
 HEAD = f"""# Ours beside what a user would take instead

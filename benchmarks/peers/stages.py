@@ -1,17 +1,18 @@
-"""The stages of the peers' run, and the file that keeps what each one measured."""
+"""The stages of the comparison with other tools."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
-import staged
-from apart import Crashed, apart
-from peer_candidates import Engine, OpenVino, Parts, Shape, Texts
-from peer_checks import labels, logits, run
-from peer_groups import STEP, engine_of, engines, one_by_one, own, with_our_batching
-from peer_report import draw
-from peer_targets import OURS, PADDED, best_peer, is_ours
 
+from benchmarks import stages
+from benchmarks.isolated import Crashed, in_a_process
+from benchmarks.peers.candidates import Engine, OpenVino, Parts, Shape, Texts
+from benchmarks.peers.checks import labels, logits, run
+from benchmarks.peers.groups import STEP, engine_of, engines, one_by_one, own, with_our_batching
+from benchmarks.peers.report import draw
+from benchmarks.peers.targets import OURS, PADDED, best_peer, is_ours
 from tutorial_utils import (
     assets,
     batching,
@@ -52,7 +53,7 @@ def shapes(effort: Effort) -> Iterator[dict]:
     running, reference = {}, None
     for name, engine in engines("bert-base").items():
         try:
-            size, answers = apart(logits, engine)
+            size, answers = in_a_process(logits, engine)
         except Crashed as crash:
             found["failed"][name] = str(crash)
             continue
@@ -118,7 +119,9 @@ def texts(effort: Effort) -> Iterator[dict]:
         if isinstance(candidate, Texts) and engine_of(name) in found["checks"]:
             continue  # the same file, other batches
         try:
-            answers = apart(labels, replace(candidate, sentences="test", items=effort.checked))
+            answers = in_a_process(
+                labels, replace(candidate, sentences="test", items=effort.checked)
+            )
         except Crashed as crash:
             found["failed"][name] = str(crash)
             continue
@@ -170,7 +173,7 @@ def growth(effort: Effort) -> Iterator[dict]:
     runs = []
     for texts in sizes:
         calls = 4 if texts == effort.everything else 1
-        runs.append({"texts": texts, **apart(run, replace(ours, items=texts), calls)})
+        runs.append({"texts": texts, **in_a_process(run, replace(ours, items=texts), calls)})
         print(f"growth: {runs[-1]}", flush=True)
     yield {"runs": runs}
 
@@ -196,23 +199,18 @@ STAGES = {"shapes": shapes, "roof": roof, "texts": texts, "growth": growth}
 
 
 def main(words: list[str]) -> None:
-    stages = {name: _with_its_origin(stage) for name, stage in STAGES.items()}
-    versions = {name: machine.version(name) for name in VERSIONS}
-    staged.run("peers", words, stages, draw, {"peers": versions})
+    """Run the stages that are named, or all of them."""
+    every = {name: partial(_measured, stage) for name, stage in STAGES.items()}
+    stages.run("peers", words, every, draw, more=_origin)
 
 
-def _with_its_origin(stage: Callable[[Effort], Iterator[dict]]) -> staged.Stage:
-    """The stage; beside what it measures stands where, and of which files."""
-
-    def run(quick: bool) -> Iterator[dict]:
-        for measured in stage(QUICK if quick else Effort()):
-            yield measured | {
-                "measured_on": {"machine": str(machine.describe()), "files": _files()}
-            }
-
-    return run
+def _measured(stage: Callable[[Effort], Iterator[dict]], quick: bool) -> Iterator[dict]:
+    return stage(QUICK if quick else Effort())
 
 
-def _files() -> dict[str, str]:
-    """Which files of ours were measured: the first digits of their hashes."""
-    return {m: assets.sha256(steps.ensure(STEP[OURS], m))[:12] for m in steps.MODELS}
+def _origin() -> dict:
+    """Versions of the peers, and the first digits of the hashes of our files."""
+    return {
+        "peers": {name: machine.version(name) for name in VERSIONS},
+        "files": {m: assets.sha256(steps.ensure(STEP[OURS], m))[:12] for m in steps.MODELS},
+    }

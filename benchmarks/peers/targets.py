@@ -1,24 +1,13 @@
 """What was aimed at, what was reached, and which peer is the best: from a run's figures alone."""
 
 import itertools
-from dataclasses import dataclass
 
+from benchmarks.common import Target
 from tutorial_utils import benchmark
-from tutorial_utils.tables import Table
 
 OURS = "ours int8"
 PYTORCH = "PyTorch fp32"
 PADDED = "PyTorch fp32, one by one, padded to 128"
-
-
-@dataclass(frozen=True)
-class Target:
-    """One line of the table; ``met`` is None where it was not measured."""
-
-    what: str
-    target: str
-    reached: str
-    met: bool | None
 
 
 def is_ours(name: str) -> bool:
@@ -46,12 +35,6 @@ def verdict(comparison: dict, name: str, reference: str) -> benchmark.Verdict:
 def targets(found: dict) -> list[Target]:
     """Each target beside what the run reached. Stages that are missing count as not measured."""
     return [*_shapes(found), *_texts(found), *_growth(found)]
-
-
-def table(lines: list[Target]) -> Table:
-    words = {True: "yes", False: "no", None: "not measured"}
-    rows = [(t.what, t.target, t.reached, words[t.met]) for t in lines]
-    return Table.of(("what", "target", "reached", "met?"), rows)
 
 
 def _at_most(what: str, limit: float, comparison: dict | None) -> Target:

@@ -10,18 +10,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, write, write_figure, write_json
 from onnxruntime.quantization import CalibrationMethod, QuantType
 
+from benchmarks.common import Folder, interval, ratios
+from benchmarks.search import qat
 from tutorial_utils import (
     batching,
     benchmark,
     candidates,
     figures,
     graph,
-    machine,
     paths,
-    qat,
     quality,
     quantization,
     reviews,
@@ -30,6 +29,7 @@ from tutorial_utils import (
     steps,
 )
 from tutorial_utils.candidates import Labelling, Onnx
+from tutorial_utils.machine import Machine
 from tutorial_utils.tables import Table
 
 CALIBRATION = 96  # training sentences for the static ranges; Entropy takes long with more
@@ -233,27 +233,21 @@ def time(files: dict[str, Path], candidate: Callable, **effort) -> dict[str, tup
 
     In groups, each with the reference: so many models at once do not fit into memory.
     """
-    ratios = {REFERENCE: (1.0, 1.0, 1.0)}
+    times = {REFERENCE: (1.0, 1.0, 1.0)}
     others = [name for name in files if name != REFERENCE]
     for start in range(0, len(others), GROUP):
         group = [REFERENCE, *others[start : start + GROUP]]
         result = benchmark.compare({name: candidate(files[name]) for name in group}, **effort)
-        ratios |= {name: (v.ratio, v.low, v.high) for name, v in result.verdicts.items()}
+        times |= ratios(result)
         print(result.table(), flush=True)
-    return ratios
+    return times
 
 
-def main() -> None:
-    """Build, judge, time, and write what was found."""
+def search(folder: Folder) -> None:
+    """Build, judge, time, and write the report."""
     files, failed = build("classifier")
     base, _ = build("bert-base")
-    report(files, failed, base, judge(files))
-
-
-def report(
-    files: dict[str, Path], failed: dict[str, str], base: dict[str, Path], found: dict[str, Found]
-) -> None:
-    """Time the candidates, and write table, figure and figures of ``found``."""
+    judged = judge(files)
     tuned = steps.recipe("tuned")
     one = time(base, lambda path: Onnx(path, 1, 128, RECIPE), rounds=7, seconds=0.25)
     many = time(
@@ -263,35 +257,48 @@ def report(
         ),
         rounds=5, seconds=0.2, warmup=1, minimum_calls=1,
     )  # fmt: skip
-    points = {name: (many[name][0], 100 * (1 - f.test.agreement)) for name, f in found.items()}
+    measured = {
+        name: {
+            "found": asdict(f),
+            "base": one.get(name),
+            "base_megabytes": graph.megabytes(base[name]) if name in base else None,
+            "sentences": many[name],
+        }
+        for name, f in judged.items()
+    }
+    folder.keep("quantization", {"candidates": measured, "failed": failed})
+    draw(folder.read("quantization"), folder)
+
+
+def draw(found: dict, folder: Folder) -> None:
+    """Write ``quantization.md`` and ``quantization.png``."""
+    lines, points = [], {}
+    for name, m in found["candidates"].items():
+        points[name] = (m["sentences"][0], 100 * (1 - m["found"]["test"]["agreement"]))
     best = front(points)
-    lines = [
-        (
+    for name, m in found["candidates"].items():
+        test, validation = m["found"]["test"], m["found"]["validation"]
+        lines.append((
             f"**{name}**" if name in best else name,
-            _cell(one.get(name)), _cell(many[name]), f"{f.megabytes:.1f}",
-            f"{graph.megabytes(base[name]):.1f}" if name in base else "–",
-            f"{f.test.f1:.4f} [{f.test.low:+.4f}, {f.test.high:+.4f}]",
-            f"{f.validation.agreement:.2%}", f"{f.test.agreement:.2%}",
-        )
-        for name, f in found.items()
-    ]  # fmt: skip
+            interval(m["base"]), interval(m["sentences"]), f"{m['found']['megabytes']:.1f}",
+            f"{m['base_megabytes']:.1f}" if m["base_megabytes"] else "–",
+            f"{test['score']:.4f} [{test['low']:+.4f}, {test['high']:+.4f}]",
+            f"{validation['agreement']:.2%}", f"{test['agreement']:.2%}",
+        ))  # fmt: skip
+    failed = found["failed"]
     headers = ("candidate", "BERT-base 1 × 128", "real sentences", "MB", "MB, BERT-base")
     headers += ("F1 [difference]", "agreement, validation", "agreement, test")
     text = TEXT.format(
-        machine=machine.describe(),
+        machine=Machine(**found["machine"]),
         table=Table.of(headers, lines).markdown(),
         failed=Table.of(("candidate", "why"), list(failed.items())).markdown() if failed else "–",
     )
-    write(RESULTS / "quantization.md", text)
-    measured = {
-        name: {"found": asdict(f), "base": one.get(name), "sentences": many[name]}
-        for name, f in found.items()
-    }
-    write_json("quantization", {"candidates": measured, "failed": failed, "front": best})
-    title = f"“{OURS}”: {found[OURS].test.agreement:.1%} of the labels kept, at {many[OURS][0]:.2f}"
+    folder.write("quantization.md", text)
+    speed, differ = points[OURS]
+    title = f"“{OURS}”: {1 - differ / 100:.1%} of the labels kept, at {speed:.2f}"
     x = "time relative to “dynamic”, real sentences"
     fig = figures.front(points, best, title=title, x=x, y="labels that differ from fp32 (%)")
-    write_figure("quantization", fig)
+    folder.save_figure("quantization", fig)
 
 
 def front(points: dict[str, tuple[float, float]]) -> list[str]:
@@ -301,10 +308,6 @@ def front(points: dict[str, tuple[float, float]]) -> list[str]:
         for name, (x, y) in points.items()
         if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points.values())
     )
-
-
-def _cell(ratio: tuple[float, float, float] | None) -> str:
-    return "–" if ratio is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
 
 
 TEXT = """# Quantization search
@@ -325,6 +328,3 @@ Symmetric activations exist for static ranges only: `DynamicQuantizeLinear` is a
 ## What could not be built or run
 {failed}
 """
-
-if __name__ == "__main__":
-    main()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from common import RESULTS, section, write, write_figure, write_json
-from memory import ALLOCATORS, Allocating, StartUp
 
+from benchmarks.common import Folder, section
+from benchmarks.search.memory import ALLOCATORS, Allocating, StartUp
 from tutorial_utils import (
     batching,
     benchmark,
@@ -59,39 +59,40 @@ class Sessions(Labelling):
         return answer
 
 
-def search(only: tuple[str, ...] = ()) -> None:
+def search(folder: Folder, only: tuple[str, ...] = ()) -> None:
     """Measure the sections named, or all; the others stay as they were found before."""
-    stored = RESULTS / "runtime.json"
-    before = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
     titles = {section.title for section in SECTIONS.values()}
-    found = {title: result for title, result in before.items() if title in titles}
+    found = {t: result for t, result in folder.read("runtime").items() if t in titles}
     for name in only or SECTIONS:
         asked = SECTIONS[name]
         result = benchmark.compare(asked.candidates(), **asked.effort)
         found[asked.title] = asdict(result)
-        write_json("runtime", found)
+        if name == "providers" and (problem := session.provider_problem("openvino")):
+            found[asked.title]["missing"] = f"OpenVINO's provider was not measured: {problem}."
+        folder.keep("runtime", found)
         print(f"## {asked.title}\n{result.table()}", flush=True)
-    known = [(s, _restored(found[s.title])) for s in SECTIONS.values() if s.title in found]
-    parts = [section(s.title, r, f"{s.text}Measured on: {r.machine}.\n\n") for s, r in known]
-    problem = session.provider_problem("openvino")
-    missing = f"\nOpenVINO's provider was not measured: {problem}.\n" if problem else ""
-    write(RESULTS / "runtime.md", "\n".join([TEXT, *parts]) + missing)
-    workers = SECTIONS["workers"].title
-    if workers in found:
-        timings = _restored(found[workers]).timings
-        _draw({name: timing.items_per_s for name, timing in timings.items()})
+    draw(folder.read("runtime"), folder)
 
 
-def _restored(values: dict) -> benchmark.Comparison:
-    return benchmark.Comparison(
-        {name: benchmark.Timing(**timing) for name, timing in values["timings"].items()},
-        {name: benchmark.Verdict(**verdict) for name, verdict in values["verdicts"].items()},
-        {name: tuple(times) for name, times in values["rounds"].items()},
-        values["machine"],
-    )
+def draw(found: dict, folder: Folder) -> None:
+    """Write ``runtime.md`` and ``runtime.png``."""
+    parts = [TEXT]
+    for asked in SECTIONS.values():
+        if result := found.get(asked.title):
+            text = f"{asked.text}Measured on: {result['machine']}.\n\n"
+            parts.append(section(asked.title, result, text))
+            if "missing" in result:
+                parts.append(f"{result['missing']}\n")
+    if missing := [n for n, asked in SECTIONS.items() if asked.title not in found]:
+        command = f"python -m benchmarks.search runtime --only {' '.join(missing)}"
+        parts.append(f"**Not measured: {', '.join(missing)}.** `{command}` measures the rest.\n")
+    folder.write("runtime.md", "\n".join(parts))
+    if workers := found.get(SECTIONS["workers"].title):
+        timings = workers["timings"]
+        _draw_workers({name: timings[name]["items_per_s"] for name in timings}, folder)
 
 
-def _draw(speeds: dict[str, float]) -> None:
+def _draw_workers(speeds: dict[str, float], folder: Folder) -> None:
     fastest = max(speeds, key=speeds.get)
     figure = figures.bars(
         speeds,
@@ -100,7 +101,7 @@ def _draw(speeds: dict[str, float]) -> None:
         highlight=(fastest,),
         digits=0,
     )
-    write_figure("runtime", figure)
+    folder.save_figure("runtime", figure)
 
 
 def _ours() -> tuple[Path, SessionRecipe]:
@@ -206,7 +207,7 @@ def _providers() -> dict:
 TEXT = """# Runtime search
 
 Measured by `make search`; the first row of each table is its reference. The INT8 classifier, unless
-said otherwise. `python benchmarks/search.py runtime --only start-up` measures one section anew.
+said otherwise. `python -m benchmarks.search runtime --only start-up` measures one section anew.
 """
 SECTIONS = {
     "workers": Section(

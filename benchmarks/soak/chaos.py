@@ -1,9 +1,9 @@
-"""Bad requests, callers who leave, and a model that breaks: does each get what it deserves?
+"""Bad requests, callers who disconnect, and a model that breaks: does each get the right answer?
 
-``python benchmarks/chaos.py REGISTRY PORT`` serves a model of that registry with faults built in;
-``storm`` is the other end. The faults are such that it is known who must fail: a text with ``MARK``
-in it breaks each run that it is in, and a batch may be told that the memory does not suffice, which
-must cost nobody anything. So every other 5xx is an error of the service, and so is a wrong answer.
+``python -m benchmarks.soak.chaos REGISTRY PORT`` serves a model of that registry with faults built
+in; ``storm`` sends the requests. The faults tell which requests must fail: a text that contains
+``MARK`` breaks every run that it is in. Some batches are told that memory does not suffice; no
+request may fail from that. So any other 5xx is an error of the service, and so is a wrong answer.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ import urllib.request
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from unittest import mock
 from urllib.parse import urljoin
 
 import numpy as np
@@ -50,13 +49,10 @@ class Faulty:
 
 def faulty_service(settings: Settings) -> app.Service:
     """The service, with faults in the model of its stable version."""
-    application = create(settings)
+    application = app.create(settings)
     lane = application.deployment.stable.engine.lanes[0]
     lane.model = Faulty(lane.model)
     return application
-
-
-create = app.create  # as it is before ``main`` puts ``faulty_service`` in its place
 
 
 def storm(url: str, texts: Sequence[str], count: int, seed: int = 0) -> Counter:
@@ -142,8 +138,8 @@ def gauges(url: str) -> dict[str, float]:
 
 
 def main(registry: Path, port: int) -> None:
-    with mock.patch.object(app, "create", faulty_service):
-        server.serve(Settings(registry=registry, port=port, **LIMITS))
+    settings = Settings(registry=registry, port=port, **LIMITS)
+    server.serve(settings, faulty_service(settings))
 
 
 if __name__ == "__main__":

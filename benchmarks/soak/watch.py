@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import psutil
-from chaos import gauges
 
+from benchmarks.soak.chaos import gauges
 from tutorial_utils import load
 
 WARM = 0.25  # of the time: caches and arenas grow to the largest batch once

@@ -1,66 +1,59 @@
-"""All steps side by side in one run, and the A/A run that shows how far the timing can be trusted.
+"""All steps side by side, and the A/A run that shows how far the timing can be trusted.
 
-Writes ``benchmarks/results/`` (figures as JSON, tables as Markdown, the ledger as a picture) and
-the README's table.
-Run it on a quiet machine: ``make bench``.
+``python -m benchmarks.steps [a/a] [shapes] [texts] [ledger]`` runs these stages, or all of them;
+``report`` draws again what was measured, ``--quick`` tries the code. Run it on a quiet machine.
 """
 
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 
-from common import RESULTS, section, write, write_figure, write_json
+from benchmarks import stages
+from benchmarks.steps.report import NAME, draw
+from tutorial_utils import benchmark, ledger, measure, paths, steps
 
-from tutorial_utils import benchmark, figures, ledger, machine, measure, paths, steps
-
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 SHAPES = ((1, 24), (1, 128), (8, 128))
 
 
-def main() -> None:
-    """Measure, write, and say what was found."""
-    found = {"a/a": {}, "shapes": {}, "texts": {}}
-    sections = [f"# Results\n\nMeasured by `make bench` on: {machine.describe()}.\n"]
-
+def same_twice(quick: bool) -> Iterator[dict]:
+    """The same candidate twice: a verdict other than "no measurable difference" is a false one."""
     same = measure.latency_candidate("int8")
-    aa = benchmark.compare({"int8": same, "int8 again": same}, rounds=11)
-    found["a/a"] = asdict(aa)
-    sections.append(section("A/A: the same candidate twice, BERT-base shape 1 × 128", aa))
-    print(aa.verdicts["int8 again"], flush=True)
+    found = benchmark.compare({"int8": same, "int8 again": same}, rounds=3 if quick else 11)
+    print(found.verdicts["int8 again"], flush=True)
+    yield asdict(found)
 
-    for batch, length in SHAPES:
+
+def shapes(quick: bool) -> Iterator[dict]:
+    """The BERT-base shape with seeded weights, at three shapes of its input."""
+    found = {}
+    for batch, length in SHAPES[:1] if quick else SHAPES:
         candidates = {s: measure.latency_candidate(s, batch, length) for s in steps.STEPS[:-1]}
-        result = benchmark.compare(candidates, rounds=7, minimum_calls=1 if batch > 1 else 3)
-        found["shapes"][f"{batch}x{length}"] = asdict(result)
-        sections.append(section(f"BERT-base shape (seeded weights), {batch} × {length}", result))
+        result = benchmark.compare(
+            candidates, rounds=3 if quick else 7, minimum_calls=1 if batch > 1 else 3
+        )
+        found[f"{batch}x{length}"] = asdict(result)
         print(f"measured {batch} × {length}", flush=True)
+        yield found
 
-    labelling = {s: measure.labelling_candidate(s) for s in steps.STEPS}
-    result = benchmark.compare(labelling, rounds=7, warmup=1, minimum_calls=1)
-    found["texts"] = asdict(result)
-    sections.append(section("Real sentences from text to label, fine-tuned classifier", result))
 
+def texts(quick: bool) -> Iterator[dict]:
+    """Real sentences from text to label, with the fine-tuned classifier."""
+    candidates = {step: measure.labelling_candidate(step) for step in steps.STEPS}
+    rounds = 3 if quick else 7
+    yield asdict(benchmark.compare(candidates, rounds=rounds, warmup=1, minimum_calls=1))
+
+
+def rows(quick: bool) -> Iterator[list[dict]]:
+    """The ledger: each step beside the one before it."""
     file = paths.home() / "benchmark_ledger.json"
     file.unlink(missing_ok=True)
-    for step in steps.STEPS:
-        ledger.record(measure.row(step), file)
+    for step in steps.STEPS[:2] if quick else steps.STEPS:
+        ledger.record(measure.row(step, 3, 0.05) if quick else measure.row(step), file)
         print(f"ledger: {step}", flush=True)
-    rows = ledger.rows_of(file)
-    found["ledger"] = [asdict(row) for row in rows]
-    sections.append(f"## The ledger\n\n{ledger.table(rows).markdown()}\n")
-    write_figure("ledger", figures.ledger(rows))
-    write_json("results", found)
-    write(RESULTS / "results.md", "\n".join(sections))
-    write(README, with_results(README.read_text(encoding="utf-8"), rows))
+    yield [asdict(row) for row in ledger.rows_of(file)]
 
 
-def with_results(readme: str, rows: tuple[ledger.Row, ...]) -> str:
-    """The README with its table replaced by that of this run, its machine named."""
-    before, rest = readme.split(BEGIN)
-    after = rest.split(END)[1]
-    table = f"{ledger.table(rows).markdown()}\n\nMeasured on: {rows[-1].machine}."
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
-
+STAGES = {"a/a": same_twice, "shapes": shapes, "texts": texts, "ledger": rows}
 
 if __name__ == "__main__":
-    main()
+    stages.run(NAME, sys.argv[1:], STAGES, draw, package="steps")
