@@ -22,6 +22,11 @@ class Folder:
 
     path: Path
 
+    def __str__(self) -> str:
+        if self.path.name == "quick":
+            return f"{self.path} (a quick run: its figures are worth nothing)"
+        return f"{self.path} (`make results` stores it for README and docs)"
+
     def read(self, name: str) -> dict:
         """What ``NAME.json`` holds; {} where there is none."""
         file = self.path / f"{name}.json"
@@ -74,13 +79,14 @@ def run_folder(quick: bool = False) -> Folder:
 
     Runs with little effort have a folder of their own, which is never stored.
     """
-    quick = quick or os.environ.get("TUTORIAL_PACE") == "quick"
-    return Folder(paths.home() / "results" / ("quick" if quick else slug(machine.describe())))
+    if quick or os.environ.get("TUTORIAL_PACE") == "quick":
+        return Folder(paths.home() / "results" / "quick")
+    return measured_folder()
 
 
-def stored_folder(of: str) -> Folder:
-    """The results in git of a machine, by its slug."""
-    return Folder(STORED / of)
+def measured_folder() -> Folder:
+    """The results of full runs on this machine that are not stored yet."""
+    return Folder(paths.home() / "results" / slug(machine.describe()))
 
 
 def write(target: Path, text: str) -> None:

@@ -49,7 +49,7 @@ def run(
             folder.keep(name, found)
         print(f"{stage}: {time.perf_counter() - start:.0f} s", flush=True)
     draw(found, folder)
-    print(f"Written to {folder.path}. `make results` stores it for README and docs.", flush=True)
+    print(f"Written to {folder}.", flush=True)
     return found
 
 
@@ -68,4 +68,4 @@ def notes(name: str, found: dict, stages: Sequence[str]) -> str:
             "**The stages were measured with different files or versions: do not compare one with "
             "another before all have been measured again.**\n"
         )
-    return "\n".join(lines) + "\n" if lines else ""
+    return "\n".join(["", *lines]) if lines else ""

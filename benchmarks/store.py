@@ -17,7 +17,7 @@ import benchmarks.load.report
 import benchmarks.peers.report
 import benchmarks.soak.report
 import benchmarks.steps.report
-from benchmarks.common import README, ROOT, STORED, Folder, run_folder, write, write_between
+from benchmarks.common import README, ROOT, STORED, Folder, measured_folder, write, write_between
 from benchmarks.scale import plan
 from benchmarks.search import fusion, quantization, roofline, runtime
 from tutorial_utils import claims
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
     parser.add_argument("machine", nargs="?", help="a folder of benchmarks/results")
     chosen = parser.parse_args(arguments).machine
-    fresh = run_folder()
+    fresh = measured_folder()
     stored = Folder(STORED / (chosen or fresh.path.name))
     if chosen and not stored.path.exists():
         known = ", ".join(sorted(path.name for path in STORED.iterdir()))

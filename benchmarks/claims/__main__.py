@@ -47,6 +47,7 @@ def main() -> None:
         print(f"{number:>2} {verdict.word}: {verdict.reason} ({spent:.0f} s)", flush=True)
         figures = {str(n): kept[str(n)] for n in measures if str(n) in kept}
         folder.keep("claims", {"figures": figures})
+    print(f"Written to {folder}.")
     if missing := [str(number) for number in measures if str(number) not in kept]:
         print(f"Not measured here: {', '.join(missing)}.")
 

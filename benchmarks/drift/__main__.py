@@ -66,7 +66,7 @@ def main() -> None:
     folder = run_folder(quick)
     folder.keep("drift", found)
     draw_report(folder.read("drift"), folder)
-    print(f"done in {time.perf_counter() - start:.0f} s")
+    print(f"{time.perf_counter() - start:.0f} s. Written to {folder}.")
 
 
 def read() -> dict[str, Answered]:

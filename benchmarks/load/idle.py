@@ -8,14 +8,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
-from load_batching import MODES
 
+from benchmarks.load.policies import POLICIES
 from benchmarks.load.texts import bodies
 from tutorial_utils import batching
-from tutorial_utils.serving import engine as engines
 from tutorial_utils.serving import registry
 from tutorial_utils.serving.engine import Engine, softmax
 from tutorial_utils.serving.settings import Settings
@@ -40,9 +38,8 @@ def lone_text_ms(folder: Path, cores: Sequence[int], calls: int) -> dict[str, fl
 
     ways: dict[str, Callable[[list[str]], Awaitable]] = {DIRECT: direct}
     with ExitStack() as stack:
-        for mode, batcher in MODES.items():
-            with mock.patch.object(engines, "Batcher", batcher):
-                engine = Engine(model, Settings(registry=folder.parents[1]))
+        for mode, policy in POLICIES.items():
+            engine = Engine(model, Settings(registry=folder.parents[1]), policy=policy)
             ways[mode] = stack.enter_context(closing(engine)).predict
         times = asyncio.run(_in_turns(ways, texts, math.ceil(calls / BLOCK)))
     return {way: 1e3 * float(np.median(t)) for way, t in times.items()}

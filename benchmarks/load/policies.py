@@ -1,56 +1,53 @@
-"""Three ways to batch behind the same engine: each text alone, by a timer, by tokens and length."""
+"""Three batching policies behind the same engine: each text alone, a timer, tokens and length."""
 
 import asyncio
+import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 from benchmarks.load.texts import long_texts, mixed_texts, short_texts
-from tutorial_utils.serving import engine as engines
 from tutorial_utils.serving import registry
-from tutorial_utils.serving.batcher import Batcher
 from tutorial_utils.serving.engine import Engine
 from tutorial_utils.serving.metrics import Metrics
-from tutorial_utils.serving.request import Item
 from tutorial_utils.serving.settings import Settings
 
 CALLERS = 64  # each with one text, and the next one as soon as it is answered
-SIZE, TIMER = 8, 0.005  # texts of a timer's batch, and seconds that it waits for them
 
 
-class Off(Batcher):
-    """Each text alone, in the order of arrival."""
+class OneText:
+    """No batching: each text alone, in order of arrival."""
 
-    def _choose(self, items: list[Item]) -> list[Item]:
-        return items[:1]
+    def wait(self, texts: int, age: float) -> float:
+        return 0.0
 
+    def consider(self, tokens: Iterable[int]) -> int:
+        return 1
 
-class Timer(Batcher):
-    """So many texts in the order of arrival, or fewer when the time is over: the usual way."""
-
-    def take(self, encode: Callable[[list[str]], list[list[int]]]) -> list[Item] | None:
-        end = None
-        while not self.closed:
-            with self._changed:
-                if len(self._queue) >= SIZE:
-                    break
-                if self._queue:
-                    end = end or self._clock() + TIMER
-                    if self._clock() >= end:
-                        break
-                self._changed.wait(None if end is None else max(0.0, end - self._clock()))
-        return super().take(encode)
-
-    def _oldest(self) -> list[Item]:
-        return list(self._queue)[:SIZE]
-
-    def _choose(self, items: list[Item]) -> list[Item]:
-        return sorted(items, key=lambda item: len(item.row))
+    def choose(self, lengths: Sequence[int], age: float, token_seconds: float) -> Sequence[int]:
+        return (0,)
 
 
-MODES = {"off": Off, "timer": Timer, "tokens, sorted": Batcher}
+@dataclass(frozen=True)
+class Timer:
+    """The usual way: ``size`` texts in order of arrival, or fewer after ``seconds``."""
+
+    size: int = 8
+    seconds: float = 0.005
+
+    def wait(self, texts: int, age: float) -> float:
+        return 0.0 if texts >= self.size else max(0.0, self.seconds - age)
+
+    def consider(self, tokens: Iterable[int]) -> int:
+        return len(list(itertools.islice(tokens, self.size)))
+
+    def choose(self, lengths: Sequence[int], age: float, token_seconds: float) -> Sequence[int]:
+        return sorted(range(len(lengths)), key=lengths.__getitem__)
+
+
+POLICIES = {"off": OneText(), "timer": Timer(), "tokens, sorted": None}  # None: the engine's own
 KINDS = ("short", "long", "mixed")
 
 
@@ -60,8 +57,8 @@ def batch(folder: Path, core: int, kind: str, mode: str, seconds: float) -> dict
     texts = {"short": short_texts, "long": lambda: long_texts(200), "mixed": mixed_texts}[kind]()
     model = registry.load(folder.parents[1], folder.parent.name, folder.name)
     metrics = Metrics()
-    with mock.patch.object(engines, "Batcher", MODES[mode]):
-        engine = Engine(model, Settings(registry=folder.parents[1]), metrics=metrics)
+    settings = Settings(registry=folder.parents[1])
+    engine = Engine(model, settings, metrics=metrics, policy=POLICIES[mode])
 
     def count(name: str) -> float:
         labels = {"model": model.manifest.name, "version": model.manifest.version}

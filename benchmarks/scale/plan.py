@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.common import Folder, run_folder, stored_folder
+from benchmarks.common import STORED, Folder, run_folder
 from tutorial_utils.machine import Machine
 from tutorial_utils.tables import Table
 
@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--machine", help="a folder of benchmarks/results; default: this machine")
     options = vars(parser.parse_args(arguments))
     chosen = options.pop("machine")
-    folder = stored_folder(chosen) if chosen else run_folder()
+    folder = Folder(STORED / chosen) if chosen else run_folder()
     print(tables(measured(folder), Plan(**options), served(folder)))
 
 

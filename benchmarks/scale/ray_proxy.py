@@ -72,7 +72,9 @@ def main() -> None:
                 found["texts_per_s"][name].append(_many(port, texts))
     for what, by_name in found.items():
         print(what, {name: round(statistics.median(v), 2) for name, v in by_name.items()})
-    run_folder(quick).keep("ray", found)
+    folder = run_folder(quick)
+    folder.keep("ray", found)
+    print(f"Written to {folder}.")
 
 
 def _single(port: int, texts: Sequence[str]) -> float:

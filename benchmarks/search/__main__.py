@@ -27,7 +27,7 @@ def main() -> None:
     folder = run_folder()
     for name in options.searches or searches:
         searches[name](folder, *([tuple(options.only)] if name == "runtime" else []))
-    print(f"Written to {folder.path}. `make results` stores it for README and docs.")
+    print(f"Written to {folder}.")
 
 
 if __name__ == "__main__":

@@ -39,12 +39,13 @@ def targets(found: dict) -> list[Target]:
 def draw(found: dict, folder: Folder) -> None:
     """Write ``soak.md`` and ``soak.png``."""
     parts = [
-        f"# Does the service last?\n\nMeasured by `make soak` on: {Machine(**found['machine'])}.",
-        notes("soak", found, STAGES) + target_table(targets(found)).markdown(),
+        f"# Does the service last?\n\nMeasured by `make soak` on: {Machine(**found['machine'])}.\n"
+        + notes("soak", found, STAGES),
+        target_table(targets(found)).markdown() + "\n",
     ]
     parts += [_chaos(found["chaos"])] if "chaos" in found else []
     parts += [_soak(found["soak"], folder)] if "soak" in found else []
-    folder.write("soak.md", "\n\n".join(parts) + "\n")
+    folder.write("soak.md", "\n".join(parts))
 
 
 def _chaos(storm: dict) -> str:
@@ -53,7 +54,7 @@ def _chaos(storm: dict) -> str:
     return (
         f"Chaos, {storm['requests']:,} requests in {storm['took_s']:.0f} s: {told}. Those *left* "
         "disconnected; *poisoned* ones hold the text that breaks the model; *refused* ones were "
-        "answered with 429."
+        "answered with 429.\n"
     )
 
 
@@ -77,6 +78,5 @@ def _soak(run: dict, folder: Folder) -> str:
     folder.save_figure("soak", fig)
     answered = ", ".join(f"{n:,} × {s}" for s, n in sorted(run["statuses"].items()))
     alt = f"Memory, threads and open files of the server's process over the minutes. {title}."
-    return (
-        f"Soak, {run['minutes']:g} minutes: {answered}; *left* disconnected.\n\n![{alt}](soak.png)"
-    )
+    told = f"Soak, {run['minutes']:g} minutes: {answered}; *left* disconnected."
+    return f"{told}\n\n![{alt}](soak.png)\n"

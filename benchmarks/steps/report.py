@@ -12,9 +12,7 @@ STAGES = ("a/a", "shapes", "texts", "ledger")
 def draw(found: dict, folder: Folder) -> None:
     """Write ``results.md`` and ``ledger.png``."""
     head = f"# Results\n\nMeasured by `make bench` on: {Machine(**found['machine'])}.\n"
-    if missing := notes("steps", found, STAGES):
-        head += f"\n{missing}"
-    parts = [head]
+    parts = [head + notes("steps", found, STAGES)]
     if "a/a" in found:
         title = "A/A: the same candidate twice, BERT-base shape 1 × 128"
         parts.append(section(title, found["a/a"]))

@@ -5,6 +5,7 @@ figures into a verdict, so that no verdict is ever typed.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
