@@ -29,7 +29,7 @@ for writer in range(int(first), int(last)):
 
 
 def sources(folder: Path, writer: int) -> tuple[Path, Path]:
-    """A model and a tokenizer of 1 MB each that name their writer, so that copying takes a while."""
+    """A model and a tokenizer of 1 MB each that name their writer: copying takes a while."""
     files = folder / f"{writer}.onnx", folder / f"{writer}.json"
     for file in files:
         file.write_bytes(str(writer).encode().ljust(1_000_000))
