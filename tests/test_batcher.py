@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
@@ -131,6 +132,51 @@ def test_without_the_bound_it_would_wait_for_ever():
     assert flood(math.inf) == math.inf
 
 
+class OneByOne:
+    """No batching: the oldest text alone."""
+
+    def wait(self, texts, age):
+        return 0.0
+
+    def consider(self, tokens):
+        return 1
+
+    def choose(self, lengths, age, token_seconds):
+        return [0]
+
+
+class Pairs(OneByOne):
+    """Batches of two, or of one after an hour."""
+
+    def wait(self, texts, age):
+        return 0.0 if texts >= 2 else 3_600 - age
+
+    def consider(self, tokens):
+        return 2
+
+    def choose(self, lengths, age, token_seconds):
+        return range(len(lengths))
+
+
+def test_a_policy_decides_which_texts_share_a_batch():
+    batcher = Batcher(limit=9, budget=64, max_age=1, policy=OneByOne())
+    requests = [enter(batcher, asked([text])) for text in ("1x30", "2x3", "3x3")]
+    assert [take(batcher) for _ in requests] == [request.items for request in requests]
+
+
+def test_a_policy_may_wait_for_more_texts():
+    clock = Clock()
+    batcher = Batcher(limit=9, budget=64, max_age=1, clock=clock, policy=Pairs())
+    with ThreadPoolExecutor(1) as pool:
+        first = enter(batcher, asked(["1x3"], clock, math.inf))
+        taken = pool.submit(take, batcher)
+        second = enter(batcher, asked(["2x3"], clock, math.inf))
+        assert taken.result(10) == first.items + second.items
+    lone = enter(batcher, asked(["3x3"], clock, math.inf))
+    clock.now = 3_600
+    assert take(batcher) == lone.items
+
+
 def test_a_queue_of_q_refuses_exactly_what_is_over_q():
     batcher = Batcher(limit=5, budget=64, max_age=1)
     batcher.admit(asked(["1x1"] * 4))
@@ -195,7 +241,7 @@ def test_beyond_capacity_the_work_goes_into_answers_that_come_in_time(times):
 
 
 def test_without_a_refusal_at_the_door_they_would_come_too_late(monkeypatch):
-    monkeypatch.setattr(batcher_room, "PART", math.inf)
+    monkeypatch.setattr(batcher_room, "WAIT_SHARE", math.inf)
     share, late = overload(3)
     assert late > 100
     assert share < 0.9
