@@ -116,10 +116,11 @@ def _section(title: str, comparison: dict, key: str, folder: Folder) -> str:
 def _finding(comparison: dict) -> str:
     if OURS not in comparison["rounds"]:
         return f"ours did not run, the best is {best_peer(comparison)}"
-    v = verdict(comparison, OURS, best_peer(comparison))
+    peer = best_peer(comparison)
+    v = verdict(comparison, OURS, peer)
     if v.word == "no measurable difference":
-        return f"as fast as the best peer, {_short(v.reference)}"
-    return f"{v.ratio:.2f} × the time of the best peer, {_short(v.reference)}"
+        return f"no measurable difference from the best peer, {_short(peer)}"
+    return f"{v.ratio:.2f} × the time of the best peer, {_short(peer)}"
 
 
 def _where(key: str) -> str:
