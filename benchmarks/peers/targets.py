@@ -26,6 +26,14 @@ def best_peer(comparison: dict) -> str:
     return min(peers, key=lambda name: verdict(comparison, name, peers[0]).ratio)
 
 
+def faster_peers(comparison: dict) -> list[benchmark.Verdict]:
+    """Verdicts, against ours, on the peers that are measurably faster; the fastest first."""
+    if OURS not in comparison["rounds"]:
+        return []
+    verdicts = [verdict(comparison, n, OURS) for n in comparison["rounds"] if not is_ours(n)]
+    return sorted((v for v in verdicts if v.word == "faster"), key=lambda v: v.ratio)
+
+
 def verdict(comparison: dict, name: str, reference: str) -> benchmark.Verdict:
     """Time of ``name`` relative to ``reference`` in a stored comparison."""
     rounds = comparison["rounds"]
