@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tutorial_utils.benchmark import RESOLUTION
+from tutorial_utils.intervals import RESOLUTION
 from tutorial_utils.tables import Table
 
 HOLDS, IN_PART, DOES_NOT, NOT_TESTED = "holds", "holds in part", "does not hold", "not tested"
