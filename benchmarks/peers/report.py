@@ -74,11 +74,11 @@ def faster(found: dict) -> str:
     shapes, texts = (found.get(stage, {}).get("comparisons", {}) for stage in ("shapes", "texts"))
     titles = {f"BERT-base {shape}": comparison for shape, comparison in shapes.items()}
     titles |= {TITLES[key][:1].lower() + TITLES[key][1:]: texts[key] for key in texts}
-    lines = [
-        f"- {title}: " + ", ".join(f"{v.name} ({v.ratio:.2f} × our time)" for v in verdicts)
-        for title, comparison in titles.items()
-        if (verdicts := faster_peers(comparison))
-    ]
+    lines = []
+    for title, comparison in titles.items():
+        if peers := faster_peers(comparison):
+            told = (f"{name} ({ratio.ratio:.2f} × our time)" for name, ratio in peers.items())
+            lines.append(f"- {title}: {', '.join(told)}")
     if not lines:
         return "No other tool was measurably faster than ours in any comparison.\n"
     return "Where another tool is measurably faster than ours:\n" + "\n".join(lines) + "\n"
@@ -133,10 +133,11 @@ def _section(title: str, comparison: dict, key: str, folder: Folder) -> str:
 def _finding(comparison: dict) -> str:
     if OURS not in comparison["rounds"]:
         return f"ours did not run, the best is {best_peer(comparison)}"
-    v = verdict(comparison, OURS, best_peer(comparison))
+    peer = best_peer(comparison)
+    v = verdict(comparison, OURS, peer)
     if v.word == "no measurable difference":
-        return f"as fast as the best peer, {_short(v.reference)}"
-    return f"{v.ratio:.2f} × the time of the best peer, {_short(v.reference)}"
+        return f"no measurable difference from the best peer, {_short(peer)}"
+    return f"{v.ratio:.2f} × the time of the best peer, {_short(peer)}"
 
 
 def _where(key: str) -> str:
