@@ -63,10 +63,17 @@ def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_weights(tmp_path):
 def test_other_settings_make_the_stored_classifier_stale(tmp_path):
     folder = baseline.classifier_folder()
     folder.mkdir(parents=True)
-    settings = baseline.asdict(baseline.Training())
-    (folder / "training.json").write_text(json.dumps({"settings": settings}))
+    (folder / "training.json").write_text(json.dumps(baseline.made_by()))
     assert baseline.finetuned()
     assert not baseline.finetuned(baseline.Training(epochs=3))
+
+
+@pytest.mark.parametrize("what", ["settings", "assets", "code", "libraries"])
+def test_other_data_code_or_libraries_make_the_stored_classifier_stale(what):
+    folder = baseline.classifier_folder()
+    folder.mkdir(parents=True)
+    (folder / "training.json").write_text(json.dumps(baseline.made_by() | {what: "another"}))
+    assert not baseline.finetuned()
 
 
 def test_batches_hold_each_sentence_once_and_are_of_like_length():

@@ -26,6 +26,16 @@ def best_peer(comparison: dict) -> str:
     return min(peers, key=lambda name: verdict(comparison, name, peers[0]).ratio)
 
 
+def faster_peers(comparison: dict) -> dict[str, Ratio]:
+    """Peers that are measurably faster than ours, with their time relative to it; fastest first."""
+    if OURS not in comparison["rounds"]:
+        return {}
+    peers = [name for name in comparison["rounds"] if not is_ours(name)]
+    found = {name: verdict(comparison, name, OURS) for name in peers}
+    faster = {name: ratio for name, ratio in found.items() if ratio.word == "faster"}
+    return dict(sorted(faster.items(), key=lambda item: item[1].ratio))
+
+
 def verdict(comparison: dict, name: str, reference: str) -> Ratio:
     """Time of ``name`` relative to ``reference`` in a stored comparison."""
     rounds = comparison["rounds"]

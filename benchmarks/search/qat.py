@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 from transformers import BertForSequenceClassification
 
-from tutorial_utils import baseline, export
+from tutorial_utils import baseline, export, scoped
 
 LONGEST = 512  # BERT's positions
 
@@ -50,9 +50,9 @@ def prepared(model: BertForSequenceClassification, dynamic: bool = False) -> tor
     dynamic: ranges of activations anew in each call, as the dynamic quantizer has them; otherwise
     a moving average that ``converted`` turns into constants.
     """
-    with warnings.catch_warnings(), export.quiet_exporter():
+    quiet = scoped.log_level("torch.utils._pytree", logging.ERROR)
+    with warnings.catch_warnings(), export.quiet_exporter(), quiet:
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
         from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 

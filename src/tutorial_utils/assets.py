@@ -20,9 +20,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from tutorial_utils import paths
+from tutorial_utils.errors import TutorialError
 
 
-class AssetError(RuntimeError):
+class AssetError(TutorialError, RuntimeError):
     """An asset could not be fetched or is not the one that was pinned."""
 
 

@@ -1,5 +1,6 @@
 """The PyTorch side: fine-tune the classifier once, load it, and the BERT-base shape."""
 
+import functools
 import json
 import math
 import shutil
@@ -11,13 +12,8 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 from transformers import BertConfig, BertForSequenceClassification
-from transformers.utils import logging as transformers_logging
 
-from tutorial_utils import assets, machine, paths, reviews
-
-# Loading would print a bar and a list of new weights; what it reports is expected here.
-transformers_logging.disable_progress_bar()
-transformers_logging.set_verbosity_error()
+from tutorial_utils import assets, machine, paths, provenance, reviews, scoped
 
 
 @dataclass(frozen=True)
@@ -46,19 +42,35 @@ def load() -> BertForSequenceClassification:
     Inputs: ``input_ids``, ``attention_mask``, ``token_type_ids``, int64 (batch, sequence).
     Output: ``logits``, float32 (batch, 2), in the order of ``reviews.LABELS``.
     """
-    return BertForSequenceClassification.from_pretrained(finetune()).eval()
+    folder = finetune()
+    with scoped.quiet_transformers():
+        return BertForSequenceClassification.from_pretrained(folder).eval()
 
 
 def bert_base(seed: int = 0) -> BertForSequenceClassification:
     """BERT-base with seeded random weights: for latency and size, which weights do not change."""
-    torch.manual_seed(seed)
-    return BertForSequenceClassification(BertConfig(num_labels=2)).eval()
+    with scoped.torch_seed(seed):
+        return BertForSequenceClassification(BertConfig(num_labels=2)).eval()
 
 
 def finetuned(training: Training = Training()) -> bool:
-    """Whether a classifier trained with exactly these settings is stored."""
+    """Whether the stored classifier was trained with these settings, from this data and code."""
     record = classifier_folder() / "training.json"
-    return record.exists() and json.loads(record.read_text())["settings"] == asdict(training)
+    if not record.exists():
+        return False
+    known = json.loads(record.read_text())
+    return all(known.get(name) == value for name, value in made_by(training).items())
+
+
+@functools.cache
+def made_by(training: Training = Training()) -> dict:
+    """What the fine-tuned weights depend on: settings, data, code and libraries."""
+    pinned = {asset.name: asset.sha256 for asset in (assets.ENCODER, assets.SENTENCES)}
+    return {
+        "settings": asdict(training),
+        "assets": pinned,
+        **asdict(provenance.of(_train)),
+    }
 
 
 def finetune(training: Training = Training(), progress: bool = True) -> Path:
@@ -70,9 +82,11 @@ def finetune(training: Training = Training(), progress: bool = True) -> Path:
     folder = classifier_folder()
     with FileLock(paths.home() / "classifier.lock"):
         if not finetuned(training):
-            model = _train(training, progress)
-            model.save_pretrained(folder)
-            record = {"settings": asdict(training), "machine": str(machine.describe())}
+            # Loading lists new weights, and each step shows a bar: all is expected here.
+            with scoped.quiet_transformers(), scoped.torch_seed(training.seed):
+                model = _train(training, progress)
+                model.save_pretrained(folder)
+            record = made_by(training) | {"machine": str(machine.describe())}
             with paths.replacing(folder / "training.json") as temporary:
                 temporary.write_text(json.dumps(record, indent=2))
             _checkpoint_path().unlink(missing_ok=True)
@@ -100,7 +114,6 @@ def pad(ids: list[list[int]]) -> dict[str, torch.Tensor]:
 
 
 def _train(training: Training, progress: bool) -> BertForSequenceClassification:
-    torch.manual_seed(training.seed)
     model = BertForSequenceClassification.from_pretrained(
         assets.fetch(assets.ENCODER),
         num_labels=len(reviews.LABELS),
@@ -158,7 +171,7 @@ def _checkpoint_path() -> Path:
 
 def _checkpoint(training: Training, parts: dict, step: int) -> None:
     state = {name: part.state_dict() for name, part in parts.items()}
-    state |= {"step": step, "settings": asdict(training), "random": torch.get_rng_state()}
+    state |= {"step": step, "made by": made_by(training), "random": torch.get_rng_state()}
     with paths.replacing(_checkpoint_path()) as temporary:
         torch.save(state, temporary)
 
@@ -169,7 +182,7 @@ def _resume(training: Training, parts: dict) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
-    if state["settings"] != asdict(training):
+    if state.get("made by") != made_by(training):
         return 0
     for name, part in parts.items():
         part.load_state_dict(state[name])

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tutorial_utils.errors import InvalidArgument
+
 
 @dataclass(frozen=True)
 class Padding:
@@ -51,7 +53,7 @@ def by_tokens(
         ValueError: the budget is not positive.
     """
     if budget < 1:
-        raise ValueError(f"A batch needs a budget of at least one token, not {budget}.")
+        raise InvalidArgument(f"A batch needs a budget of at least one token, not {budget}.")
     batches: list[list[int]] = []
     tokens = width = 0  # of the newest batch: without padding, and its longest sentence
     order = range(len(lengths))
@@ -99,7 +101,9 @@ def run(
     """
     flat = [i for batch in batches for i in batch]
     if sorted(flat) != list(range(len(rows))):
-        raise ValueError(f"The batches must hold each of {len(rows)} rows once, not {len(flat)}.")
+        raise InvalidArgument(
+            f"The batches must hold each of {len(rows)} rows once, not {len(flat)}."
+        )
     if not rows:
         return np.empty(0)
 

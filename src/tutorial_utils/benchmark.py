@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import psutil
 
 from tutorial_utils import machine
+from tutorial_utils.errors import InvalidArgument, TutorialError
 from tutorial_utils.intervals import Ratio
 from tutorial_utils.tables import Table
 
@@ -31,8 +32,16 @@ from tutorial_utils.tables import Table
 QUICK_ROUNDS, QUICK_SECONDS = 5, 0.05
 
 
-class CandidateFailed(RuntimeError):
+class CandidateFailed(TutorialError, RuntimeError):
     """A candidate could not be built or run; the message holds its traceback."""
+
+    exit_code: ClassVar[int] = 3  # what is timed was built and checked before
+
+
+class CandidateKilled(CandidateFailed):
+    """The process of a candidate ended without an error message, as for lack of memory."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class Candidate(Protocol):
@@ -125,7 +134,7 @@ def compare(
         ValueError: no candidate, or fewer than two rounds.
     """
     if not candidates or rounds < 2:
-        raise ValueError("Give at least one candidate and two rounds: an interval needs them.")
+        raise InvalidArgument("Give at least one candidate and two rounds; an interval needs them.")
     if os.environ.get("TUTORIAL_PACE") == "quick":
         rounds, seconds = min(rounds, QUICK_ROUNDS), min(seconds, QUICK_SECONDS)
     workers: dict[str, _Worker] = {}
@@ -240,7 +249,7 @@ class _Worker:
             yield
         except (EOFError, OSError, psutil.Error) as error:
             self.process.join(timeout=5)
-            raise CandidateFailed(
+            raise CandidateKilled(
                 f"{self.name!r} ended with exit code {self.process.exitcode} and no error message "
                 "(a negative number is the signal that killed it; -9 is often lack of memory)."
             ) from error

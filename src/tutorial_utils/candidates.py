@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_utils import batching, machine, reviews
+from tutorial_utils import batching, machine, reviews, scoped
 from tutorial_utils.session import SessionRecipe, open_session
 
 LABELLING_BATCH = 200  # sentences a call of the text-to-label candidates handles, by default
@@ -199,11 +199,10 @@ def torch_predict(model: str) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
 
     from tutorial_utils import baseline
 
-    torch.set_num_threads(machine.cores())
     module = {"classifier": baseline.load, "bert-base": baseline.bert_base}[model]()
 
     def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        with torch.inference_mode():
+        with scoped.torch_threads(machine.cores()), torch.inference_mode():
             tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
             return module(**tensors).logits.numpy()
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from tutorial_utils import batching, machine
+from tutorial_utils import batching, machine, scoped
 from tutorial_utils.batching import Padding
 from tutorial_utils.candidates import onnx_predict
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.session import SessionRecipe
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -27,7 +28,7 @@ _TOKENIZER_FILES = (
 _COUNTING_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
 
 
-class BadClassifier(ValueError):
+class BadClassifier(TutorialError, ValueError):
     """What was given is not a trained encoder classifier with a fast tokenizer."""
 
 
@@ -79,11 +80,10 @@ class Classifier:
         """Padded inputs → logits, by PyTorch on all cores."""
         import torch
 
-        torch.set_num_threads(machine.cores())
         module = self.module()
 
         def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
-            with torch.inference_mode():
+            with scoped.torch_threads(machine.cores()), torch.inference_mode():
                 tensors = {name: torch.from_numpy(inputs[name]) for name in self.inputs}
                 return module(**tensors).logits.numpy()
 
@@ -169,14 +169,12 @@ def _name(source: str) -> str:
 def _load(source: str):
     """The model, and the names of the weights that its files do not hold."""
     from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            source, output_loading_info=True
-        )
+        with scoped.quiet_transformers():
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                source, output_loading_info=True
+            )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BadClassifier(
@@ -195,7 +193,8 @@ def _tokenizer(source: str):
         # Without its files the library makes an empty tokenizer, to which every word is unknown.
         if folder.is_dir() and not any((folder / name).exists() for name in _TOKENIZER_FILES):
             raise FileNotFoundError
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        with scoped.quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(source)
         tokenizer.backend_tokenizer.to_str()
     except Exception as error:  # whatever a half-written folder makes the library raise
         raise BadClassifier(

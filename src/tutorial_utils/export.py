@@ -4,14 +4,16 @@ import inspect
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tutorial_utils import batching, candidates, paths
+from tutorial_utils import batching, candidates, paths, scoped
 from tutorial_utils.batching import Padding
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.tables import Table
 
 OPSET = 18
@@ -19,7 +21,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 SHAPES = ((1, 2), (1, 24), (1, 128), (3, 17), (8, 64))  # (batch, sequence) that parity tries
 
 
-class ParityError(ValueError):
+class ParityError(TutorialError, ValueError):
     """Two models were compared that cannot be: an answer is not finite, or shapes differ."""
 
 
@@ -83,6 +85,8 @@ def export(
     example has no dimension of size 1, which ``torch.export`` would take for a constant. The
     weights are stored in the one file.
     """
+    import onnxscript  # noqa: F401  torch.onnx.export is written with it: see `provenance`
+
     inputs = inputs or example_inputs()
     with warnings.catch_warnings(), quiet_exporter(), paths.replacing(Path(target)) as temporary:
         warnings.simplefilter("ignore")
@@ -102,16 +106,9 @@ def export(
     return Path(target)
 
 
-class quiet_exporter:
+def quiet_exporter() -> AbstractContextManager[None]:
     """Context in which ``torch.onnx`` says nothing below an error (it lists missing extras)."""
-
-    def __enter__(self) -> None:
-        self.logger = logging.getLogger("torch.onnx")
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_) -> None:
-        self.logger.setLevel(self.level)
+    return scoped.log_level("torch.onnx", logging.ERROR)
 
 
 def parity(

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tutorial_utils.errors import TutorialError
+
 LENGTH, VOCABULARY, CONFIDENCE = "length", "vocabulary", "confidence"
 LABELS, DISAGREEMENT = "labels", "disagreement"
 ORDERED, SHARES, RATE = "ordered", "shares", "rate"  # kinds of features: what distance means
@@ -19,7 +21,7 @@ BINS = 16  # of an ordered feature, about equally full
 _STREAMS, _LENGTH = 200, 5_000  # what the limits are simulated on: streams, texts of each
 
 
-class BadProfile(ValueError):
+class BadProfile(TutorialError, ValueError):
     """The reference is too small, its arrays do not fit, or a stored profile cannot be read."""
 
 

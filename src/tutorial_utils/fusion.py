@@ -28,6 +28,7 @@ from onnxscript.rewriter.ort_fusions.skip_normalization import fuse_skip_layer_n
 from onnxscript.rewriter.rules.common import gemm_to_matmul_add_rule
 
 from tutorial_utils import paths, rewrites, selection
+from tutorial_utils.errors import InvalidArgument
 
 UNFUSABLE = ("SkipLayerNormalization", "BiasGelu")
 # What ONNX Runtime fuses by itself at load. Disabled, a file runs as it was written.
@@ -99,7 +100,7 @@ def unfuse(source: Path, target: Path, ops: tuple[str, ...] = UNFUSABLE) -> dict
         ValueError: an operator that cannot be taken apart here.
     """
     if unknown := set(ops) - set(UNFUSABLE):
-        raise ValueError(f"Cannot take apart {sorted(unknown)}; choose among {UNFUSABLE}.")
+        raise InvalidArgument(f"Cannot take apart {sorted(unknown)}; choose among {UNFUSABLE}.")
     model = ir.load(str(source))
     split = dict(
         zip(UNFUSABLE, (rewrites.split_skip_layer_norm, rewrites.split_bias_gelu), strict=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 import networkx
 import onnx
 
+from tutorial_utils.errors import InvalidArgument
+
 NORMALIZATIONS = ("LayerNormalization", "SkipLayerNormalization")
 
 
@@ -67,7 +69,7 @@ def encoder_layer(path: Path, layer: int = 0) -> networkx.DiGraph:
     full = _dataflow(load_structure(path))
     norms = [n for n in networkx.topological_sort(full) if full.nodes[n]["op"] in NORMALIZATIONS]
     if not 0 <= layer < (len(norms) - 1) // 2:
-        raise ValueError(f"{Path(path).name} has layers 0 to {(len(norms) - 1) // 2 - 1}.")
+        raise InvalidArgument(f"{Path(path).name} has layers 0 to {(len(norms) - 1) // 2 - 1}.")
     first, last = norms[2 * layer], norms[2 * layer + 2]
     inside = networkx.descendants(full, first) & networkx.ancestors(full, last)
     return full.subgraph(inside | {first, last}).copy()

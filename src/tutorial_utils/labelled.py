@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from tutorial_utils.classifiers import Classifier
+from tutorial_utils.errors import TutorialError
 
 FEWEST = 20
 FORMATS = (".csv", ".tsv", ".jsonl")
 
 
-class BadData(ValueError):
+class BadData(TutorialError, ValueError):
     """The file cannot be used; the message names the line and says what was expected."""
 
 

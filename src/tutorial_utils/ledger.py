@@ -8,10 +8,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from tutorial_utils import paths
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.tables import Table
 
 
-class BadLedger(ValueError):
+class BadLedger(TutorialError, ValueError):
     """The ledger file cannot be read; it is left as it is."""
 
 

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from tutorial_utils.errors import InvalidArgument
+
 PATIENCE = 30.0  # seconds for an answer
 MOST = 300  # connections; who finds none free waits for one, and that counts
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
@@ -97,7 +99,7 @@ class Connections:
         """Raises ValueError when the address is not on this machine."""
         parts = urlsplit(url)
         if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-            raise ValueError("Offer load to a server on this machine only (127.0.0.1).")
+            raise InvalidArgument("Offer load to a server on this machine only (127.0.0.1).")
         self._address = parts.hostname, parts.port or 80
         self._start = f"POST {parts.path or '/'} HTTP/1.1\r\nhost: {parts.netloc}\r\n"
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 
 import psutil
 
+from tutorial_utils.errors import InvalidArgument
+
 FEATURES = ("avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 VERSIONED = ("torch", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime")
 
@@ -46,8 +48,13 @@ def describe() -> Machine:
         memory_gb=round(psutil.virtual_memory().total / 2**30),
         features=tuple(name for name in FEATURES if name in flags),
         system=platform.system(),
-        versions={name: found for name in VERSIONED if (found := version(name))},
+        versions=versions(),
     )
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the libraries that a measurement depends on."""
+    return {name: found for name in VERSIONED if (found := version(name))}
 
 
 def cores() -> int:
@@ -58,7 +65,9 @@ def cores() -> int:
     """
     if told := os.environ.get("TUTORIAL_CORES"):
         if not told.isdecimal() or int(told) == 0:
-            raise ValueError(f"TUTORIAL_CORES={told!r}: give a whole number of cores, or unset it.")
+            raise InvalidArgument(
+                f"TUTORIAL_CORES={told!r}: give a whole number of cores, or unset it."
+            )
         return int(told)
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else psutil.cpu_count(logical=False) or 1

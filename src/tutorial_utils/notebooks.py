@@ -7,6 +7,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from tutorial_utils import paths
+from tutorial_utils.errors import InvalidArgument
 
 CELL_SECONDS = 240  # no cell may take longer; a whole notebook stays under five minutes
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -26,7 +27,9 @@ def find(names: Iterable[str] = ()) -> list[Path]:
     every = sorted(folder().glob("[0-9][0-9]_*.ipynb"))
     names = list(names)
     if missing := [n for n in names if not any(p.name.startswith(n) for p in every)]:
-        raise ValueError(f"No notebook starts with {missing}: there are {[p.stem for p in every]}.")
+        raise InvalidArgument(
+            f"No notebook starts with {missing}: there are {[p.stem for p in every]}."
+        )
     return [p for p in every if not names or any(p.name.startswith(n) for n in names)]
 
 

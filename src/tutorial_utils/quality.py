@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tutorial_utils.errors import InvalidArgument
+
 RESAMPLES = 2_000
 TASKS = {  # how a model's logits read → what its score is called
     "single_label": "F1",
@@ -127,11 +129,13 @@ def evaluate(
     shape, fits = arrays[0].shape, (1,) if task == "single_label" else (1, 2)
     if len({a.shape for a in arrays}) != 1 or len(shape) not in fits or not shape[0]:
         shapes = ", ".join(str(a.shape) for a in arrays)
-        raise ValueError(f"Give one label a sentence in each array; their shapes are {shapes}.")
+        raise InvalidArgument(
+            f"Give one label a sentence in each array; their shapes are {shapes}."
+        )
     known = {"single_label": range(classes), "multi_label": (0, 1)}.get(task)
     if known is not None and not all(np.isin(a, list(known)).all() for a in arrays):
         several = f"from 0 to {classes - 1}" if len(known) > 2 else "0 or 1"
-        raise ValueError(f"Labels must be {several}; take the argmax of the logits first.")
+        raise InvalidArgument(f"Labels must be {several}; take the argmax of the logits first.")
     predicted, labels = arrays[:2]
 
     def score(p: np.ndarray, t: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Weights, and at run time activations, in 8 bits: dynamic, and static with calibration."""
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,12 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from tutorial_utils import paths, smoothing
+from tutorial_utils import paths, scoped, smoothing
 from tutorial_utils.embeddings import quantize_rows
+from tutorial_utils.errors import InvalidArgument
 from tutorial_utils.session import ERRORS_ONLY
+
+ORT_DEFAULT_SEVERITY = 2  # warnings, as ONNX Runtime starts
 
 MATRIX_OPS = ("MatMul", "Attention", "Gemm")
 EMBEDDING_OPS = ("Gather", "EmbedLayerNormalization")
@@ -45,7 +48,9 @@ def quantize(weights: np.ndarray, per_channel: bool = False) -> Tensor8:
         ValueError: a value is not finite.
     """
     if not np.isfinite(weights).all():
-        raise ValueError("Only finite weights can be quantized; find the NaN or infinity first.")
+        raise InvalidArgument(
+            "Only finite weights can be quantized; find the NaN or infinity first."
+        )
     largest = np.abs(weights).max(axis=0, keepdims=True) if per_channel else np.abs(weights).max()
     scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     values = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
@@ -151,19 +156,15 @@ def static(
     return Path(target)
 
 
-class _without_shapes:
-    """Context with the model free of inferred shapes, as the quantizers need it, and silent."""
-
-    def __init__(self, source: Path):
-        self.source = source
-
-    def __enter__(self) -> onnx.ModelProto:
-        model = onnx.load(str(self.source))
-        del model.graph.value_info[:]
-        # The quantizer advises a pre-processing step that fails on these graphs.
-        logging.disable(logging.WARNING)
+@contextmanager
+def _without_shapes(source: Path) -> Iterator[onnx.ModelProto]:
+    """The model free of inferred shapes, as the quantizers need it, and they silent."""
+    model = onnx.load(str(source))
+    del model.graph.value_info[:]
+    # The quantizer advises a pre-processing step that fails on these graphs.
+    with scoped.errors_only():
         onnxruntime.set_default_logger_severity(ERRORS_ONLY)
-        return model
-
-    def __exit__(self, *_) -> None:
-        logging.disable(logging.NOTSET)
+        try:
+            yield model
+        finally:  # what it was before cannot be asked for
+            onnxruntime.set_default_logger_severity(ORT_DEFAULT_SEVERITY)

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from tutorial_utils import machine, pages
+from tutorial_utils.errors import TutorialError
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -33,7 +34,7 @@ LEVELS = {
 ERRORS_ONLY = 3  # ORT log severity; its C++ warnings go past Python's sys.stderr
 
 
-class ProviderUnavailable(RuntimeError):
+class ProviderUnavailable(TutorialError, RuntimeError):
     """The execution provider asked for cannot run here; the message says why and what to do."""
 
 

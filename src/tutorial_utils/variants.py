@@ -22,6 +22,7 @@ from tutorial_utils import (
 )
 from tutorial_utils.batching import Padding
 from tutorial_utils.classifiers import Classifier
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.labelled import Labelled
 from tutorial_utils.recipe import MODEL, TOKENIZER, Recipe
 from tutorial_utils.session import SessionRecipe
@@ -35,7 +36,7 @@ BUDGET = 1024  # tokens of a batch while answers are collected
 CALIBRATED = 512  # texts that the ranges of activations are measured on, at most
 
 
-class CannotExport(RuntimeError):
+class CannotExport(TutorialError, RuntimeError):
     """The exporter refuses this model, or what it wrote computes something else."""
 
 

@@ -10,6 +10,8 @@ from enum import Enum
 
 import numpy as np
 
+from tutorial_utils.errors import InvalidArgument
+
 
 class Status(Enum):
     """What ``check`` found."""
@@ -66,10 +68,12 @@ def check(name: str, answer: Callable) -> Result:
     goes on.
 
     Raises:
-        KeyError: there is no such exercise.
+        InvalidArgument: there is no such exercise.
     """
     if name not in EXERCISES:
-        raise KeyError(f"There is no exercise {name!r}; there are {', '.join(sorted(EXERCISES))}.")
+        raise InvalidArgument(
+            f"There is no exercise {name!r}; choose one of {', '.join(sorted(EXERCISES))}."
+        )
     task = EXERCISES[name]
     for case in task.cases:
         try:

@@ -96,11 +96,11 @@ class Batcher:
         with self._changed:
             return self._refusal(max(1, self.limit // RESERVE), seconds)
 
-    def take(self, encode: Callable[[list[str]], list[list[int]]]) -> list[Item] | None:
+    def take(self, read: Callable[[Request], None]) -> list[Item] | None:
         """Wait for texts and take the next batch, sorted by length; None when closed.
 
-        encode: token ids of each text; called outside the lock. A request whose texts it cannot
-        read fails.
+        read: tokenizes a request (``Request.read``), or fails it; called outside the lock. What it
+        raises ends this call, and no text is taken.
         """
         while True:
             with self._changed:
@@ -113,7 +113,7 @@ class Batcher:
             for item in late:  # outside the lock: failing a future runs its callbacks
                 item.request.fail(DeadlineExceeded())
             for request in unread:
-                request.read(encode)
+                read(request)
             with self._changed:
                 for request in unread:
                     self._learn([i for i in request.items if i in self._queue])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.recipe import BadModel
 from tutorial_utils.serving import registry, traffic
 from tutorial_utils.serving.engine import (
@@ -30,11 +31,11 @@ from tutorial_utils.serving.traffic import CANARY, SHADOW, STABLE, Split, Traffi
 log = logging.getLogger(__name__)
 
 
-class UnknownVersion(LookupError):
+class UnknownVersion(TutorialError, LookupError):
     """No such version runs here; the message names those that do."""
 
 
-class NothingToDo(RuntimeError):
+class NothingToDo(TutorialError, RuntimeError):
     """There is no candidate to promote, or no earlier version to go back to."""
 
 

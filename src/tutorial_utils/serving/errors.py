@@ -6,6 +6,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.recipe import BadModel
 from tutorial_utils.serving.deployment import NothingToDo, UnknownVersion
 from tutorial_utils.serving.engine import DeadlineExceeded, InferenceFailed, Overloaded, Unavailable
@@ -30,7 +31,7 @@ class Error(BaseModel):
     problems: list[Problem] = []
 
 
-class Invalid(ValueError):
+class Invalid(TutorialError, ValueError):
     """A request of the Open Inference Protocol that is well formed, and asks for what is not."""
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tutorial_utils.errors import TutorialError
 from tutorial_utils.quality import probabilities
 from tutorial_utils.recipe import Manifest
 
 log = logging.getLogger(__name__)
 
 
-class Overloaded(RuntimeError):
+class Overloaded(TutorialError, RuntimeError):
     """More texts wait than the service takes; try again after ``retry_after`` seconds."""
 
     def __init__(self, retry_after: int = 1):
@@ -23,11 +24,11 @@ class Overloaded(RuntimeError):
         self.retry_after = retry_after
 
 
-class DeadlineExceeded(RuntimeError):
+class DeadlineExceeded(TutorialError, RuntimeError):
     """The answer was not there in time."""
 
 
-class InferenceFailed(RuntimeError):
+class InferenceFailed(TutorialError, RuntimeError):
     """The model raised; the cause is in the log, not in the message."""
 
 

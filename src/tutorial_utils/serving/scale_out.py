@@ -21,6 +21,7 @@ from ray.serve.config import BackpressureConfig
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
+from tutorial_utils.errors import InvalidArgument
 from tutorial_utils.serving import app, logs
 from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.server import MARGIN
@@ -43,7 +44,7 @@ class ScaleSettings(Settings):
     @classmethod
     def _no_admin(cls, token: SecretStr | None) -> SecretStr | None:
         if token is not None:
-            raise ValueError(
+            raise InvalidArgument(
                 "a request to /admin would reach one replica of many: change the registry or the "
                 "settings, which all replicas follow"
             )
