@@ -58,6 +58,7 @@ notebooks: prepare ## execute all notebooks and store their outputs
 # What is measured goes to artifacts/results/<machine>/; only `make results` stores it.
 bench: prepare ## measure all steps anew, and the same candidate twice
 	$(BIN)/python -m benchmarks.steps
+	$(BIN)/python -m benchmarks.aa
 
 search: prepare ## search fusions, quantizations and settings, and measure the roofline
 	$(BIN)/python -m benchmarks.search
