@@ -7,6 +7,7 @@ code. Run it on a quiet machine; it takes about four minutes on two cores.
 
 import argparse
 from dataclasses import asdict
+from typing import Any
 
 from benchmarks.common import run_folder
 from benchmarks.interval_coverage import same_twice
@@ -15,7 +16,9 @@ from tutorial_utils import benchmark, measure
 NAME, RUNS, ROUNDS, SECONDS = "aa", 20, 7, 0.25
 
 
-def compare(candidate: benchmark.Candidate, runs: int, rounds: int, seconds: float) -> dict:
+def compare(
+    candidate: benchmark.Candidate, runs: int, rounds: int, seconds: float
+) -> dict[str, Any]:
     """Ratio, interval and rounds of each run; a run has new processes and an order of its own."""
     found = []
     for seed in range(runs):

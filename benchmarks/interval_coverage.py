@@ -50,7 +50,8 @@ class Residuals:
         """All residuals, each divided by its pair's standard deviation."""
         parts = [table / table.std(axis=1, ddof=1, keepdims=True) for table in self.tables]
         values = np.concatenate([part.ravel() for part in parts])
-        return values / values.std()
+        scaled: Array = values / values.std()
+        return scaled
 
     def neighbours(self) -> float:
         """Correlation of a pair's residuals with the next round's, averaged over pairs.
@@ -172,7 +173,7 @@ def _columns(residuals: Residuals) -> Iterator[tuple[float, int]]:
 
 def _width(rounds: int) -> float:
     """Width of the interval, in standard deviations of a round."""
-    return stdtrit(rounds - 1, QUANTILE) / rounds**0.5
+    return float(stdtrit(rounds - 1, QUANTILE)) / rounds**0.5
 
 
 def markdown(stored: Path = STORED) -> str:

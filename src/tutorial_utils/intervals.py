@@ -11,6 +11,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from tutorial_utils.errors import InvalidArgument
+
 Array = npt.NDArray[np.float64]
 RESOLUTION = 0.03  # two processes of one and the same candidate differ by about this much
 # Student's t quantile of a 97 % interval. Rounds are correlated a little (about 0.2 from one to the
@@ -31,7 +33,7 @@ class Ratio:
         """From the times of two candidates that took turns, one value a round each.
 
         Raises:
-            ValueError: not the same number of rounds, or fewer than two.
+            InvalidArgument: not the same number of rounds, or fewer than two.
         """
         return cls.over_workloads([(times, reference)])
 
@@ -43,11 +45,11 @@ class Ratio:
         taken for noise between rounds.
 
         Raises:
-            ValueError: not the same number of rounds everywhere, or fewer than two.
+            InvalidArgument: not the same number of rounds everywhere, or fewer than two.
         """
         counts = {len(values) for pair in pairs for values in pair}
         if len(counts) != 1 or min(counts) < 2:
-            raise ValueError(
+            raise InvalidArgument(
                 f"An interval needs at least two rounds, as many for each candidate and workload; "
                 f"here are {sorted(counts) or 'none'}."
             )
