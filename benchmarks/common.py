@@ -3,8 +3,10 @@
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tutorial_utils import benchmark, machine, paths
 from tutorial_utils.intervals import Ratio
@@ -127,6 +129,16 @@ def restored(values: dict) -> benchmark.Comparison:
 def section(title: str, result: dict, text: str = "") -> str:
     """A stored comparison under its heading, in Markdown."""
     return f"## {title}\n\n{text}{restored(result).table().markdown()}\n"
+
+
+def comparisons(found: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every stored comparison in a file's content, with the path of keys that leads to it."""
+    if isinstance(found, dict):
+        if {"rounds", "verdicts", "timings"} <= found.keys():
+            yield where, found
+        else:
+            for key, value in found.items():
+                yield from comparisons(value, f"{where} · {key}" if where else key)
 
 
 def ratio(stored: dict[str, float]) -> Ratio:

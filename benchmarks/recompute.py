@@ -11,18 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks import store
-from benchmarks.common import STORED, Folder, ratio, write
+from benchmarks.common import STORED, Folder, comparisons, ratio, write
 from tutorial_utils.intervals import Ratio
-
-
-def comparisons(found: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every stored comparison in a file's content, with the path of keys that leads to it."""
-    if isinstance(found, dict):
-        if {"rounds", "verdicts", "timings"} <= found.keys():
-            yield where, found
-        else:
-            for key, value in found.items():
-                yield from comparisons(value, f"{where} · {key}" if where else key)
 
 
 def recompute(comparison: dict[str, Any]) -> Iterator[tuple[str, Ratio, Ratio]]:

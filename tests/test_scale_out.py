@@ -193,6 +193,7 @@ def wait_until(condition, what: str) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_replica_killed_under_load_loses_no_request_that_is_sent_again(cluster):
     wait_until(lambda: len(cluster.replicas()) == 2, "two replicas")
     before = cluster.replicas()
@@ -220,6 +221,7 @@ def test_a_replica_killed_under_load_loses_no_request_that_is_sent_again(cluster
         np.testing.assert_allclose(scores, softmax(model.logits(given))[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_routes_protocol_and_errors_are_those_of_the_service_alone(cluster):
     with httpx.Client(base_url=cluster.url, timeout=20) as client:
         assert client.get("/readyz").json() == {"status": "ready", "version": "1"}
