@@ -77,11 +77,15 @@ def faster(found: dict) -> str:
     lines = []
     for title, comparison in titles.items():
         if peers := faster_peers(comparison):
-            told = (f"{name} ({ratio.ratio:.2f} × our time)" for name, ratio in peers.items())
-            lines.append(f"- {title}: {', '.join(told)}")
+            told = ", ".join(
+                f"{name}, {ratio.cell}{'' if ratio.word == 'faster' else ' (undecided)'}"
+                for name, ratio in peers.items()
+            )
+            lines.append(f"- {title}: {told}")
     if not lines:
-        return "No other tool was measurably faster than ours in any comparison.\n"
-    return "Where another tool is measurably faster than ours:\n" + "\n".join(lines) + "\n"
+        return "No other tool took less time than ours in any comparison.\n"
+    says = "Where another tool took less time than ours (our time = 1, with the 95 % interval):\n"
+    return says + "\n".join(lines) + "\n"
 
 
 def for_readme(found: dict) -> str:

@@ -3,7 +3,7 @@
 import itertools
 
 from benchmarks.common import Target
-from tutorial_utils.intervals import Ratio
+from tutorial_utils.intervals import RESOLUTION, Ratio
 
 OURS = "ours int8"
 PYTORCH = "PyTorch fp32"
@@ -27,12 +27,15 @@ def best_peer(comparison: dict) -> str:
 
 
 def faster_peers(comparison: dict) -> dict[str, Ratio]:
-    """Peers that are measurably faster than ours, with their time relative to it; fastest first."""
+    """Peers that took less time than ours by more than the resolution, the fastest first.
+
+    Their times are relative to ours. For some the interval may be too wide to call them faster.
+    """
     if OURS not in comparison["rounds"]:
         return {}
     peers = [name for name in comparison["rounds"] if not is_ours(name)]
     found = {name: verdict(comparison, name, OURS) for name in peers}
-    faster = {name: ratio for name, ratio in found.items() if ratio.word == "faster"}
+    faster = {name: ratio for name, ratio in found.items() if ratio.ratio < 1 - RESOLUTION}
     return dict(sorted(faster.items(), key=lambda item: item[1].ratio))
 
 
