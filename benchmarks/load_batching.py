@@ -9,8 +9,8 @@ from unittest import mock
 
 from load_texts import long_texts, mixed_texts, short_texts
 
+from tutorial_utils import registry
 from tutorial_utils.serving import engine as engines
-from tutorial_utils.serving import registry
 from tutorial_utils.serving.batcher import Batcher
 from tutorial_utils.serving.engine import Engine
 from tutorial_utils.serving.metrics import Metrics

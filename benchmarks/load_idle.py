@@ -14,9 +14,8 @@ import numpy as np
 from load_batching import MODES
 from load_texts import bodies
 
-from tutorial_utils import batching
+from tutorial_utils import batching, registry
 from tutorial_utils.serving import engine as engines
-from tutorial_utils.serving import registry
 from tutorial_utils.serving.engine import Engine, softmax
 from tutorial_utils.serving.settings import Settings
 
@@ -36,7 +35,7 @@ def idle(folder: Path, cores: Sequence[int], calls: int) -> dict[str, float]:
 
     async def direct(given: list[str]) -> np.ndarray:
         rows = model.encode(given)
-        return softmax(model.logits(batching.pad(rows, padding=model.manifest.recipe.padding)))
+        return softmax(model.logits(batching.pad(rows, padding=model.recipe.padding)))
 
     ways: dict[str, Callable[[list[str]], Awaitable]] = {DIRECT: direct}
     with ExitStack() as stack:

@@ -13,10 +13,10 @@ from peer_report import draw
 from peer_targets import OURS, PADDED, best_peer, is_ours
 
 from tutorial_utils import (
-    assets,
     batching,
     benchmark,
     candidates,
+    hashing,
     machine,
     measure,
     quality,
@@ -215,4 +215,4 @@ def _with_its_origin(stage: Callable[[Effort], Iterator[dict]]) -> staged.Stage:
 
 def _files() -> dict[str, str]:
     """Which files of ours were measured: the first digits of their hashes."""
-    return {m: assets.sha256(steps.ensure(STEP[OURS], m))[:12] for m in steps.MODELS}
+    return {m: hashing.sha256(steps.ensure(STEP[OURS], m))[:12] for m in steps.MODELS}

@@ -22,7 +22,8 @@ from load_texts import bodies, long_texts, short_texts
 from peer_targets import Target, table
 from soak_watch import soak
 
-from tutorial_utils import assets, figures, machine, recipe, reviews, steps
+from tutorial_utils import assets, figures, machine, reviews, steps
+from tutorial_utils.registry import ModelForm, write_version
 
 MAX_RSS = 0.03  # growth after the warm-up that counts as none
 
@@ -32,7 +33,8 @@ def run_chaos(requests: int) -> dict:
     with tempfile.TemporaryDirectory() as registry:
         tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
         file, made = steps.ensure("fused"), steps.recipe("fused")
-        recipe.write_version(Path(registry), "sentiment", file, tokenizer, made, reviews.LABELS)
+        forms = [ModelForm(file, made)]
+        write_version(Path(registry), "sentiment", forms, tokenizer, reviews.LABELS)
         port = free_port()
         command = [sys.executable, chaos.__file__, registry, str(port)]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from tutorial_utils import paths
+from tutorial_utils.hashing import sha256
 
 
 class AssetError(RuntimeError):
@@ -98,12 +99,6 @@ SENTENCES = Asset(
         ),
     ),
 )
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def present(asset: Asset) -> bool:
