@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from tutorial_utils import classifiers, cli, fusion, gate, graph, labelled, optimize, report
 from tutorial_utils.quality import Quality
 from tutorial_utils.recipe import Recipe
-from tutorial_utils.registry import ModelForm, read_manifest, write_version
+from tutorial_utils.registry import ModelForm, read_manifest, versions, write_version
 from tutorial_utils.variants import CannotExport, Workshop
 
 WORDS = ("good", "bad", "fine", "poor", "film", "plot", "actor", "scene", "joy", "bore", "a", "the")
@@ -320,11 +320,11 @@ def test_a_run_from_model_folder_to_registry_resumed_and_refused(tmp_path, capsy
     said = capsys.readouterr().out
     assert "Refused: agreement with PyTorch: " in said
     assert "latency against version 1" in said
-    assert [p.name for p in (out / "registry" / "model").iterdir()] == ["1"]
+    assert versions(out / "registry", "model") == ["1"]
 
     assert cli.main(command + loose) == 0
     assert "This file is version 1 already" in (out / "report.md").read_text()
-    assert [p.name for p in (out / "registry" / "model").iterdir()] == ["1"]
+    assert versions(out / "registry", "model") == ["1"]
 
 
 def _stopped(self):
