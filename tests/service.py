@@ -15,8 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from shelves import LABELS
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tutorial_utils import profile, recipe
+from tutorial_utils import profile
 from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import ModelForm, write_version
 from tutorial_utils.serving import app, connection, server
 from tutorial_utils.serving.settings import Settings
 
@@ -75,7 +76,8 @@ def publish(registry: Path, normal: Sequence[str] = ()) -> None:
         bytes_as_tokens().save(str(tokenizer))
         made = Recipe()
         known = profile.of_model(model, made, tokenizer, normal).to_dict() if normal else None
-        recipe.write_version(registry, "sentiment", model, tokenizer, made, LABELS, profile=known)
+        forms = [ModelForm(model, made)]
+        write_version(registry, "sentiment", forms, tokenizer, LABELS, profile=known)
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_serving import running
 
-from tutorial_utils.recipe import BadModel
-from tutorial_utils.serving import registry, traffic
+from tutorial_utils import registry
+from tutorial_utils.registry import BadModel
+from tutorial_utils.serving import traffic
 from tutorial_utils.serving.deployment import Deployment, NothingToDo, UnknownVersion
 from tutorial_utils.serving.engine import InferenceFailed, Overloaded
 from tutorial_utils.serving.settings import Settings
@@ -40,7 +41,7 @@ class Broken:
     """Passes for a good version until it serves."""
 
     def __init__(self, model: registry.LoadedModel):
-        self.manifest, self.encode = model.manifest, model.encode
+        self.manifest, self.recipe, self.encode = model.manifest, model.recipe, model.encode
 
     def logits(self, inputs):
         raise RuntimeError

@@ -14,11 +14,11 @@ from scipy import stats
 from service import publish, sentences
 
 from tutorial_utils import profile as profiles
-from tutorial_utils import quality, reviews, steps
+from tutorial_utils import quality, registry, reviews, steps
 from tutorial_utils.features import ORDERED, SHARES, Feature, unfamiliar
 from tutorial_utils.profile import BadProfile, Profile
-from tutorial_utils.recipe import BadModel, read_manifest, write_version
-from tutorial_utils.serving import observer, registry
+from tutorial_utils.registry import BadModel, ModelForm, write_version
+from tutorial_utils.serving import observer
 from tutorial_utils.serving.deployment import Deployment
 from tutorial_utils.serving.drift import CALM, Monitor
 from tutorial_utils.serving.engine import Engine, Metrics
@@ -255,11 +255,9 @@ def test_a_profile_that_cannot_be_read_is_refused_with_its_version(tmp_path):
     """Its hash is right: it was written wrongly."""
     publish(tmp_path)
     first = tmp_path / "sentiment" / "1"
-    files = first / "model.onnx", first / "tokenizer.json"
-    made = read_manifest(first)
-    write_version(
-        tmp_path, made.name, *files, made.recipe, made.labels, profile={"features": {"length": 1}}
-    )
+    broken = {"features": {"length": 1}}
+    forms, tokenizer = [ModelForm(first / "model.onnx")], first / "tokenizer.json"
+    write_version(tmp_path, "sentiment", forms, tokenizer, ("no", "yes"), profile=broken)
     with pytest.raises(BadModel, match=r"profile\.json is not usable .* publish"):
         registry.load(tmp_path, "sentiment", "2")
     assert registry.load(tmp_path, "sentiment", "1").profile is None

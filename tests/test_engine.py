@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
-from tutorial_utils import assets, recipe, reviews
+from tutorial_utils import assets, registry, reviews
 from tutorial_utils.recipe import Recipe
-from tutorial_utils.serving import registry
+from tutorial_utils.registry import ModelForm
 from tutorial_utils.serving.engine import (
     DeadlineExceeded,
     Engine,
@@ -37,7 +37,8 @@ def shelf(tiny_onnx, tmp_path_factory) -> Path:
     tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
     for _ in range(2):
         made = Recipe(steps=("exported",), max_length=128, token_budget=256)
-        recipe.write_version(folder, "sentiment", tiny_onnx, tokenizer, made, reviews.LABELS)
+        forms = [ModelForm(tiny_onnx, made)]
+        registry.write_version(folder, "sentiment", forms, tokenizer, reviews.LABELS)
     return folder
 
 
@@ -63,7 +64,8 @@ class Harmed:
     """A loaded model that does something before it answers; ``seen``: the texts of each run."""
 
     def __init__(self, model, before=lambda inputs: None):
-        self.manifest, self._model, self.before = model.manifest, model, before
+        self.manifest, self.recipe = model.manifest, model.recipe
+        self._model, self.before = model, before
         self.seen: list[int] = []
 
     def encode(self, texts):

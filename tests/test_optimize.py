@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from tutorial_utils import classifiers, cli, fusion, gate, graph, labelled, optimize, report
 from tutorial_utils.quality import Quality
-from tutorial_utils.recipe import Recipe, read_manifest, write_version
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import ModelForm, read_manifest, versions, write_version
 from tutorial_utils.variants import CannotExport, Workshop
 
 WORDS = ("good", "bad", "fine", "poor", "film", "plot", "actor", "scene", "joy", "bore", "a", "the")
@@ -345,11 +346,11 @@ def test_a_run_from_model_folder_to_registry_resumed_and_refused(tmp_path, capsy
     said = capsys.readouterr().out
     assert "Refused: agreement with PyTorch: " in said
     assert "latency against version 1" in said
-    assert [p.name for p in (out / "registry" / "model").iterdir()] == ["1"]
+    assert versions(out / "registry", "model") == ["1"]
 
     assert cli.main(command + loose) == 0
     assert "This file is version 1 already" in (out / "report.md").read_text()
-    assert [p.name for p in (out / "registry" / "model").iterdir()] == ["1"]
+    assert versions(out / "registry", "model") == ["1"]
 
 
 def _stopped(self):
@@ -366,7 +367,7 @@ def test_a_version_promoted_before_reads_the_texts_with_its_own_tokenizer(tmp_pa
     file = workshop.exported().path
     tokenizer = tmp_path / "tokenizer.json"
     classifier.tokenizer().save(str(tokenizer))
-    version = write_version(tmp_path / "r", "m", file, tokenizer, Recipe(), classifier.labels)
+    version = write_version(tmp_path / "r", "m", [ModelForm(file)], tokenizer, classifier.labels)
     same = workshop._answers_of(version, Recipe())
     assert np.allclose(same, workshop.run(file), atol=1e-5)
     # Since then the model's tokenizer has lost its words; the version has not.

@@ -70,11 +70,11 @@ def test_every_pin_says_what_needs_it():
 
 
 ORDER = [
-    {"__init__", "load", "pages", "quiet", "tables"}, {"paths"}, {"assets", "machine"}, {"reviews"},
-    {"session"},
+    {"__init__", "hashing", "load", "pages", "quiet", "tables"}, {"paths"}, {"assets", "machine"},
+    {"reviews"}, {"session"},
     {"batching"}, {"candidates"}, {"baseline"}, {"export"}, {"graph"}, {"rewrites"}, {"selection"},
     {"fusion"}, {"embeddings", "smoothing"}, {"quantization"}, {"sensitivity"}, {"recipe"},
-    {"benchmark"}, {"roofline"}, {"quality"}, {"features"}, {"profile"},
+    {"benchmark"}, {"roofline"}, {"quality"}, {"features"}, {"profile"}, {"registry"},
     {"classifiers"}, {"labelled"},
     {"variants"}, {"gate"}, {"optimize"}, {"ledger"}, {"figures"}, {"report"}, {"steps"},
     {"measure"}, {"audit"}, {"claims"}, {"exercises"}, {"preflight"}, {"notebooks"}, {"serving"},

@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import publish
 
 from benchmarks.servers import free_port
-from tutorial_utils.serving import registry
+from tutorial_utils import registry
 from tutorial_utils.serving.engine import softmax
 from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.request import Unavailable

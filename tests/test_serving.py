@@ -18,9 +18,10 @@ from hypothesis.extra.numpy import arrays
 from service import running
 
 from benchmarks.servers import free_port
-from tutorial_utils import assets, recipe, reviews
-from tutorial_utils.recipe import BadModel, Recipe
-from tutorial_utils.serving import app, engine, registry
+from tutorial_utils import assets, registry, reviews
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import BadModel, ModelForm
+from tutorial_utils.serving import app, engine
 from tutorial_utils.serving.settings import Settings
 
 pytestmark = pytest.mark.built  # the tokenizer is the real one
@@ -33,7 +34,8 @@ def shelf(tiny_onnx, tmp_path_factory) -> Path:
     tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
     for steps in (("exported",), ("exported", "again")):
         made = Recipe(steps=steps, max_length=128)
-        recipe.write_version(folder, "sentiment", tiny_onnx, tokenizer, made, reviews.LABELS)
+        forms = [ModelForm(tiny_onnx, made)]
+        registry.write_version(folder, "sentiment", forms, tokenizer, reviews.LABELS)
     return folder
 
 
@@ -153,7 +155,8 @@ class Blocked:
     """An engine's model that runs until it is let go."""
 
     def __init__(self, model):
-        self.manifest, self.encode, self._logits = model.manifest, model.encode, model.logits
+        self.manifest, self.recipe = model.manifest, model.recipe
+        self.encode, self._logits = model.encode, model.logits
         self.entered, self.go = threading.Event(), threading.Event()
 
     def logits(self, inputs):
@@ -279,8 +282,8 @@ def test_the_fallback_answers_and_says_so(shelf, monkeypatch):
     load = registry.load
 
     class Broken:
-        manifest = load(shelf, "sentiment", "2").manifest
-        encode = staticmethod(load(shelf, "sentiment", "2").encode)
+        whole = load(shelf, "sentiment", "2")
+        manifest, recipe, encode = whole.manifest, whole.recipe, staticmethod(whole.encode)
 
         def logits(self, inputs):
             raise RuntimeError
@@ -299,7 +302,7 @@ def test_an_exception_in_the_model_is_500_without_its_text(shelf, monkeypatch):
     model = registry.load(shelf, "sentiment")
 
     class Broken:
-        manifest, encode = model.manifest, staticmethod(model.encode)
+        manifest, recipe, encode = model.manifest, model.recipe, staticmethod(model.encode)
 
         def logits(self, inputs):
             raise RuntimeError("secret path /etc/model")

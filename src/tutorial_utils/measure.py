@@ -3,9 +3,9 @@
 import numpy as np
 
 from tutorial_utils import (
-    assets,
     benchmark,
     graph,
+    hashing,
     ledger,
     machine,
     paths,
@@ -62,7 +62,7 @@ def predictions(step: str) -> np.ndarray:
 
 def _pytorch_predictions() -> np.ndarray:
     """PyTorch's answers, which every step is compared with: kept, as long as its weights are."""
-    weights = assets.sha256(steps.ensure("pytorch") / "model.safetensors")
+    weights = hashing.sha256(steps.ensure("pytorch") / "model.safetensors")
     kept = paths.home() / "models" / f"pytorch-answers-{weights[:16]}.npy"
     if not kept.exists():
         budget = steps.recipe("pytorch").token_budget

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from tutorial_utils import (
-    assets,
     batching,
     benchmark,
     classifiers,
     gate,
     graph,
+    hashing,
     labelled,
     machine,
     paths,
@@ -28,11 +28,12 @@ from tutorial_utils import (
     quality,
 )
 from tutorial_utils.classifiers import Classifier, EncodedTexts
-from tutorial_utils.recipe import (
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import (
     MODEL,
     BadModel,
     Manifest,
-    Recipe,
+    ModelForm,
     check_name,
     read_manifest,
     write_version,
@@ -286,7 +287,7 @@ class _Run:
         notes = self._notes(right, limits)
         version = None
         if all(check.passed for check in checks):
-            if self.previous.version and assets.sha256(self.previous.file) == assets.sha256(file):
+            if self.previous.version and hashing.sha256(self.previous.file) == hashing.sha256(file):
                 version = self.previous.version
                 notes.append(f"This file is version {version} already; nothing was added.")
             else:
@@ -327,16 +328,17 @@ class _Run:
             return None
         rows = [self.workshop.rows[i] for i in texts]
         logits = self.workshop.run(file)[texts]
-        never = profile.unknown_ids(self.workshop.classifier.tokenizer())
+        classifier = self.workshop.classifier
+        never = profile.unknown_ids(classifier.tokenizer())
         # As if one text more agreed and one did not: none in a few hundred is not none ever.
         differ = (1 - right.agreement) * len(texts)
         expected = {"disagreement": (differ + 1) / (len(texts) + 2)}
         return profile.Profile.of_rows(
             rows,
-            quality.probabilities(logits, recipe.task),
+            quality.probabilities(logits, classifier.task),
             never=never,
-            task=recipe.task,
-            **(expected if recipe.task != "regression" else {}),
+            task=classifier.task,
+            **(expected if classifier.task != "regression" else {}),
         ).to_dict()
 
     def _promote(
@@ -345,8 +347,17 @@ class _Run:
         tokenizer = self.workshop.folder / "tokenizer.json"
         self.workshop.classifier.tokenizer().save(str(tokenizer))
         shelf, labels = self.previous.shelf, self.workshop.classifier.labels
+        precision = "int8" if file.stem.endswith("int8") else "fp32"
+        form = ModelForm(file, recipe, precision, machine.describe().features)
         return write_version(
-            shelf.parent, shelf.name, file, tokenizer, recipe, labels, figures, normal
+            shelf.parent,
+            shelf.name,
+            [form],
+            tokenizer,
+            labels,
+            task=self.workshop.classifier.task,
+            figures=figures,
+            profile=normal,
         ).name
 
     def _recipe(self) -> Recipe:
@@ -358,7 +369,6 @@ class _Run:
             token_budget=self.found["tune"]["budget"],
             max_length=classifier.max_length,
             padding=classifier.padding,
-            task=classifier.task,
         )
 
     def _notes(self, right: Rightness, limits: gate.Limits) -> list[str]:
@@ -382,7 +392,7 @@ class _Run:
         """Evidence against the version promoted before."""
         if not self.previous.version:
             return {}
-        beside = (self.previous.file.parent, self.previous.manifest.recipe)
+        beside = (self.previous.file.parent, self.previous.manifest.forms[0].recipe)
         right = self.workshop.rightness(file, self.workshop.judging, beside)
         return {
             "previous": self.previous.version,
@@ -460,7 +470,7 @@ class _Run:
         return EncodedTexts(model, rows, tuple(map(tuple, batches)), padding, TUNED)
 
     def _candidate_before(self, rows, budget: int) -> EncodedTexts:
-        recipe = self.previous.manifest.recipe
+        recipe = self.previous.manifest.forms[0].recipe
         batches = batching.by_tokens([len(row) for row in rows], budget)
         batches = tuple(map(tuple, batches))
         return EncodedTexts(self.previous.file, rows, batches, recipe.padding, recipe.session)
@@ -517,6 +527,6 @@ def _fingerprint(source: str, data: Path | None, effort: Effort) -> str:
     files = sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
     rooms = [Path(__file__).with_name(f"{room}.py") for room in _ROOMS]
     for file in [*files, *([Path(data)] if data else []), *rooms]:
-        digest.update(f"{file.name} {assets.sha256(file)}".encode())
+        digest.update(f"{file.name} {hashing.sha256(file)}".encode())
     digest.update(b"" if folder.is_dir() else source.encode())
     return digest.hexdigest()[:16]

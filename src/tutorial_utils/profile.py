@@ -164,7 +164,13 @@ class Profile:
 
 
 def of_model(
-    file: Path, recipe: Recipe, tokenizer: Path, texts: Sequence[str], **options
+    file: Path,
+    recipe: Recipe,
+    tokenizer: Path,
+    texts: Sequence[str],
+    *,
+    task: str = "single_label",
+    **options,
 ) -> Profile:
     """The profile of ``texts``, read and answered as a service does; options: ``Profile.of``."""
     reader = Tokenizer.from_file(str(tokenizer))
@@ -181,8 +187,8 @@ def of_model(
         padding=recipe.padding,
     )
     never = unknown_ids(reader)
-    probabilities = quality.probabilities(logits, recipe.task)
-    return Profile.of_rows(rows, probabilities, never=never, task=recipe.task, **options)
+    probabilities = quality.probabilities(logits, task)
+    return Profile.of_rows(rows, probabilities, never=never, task=task, **options)
 
 
 def unknown_ids(tokenizer: Tokenizer) -> set[int]:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tutorial_utils import assets, machine, paths
+from tutorial_utils import assets, hashing, machine, paths
 from tutorial_utils.errors import TutorialError
-from tutorial_utils.recipe import Recipe, check_name, write_version
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import ModelForm, check_name, write_version
 from tutorial_utils.session import SessionRecipe
 
 MODELS = ("classifier", "bert-base")
@@ -96,7 +97,8 @@ def publish(registry: Path, name: str = "sentiment") -> Path:
     tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
     texts = reviews.splits().test.texts[:PROFILE_SENTENCES]
     normal = profile.of_model(file, how, tokenizer, texts).to_dict()
-    return write_version(registry, name, file, tokenizer, how, reviews.LABELS, profile=normal)
+    form = ModelForm(file, how, "int8", machine.describe().features)
+    return write_version(registry, name, [form], tokenizer, reviews.LABELS, profile=normal)
 
 
 def prepare(progress: Callable[[str], None] = print) -> None:
@@ -127,8 +129,8 @@ def _stamp(step: str, source: Path, model: str) -> dict:
     file = source / "training.json" if source.is_dir() else source.with_suffix(".json")
     return {
         # The BERT-base shape comes from a seed, not from a file.
-        "source": assets.sha256(file) if file.exists() else model,
-        "code": [assets.sha256(Path(__file__).with_name(f"{room}.py")) for room in _ROOMS[step]],
+        "source": hashing.sha256(file) if file.exists() else model,
+        "code": [hashing.sha256(Path(__file__).with_name(f"{room}.py")) for room in _ROOMS[step]],
         "versions": {name: v for name in _MADE_BY if (v := machine.version(name))},
     }
 

@@ -24,7 +24,8 @@ from tutorial_utils.batching import Padding
 from tutorial_utils.classifiers import Classifier
 from tutorial_utils.errors import TutorialError
 from tutorial_utils.labelled import Labelled
-from tutorial_utils.recipe import MODEL, TOKENIZER, Recipe
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import MODEL, TOKENIZER
 from tutorial_utils.session import SessionRecipe
 
 # ONNX Runtime would fuse again, while it loads the file, what was left apart because it costs.

@@ -10,7 +10,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
 import tutorial_utils
-from tutorial_utils.serving import admin, callers, errors, protocol, registry, texts
+from tutorial_utils import registry
+from tutorial_utils.serving import admin, callers, errors, protocol, texts
 from tutorial_utils.serving.deployment import Deployment
 from tutorial_utils.serving.errors import documented
 from tutorial_utils.serving.metrics import Metrics

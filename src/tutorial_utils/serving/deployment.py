@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from tutorial_utils import registry
 from tutorial_utils.errors import TutorialError
-from tutorial_utils.recipe import BadModel
-from tutorial_utils.serving import registry, traffic
+from tutorial_utils.registry import BadModel, LoadedModel
+from tutorial_utils.serving import traffic
 from tutorial_utils.serving.engine import (
     DeadlineExceeded,
     Engine,
@@ -22,7 +23,6 @@ from tutorial_utils.serving.engine import (
     Prediction,
 )
 from tutorial_utils.serving.metrics import Metrics
-from tutorial_utils.serving.registry import LoadedModel
 from tutorial_utils.serving.running import Running
 from tutorial_utils.serving.settings import LATEST, Settings
 from tutorial_utils.serving.shadow import Shadow

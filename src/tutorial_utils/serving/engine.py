@@ -9,12 +9,12 @@ import time
 from contextlib import suppress
 
 from tutorial_utils.quality import probabilities, softmax
+from tutorial_utils.registry import LoadedModel
 from tutorial_utils.serving.batcher import Batcher
 from tutorial_utils.serving.breaker import Breaker
 from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.observer import Observer
 from tutorial_utils.serving.policy import BatchingPolicy
-from tutorial_utils.serving.registry import LoadedModel
 from tutorial_utils.serving.request import (
     DeadlineExceeded,
     InferenceFailed,
@@ -60,7 +60,7 @@ class Engine:
     ):
         self.model = model
         self._settings = settings
-        wanted = model.manifest.recipe
+        wanted = model.recipe
         self._batcher = Batcher(
             settings.max_waiting_texts,
             wanted.token_budget,

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tutorial_utils.registry import LoadedModel
 from tutorial_utils.serving.engine import Engine, Prediction
-from tutorial_utils.serving.registry import LoadedModel
 
 
 @dataclass(eq=False)

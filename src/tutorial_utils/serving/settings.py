@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tutorial_utils.errors import TutorialError
-from tutorial_utils.recipe import check_name
+from tutorial_utils.registry import check_name
 
 LATEST = "latest"
 PROGRAM = "python -m tutorial_utils serve"

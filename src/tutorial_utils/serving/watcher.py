@@ -3,8 +3,9 @@
 import asyncio
 import logging
 
-from tutorial_utils.recipe import BadModel
-from tutorial_utils.serving import registry, traffic
+from tutorial_utils import registry
+from tutorial_utils.registry import BadModel
+from tutorial_utils.serving import traffic
 from tutorial_utils.serving.deployment import Deployment
 
 log = logging.getLogger(__name__)
