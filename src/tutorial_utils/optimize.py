@@ -324,7 +324,7 @@ class _Run:
             quality.probabilities(logits, recipe.task),
             never=never,
             task=recipe.task,
-            **(expected if recipe.task != "regression" else {}),
+            **expected,
         ).to_dict()
 
     def _promote(
@@ -334,8 +334,9 @@ class _Run:
         self.workshop.classifier.tokenizer().save(str(tokenizer))
         shelf, labels = self.previous.shelf, self.workshop.classifier.labels
         return write_version(
-            shelf.parent, shelf.name, file, tokenizer, recipe, labels, figures, normal
-        ).name
+            shelf.parent, shelf.name, file, tokenizer, recipe, labels, figures, normal,
+            label_spread=self.workshop.spread,
+        ).name  # fmt: skip
 
     def _recipe(self) -> Recipe:
         classifier = self.workshop.classifier
@@ -359,7 +360,7 @@ class _Run:
             )
             return notes
         notes.append(f"Chosen by a quarter of {len(rows):,} texts, judged by the others.")
-        if score.high - score.low > 2 * limits.score_fall:
+        if score.high - score.low > 2 * gate.tolerated(score, limits):
             notes.append(
                 f"The interval of the {score.metric} difference is wider than the tolerance: with "
                 "more labelled texts the gate would decide more surely."
@@ -464,8 +465,8 @@ def _wrong(found: Rightness) -> str | None:
     """Why a candidate is not worth showing to the gate. Looser: a quarter of the texts decides."""
     if found.agreement < 0.95:
         return f"answers differ too often: {found.agreement:.2%} agree"
-    if found.score and found.score.high < 0:
-        return f"{found.score.metric} falls by {-found.score.difference:.4f}"
+    if found.score and found.score.worsening[1] > 0:  # the whole interval is worse
+        return f"{found.score.metric} is worse: {found.score.difference:+.4f}"
     return None
 
 

@@ -56,7 +56,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What ``manifest.json`` says of the folder that it lies in."""
+    """What ``manifest.json`` says of the folder that it lies in.
+
+    label_spread: of a regression, the standard deviation of each target's labels, by which
+    ``quality.agrees`` tells whether values are the same; None: not known, or another task.
+    """
 
     name: str
     version: str
@@ -66,6 +70,7 @@ class Manifest:
     figures: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
+    label_spread: tuple[float, ...] | None = None
 
 
 def write_version(
@@ -77,6 +82,7 @@ def write_version(
     labels: tuple[str, ...],
     figures: dict[str, float] | None = None,
     profile: dict | None = None,
+    label_spread: tuple[float, ...] | None = None,
 ) -> Path:
     """Add a version of a model to a registry folder: ``registry/name/N``. Return that folder.
 
@@ -102,6 +108,7 @@ def write_version(
         figures=figures or {},
         versions=machine.describe().versions,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        label_spread=label_spread,
     )
     with paths.replacing(scratch / MANIFEST) as temporary:
         temporary.write_text(json.dumps(asdict(manifest), indent=2))
@@ -119,6 +126,8 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         values |= {"recipe": Recipe.from_dict(values["recipe"]), "labels": tuple(values["labels"])}
+        if (spread := values.get("label_spread")) is not None:
+            values["label_spread"] = tuple(map(float, spread))
         manifest = Manifest(**values)
     except FileNotFoundError:
         raise BadModel(f"{folder.name}: there is no {MANIFEST}. {mend}") from None

@@ -112,9 +112,9 @@ def _read_by_position(model: ir.Model, gather: ir.Node) -> set[ir.Node]:
     for node in reversed(model.graph):  # readers come before what they read
         readers = [reader for value in node.outputs for reader, _ in value.uses()]
         free = readers and not any(value.is_graph_output() for value in node.outputs)
-        if free and all(r in found and r.op_type != "Attention" for r in readers):
-            if _by_position(node) or _plain(node):
-                found.add(node)
+        chosen = all(r in found and r.op_type != "Attention" for r in readers)
+        if free and chosen and (_by_position(node) or _plain(node)):
+            found.add(node)
     return found - {gather}
 
 

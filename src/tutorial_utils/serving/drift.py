@@ -1,4 +1,4 @@
-"""Is the traffic still what the version was made for? Windows of it, compared with its profile.
+"""Drift monitor: windows of the traffic, compared with the reference profile of a version.
 
     monitor = Monitor(profile)
     monitor.add(lengths, profile.unknown(rows), probabilities)
@@ -62,7 +62,7 @@ class Monitor:
         self.add(list(map(len, rows)), self.profile.unknown(rows), probabilities)
 
     def disagreed(self, differs: Sequence[bool]) -> None:
-        """Take texts that another version has labelled too: is its label another one?"""
+        """Take for each text whether another version's answer differs (``quality.agrees``)."""
         self._windows[DISAGREEMENT].add(np.asarray(differs, int))
 
     def state(self) -> dict[str, State]:
