@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tutorial_utils.features import DISAGREEMENT, Feature, values_of
 from tutorial_utils.profile import Profile
@@ -46,7 +47,7 @@ class Monitor:
         self.profile = profile
         self._windows = {n: _Window(f, profile) for n, f in profile.features.items()}
 
-    def add(self, lengths: Sequence[int], unknown: Sequence[float], probabilities) -> None:
+    def add(self, lengths: ArrayLike, unknown: ArrayLike, probabilities: ArrayLike) -> None:
         """Take texts that were answered, as ``Profile.of`` has them.
 
         Raises:
@@ -57,7 +58,7 @@ class Monitor:
             if name in self._windows:
                 self._windows[name].add(found)
 
-    def add_rows(self, rows: Sequence[Sequence[int]], probabilities) -> None:
+    def add_rows(self, rows: Sequence[Sequence[int]], probabilities: ArrayLike) -> None:
         """Take tokenized texts that were answered."""
         self.add(list(map(len, rows)), self.profile.unknown(rows), probabilities)
 
