@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tokenizers import Tokenizer
 
 from tutorial_utils import batching, quality
@@ -54,8 +55,8 @@ class Profile:
     @classmethod
     def of(
         cls,
-        lengths: Sequence[int],
-        unknown: Sequence[float],
+        lengths: ArrayLike,
+        unknown: ArrayLike,
         probabilities: np.ndarray,
         *,
         task: str = "single_label",
@@ -198,7 +199,8 @@ def of_model(
 
 def unknown_ids(tokenizer: Tokenizer) -> set[int]:
     """What stands in a row where the tokenizer had no token: familiar to nobody."""
-    return {tokenizer.token_to_id(token) for token in ("[UNK]", "<unk>")} - {None}
+    found = (tokenizer.token_to_id(token) for token in ("[UNK]", "<unk>"))
+    return {token for token in found if token is not None}
 
 
 def _packed(familiar: np.ndarray | None) -> dict | None:

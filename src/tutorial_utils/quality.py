@@ -210,7 +210,7 @@ def _evaluate_values(arrays: list[np.ndarray], spread: Sequence[float]) -> Quali
         for i, (one, s) in enumerate(zip(_compare(arrays, _rmse_scorer), spread, strict=True))
     ]
     if not arrays[2:]:
-        worst = max(found, key=lambda one: one.score / one.spread)
+        worst = max(zip(found, spread, strict=True), key=lambda pair: pair[0].score / pair[1])[0]
         return replace(worst, targets=tuple(found) if several else ())
     each = [
         agrees(ours[:, None], theirs[:, None], "regression", [s])

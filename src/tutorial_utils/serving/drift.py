@@ -62,7 +62,7 @@ class Monitor:
         """Take tokenized texts that were answered."""
         self.add(list(map(len, rows)), self.profile.unknown(rows), probabilities)
 
-    def disagreed(self, differs: Sequence[bool]) -> None:
+    def disagreed(self, differs: ArrayLike) -> None:
         """Take for each text whether another version's answer differs (``quality.agrees``)."""
         self._windows[DISAGREEMENT].add(np.asarray(differs, int))
 
@@ -81,7 +81,8 @@ class _Window:
 
     def __init__(self, feature: Feature, profile: Profile):
         self.feature, self.every = feature, profile.every
-        self.blocks: deque[np.ndarray] = deque(maxlen=profile.window // profile.every)
+        self.most = profile.window // profile.every
+        self.blocks: deque[np.ndarray] = deque(maxlen=self.most)
         self.pending = np.empty(0, int)
         self.distance, self.drifting, self.alarms = math.nan, False, 0
 
@@ -93,12 +94,12 @@ class _Window:
         self.pending = self.pending[whole:]
 
     def state(self) -> State:
-        filled = len(self.blocks) / self.blocks.maxlen
+        filled = len(self.blocks) / self.most
         return State(self.distance, self.feature.limit, self.drifting, self.alarms, filled)
 
     def _look(self, bins: np.ndarray) -> None:
         self.blocks.append(np.bincount(bins, minlength=len(self.feature.shares)))
-        if len(self.blocks) < self.blocks.maxlen:
+        if len(self.blocks) < self.most:
             return
         self.distance = float(self.feature.distance(np.sum(self.blocks, axis=0)))
         if self.drifting:

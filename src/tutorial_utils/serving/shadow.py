@@ -89,7 +89,9 @@ def same_answers(expected: Prediction, found: Prediction) -> list[bool] | None:
         return [False] * len(expected.probabilities)
     names = list(dict.fromkeys((*expected.manifest.labels, *found.manifest.labels)))
     missing = np.nan if task == "regression" else 0.0
-    both = [_by_name(p.probabilities, p.manifest.labels, names, missing) for p in (expected, found)]
+    first, second = (
+        _by_name(p.probabilities, p.manifest.labels, names, missing) for p in (expected, found)
+    )
     spread = None
     if task == "regression":
         known = next((p.manifest for p in (expected, found) if p.manifest.label_spread), None)
@@ -97,7 +99,7 @@ def same_answers(expected: Prediction, found: Prediction) -> list[bool] | None:
             log.warning("values are not compared: no manifest has label_spread; publish it anew")
             return None
         spread = _by_name(np.array([known.label_spread]), known.labels, names, missing)[0]
-    return agrees(*both, task, spread).tolist()
+    return agrees(first, second, task, spread).tolist()
 
 
 def _by_name(
