@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tutorial_utils.recipe import Manifest, Recipe
+from tutorial_utils.recipe import Manifest, Recipe, read_manifest, write_version
 from tutorial_utils.serving.request import Prediction
 from tutorial_utils.serving.shadow import Shadow, same_answers
 from tutorial_utils.serving.traffic import TrafficMetrics
@@ -76,3 +76,12 @@ def test_a_candidate_that_answers_otherwise_is_judged_so(task):
 
     asyncio.run(go())
     assert judged == [[False]]
+
+
+@pytest.mark.parametrize("spread", [None, (0.5, 20.0)])
+def test_the_spread_of_the_labels_travels_with_the_version(spread, tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    files = tmp_path / "file", tmp_path / "file"
+    recipe = Recipe(task="regression")
+    folder = write_version(tmp_path, "m", *files, recipe, ("a", "b"), label_spread=spread)
+    assert read_manifest(folder).label_spread == spread
