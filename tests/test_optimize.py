@@ -103,8 +103,9 @@ def test_each_family_is_exported_fused_where_it_can_be_and_quantized(family, tmp
 @pytest.mark.parametrize(
     ("settings", "task", "labels"),
     [
-        ({"num_labels": 1}, "regression", [[0.5]] * 60),
-        ({"num_labels": 3, "problem_type": "regression"}, "regression", [[0, 1, 2]] * 60),
+        ({"num_labels": 1}, "regression", [[i / 10] for i in range(60)]),
+        ({"num_labels": 3, "problem_type": "regression"}, "regression",
+         [[i, -i, i / 100] for i in range(60)]),
         ({"num_labels": 5}, "single_label", [i % 5 for i in range(60)]),
         ({"num_labels": 3, "problem_type": "multi_label_classification"}, "multi_label",
          [[1, 0, 1]] * 60),
@@ -121,6 +122,7 @@ def test_heads_of_one_label_to_many_and_regression(settings, task, labels, tmp_p
     right = workshop.rightness(workshop.exported().path)
     assert right.agreement == pytest.approx(1)
     assert right.score.difference == pytest.approx(0, abs=1e-6)
+    assert (workshop.spread is None) == (task != "regression")
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
@@ -313,6 +315,72 @@ def test_certain_asks_the_whole_interval():
     found = gate.check(GOOD, gate.Limits(certain=True))
     assert [check.name for check in found if not check.passed] == ["score against PyTorch"]
     assert all(c.passed for c in gate.check(GOOD, gate.Limits(certain=True, score_fall=0.01)))
+
+
+def value(rise, spread=2.0, low=None, high=None, **fields) -> Quality:
+    ends = (rise - 0.01 if low is None else low, rise + 0.01 if high is None else high)
+    return Quality(500, 0.5, None, 0.99, rise, *ends, "RMSE", spread, **fields)
+
+
+def test_a_rise_of_rmse_by_more_than_a_hundredth_of_the_spread_is_refused():
+    """A fall is no fault, however far."""
+    for rise, passed in ((0.019, True), (0.021, False), (-0.4, True)):
+        found = gate.check(replace(GOOD, score=value(rise), previous_score=None))
+        assert found[0].passed is passed
+    assert str(gate.check(replace(GOOD, score=value(0.021)))[0]) == (
+        "score against PyTorch: RMSE +0.0210 [+0.0110, +0.0310] (limit: the difference not above "
+        "+0.02, 1.00% of the labels' standard deviation)"
+    )
+    certain = gate.Limits(certain=True)
+    for high, passed in ((0.019, True), (0.021, False)):
+        found = gate.check(replace(GOOD, score=value(0.0, high=high)), certain)
+        assert found[0].passed is passed
+
+
+def test_the_worst_target_decides_by_its_own_spread():
+    """The sure limit may be missed by another target than the one whose middle is worst."""
+    calm, wide = value(0.015, high=0.016), value(0.0, high=0.03, spread=2.0)
+    both = replace(calm, targets=(calm, wide))
+    assert gate.check(replace(GOOD, score=both))[0].passed
+    assert not gate.check(replace(GOOD, score=both), gate.Limits(certain=True))[0].passed
+    large = value(0.5, spread=100.0)
+    assert gate.check(replace(GOOD, score=replace(calm, targets=(calm, large))))[0].passed
+    small = value(0.002, spread=0.1)
+    found = gate.check(replace(GOOD, score=replace(calm, targets=(calm, small))))[0]
+    assert (found.passed, "+0.0020" in found.measured) == (False, True)
+
+
+def test_a_regression_whose_labels_are_all_the_same_is_refused(tmp_path):
+    classifier = classifiers.open_classifier(save(tmp_path / "model", num_labels=1))
+    file = write_csv(tmp_path / "a.csv", [(text, 0.1) for text in texts()])
+    with pytest.raises(labelled.BadData, match=r"labels of target 0 are the same number"):
+        labelled.read(file, classifier)
+
+
+def test_a_regression_off_by_a_factor_and_an_offset_is_found_out(tmp_path):
+    """Also without labels: then its spread is that of PyTorch's values."""
+    classifier = classifiers.open_classifier(save(tmp_path / "model", num_labels=1))
+    labels = np.arange(60.0)[:, None]
+    for data in (None, labelled.Labelled(tuple(texts()), labels)):
+        workshop = Workshop(classifier, tmp_path / f"work{data is None}", data)
+        workshop.reference()
+        workshop.exported()
+        file = workshop.file("exported")
+        model = onnx.load(file)
+        (last,) = (n for n in model.graph.node if n.output[0] == "logits")
+        last.output[0] = "right"
+        scaled = onnx.helper.make_node("Mul", ["right", "factor"], ["scaled"])
+        model.graph.node.extend(
+            [scaled, onnx.helper.make_node("Add", ["scaled", "offset"], ["logits"])]
+        )
+        for name, number in (("factor", 0.5), ("offset", 3 + 10 * np.std(labels))):
+            array = np.array(number, np.float32)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+        onnx.save(model, file)
+        found = workshop.rightness(file)
+        assert found.agreement == 0
+        if data:
+            assert found.score.worsening[1] > 0.01
 
 
 def test_a_run_from_model_folder_to_registry_resumed_and_refused(tmp_path, capsys, monkeypatch):

@@ -26,9 +26,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 HEAVY = {
     "torch", "transformers", "onnx", "scipy", "matplotlib", "sklearn", "httpx", "IPython", "ray",
 }  # fmt: skip
-# Imported where they were asked for only: the provider OpenVINO, TUTORIAL_SOURCE=hub, the interval
-# of a score, which is computed when a model is promoted, and the service on many machines.
-OPTIONAL = {"onnxruntime_ep_openvino", "huggingface_hub", "scipy", "ray"}
+# Imported where they were asked for only: the provider OpenVINO, TUTORIAL_SOURCE=hub, and the
+# service on many machines.
+OPTIONAL = {"onnxruntime_ep_openvino", "huggingface_hub", "ray"}
 
 
 def normal(name: str) -> str:

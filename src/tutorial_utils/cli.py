@@ -101,7 +101,11 @@ def _fault(error: Exception) -> int:
 
 def _add_optimize(commands) -> None:
     limits = {
-        "--max-score-fall": (0.005, "how far F1 (or the task's score) may fall"),
+        "--max-score-fall": (0.005, "how far F1 may fall"),
+        "--max-rmse-rise": (
+            0.01,
+            "regression: how far RMSE may rise, as a share of the labels' standard deviation",
+        ),
         "--min-agreement": (0.98, "least share of texts with PyTorch's answer"),
         "--max-latency": (1.0, "time relative to PyTorch fp32"),
         "--max-size": (1.0, "size relative to PyTorch fp32"),
@@ -116,7 +120,9 @@ def _add_optimize(commands) -> None:
     for flag, (default, text) in limits.items():
         command.add_argument(flag, type=float, default=default, help=f"{text} ({default})")
     command.add_argument(
-        "--certain", action="store_true", help="the whole interval must keep to --max-score-fall"
+        "--certain",
+        action="store_true",
+        help="the whole interval of the score must keep to its limit",
     )
     # Without a default: what is given wins over --quick.
     command.add_argument("--max-texts", type=int, help="texts measured on (4000; --quick: 2000)")
@@ -190,6 +196,7 @@ def _optimize(options: argparse.Namespace) -> int:
 
     limits = gate.Limits(
         score_fall=options.max_score_fall,
+        rmse_rise=options.max_rmse_rise,
         certain=options.certain,
         agreement=options.min_agreement,
         latency=options.max_latency,

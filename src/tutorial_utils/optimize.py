@@ -338,7 +338,7 @@ class _Run:
             quality.probabilities(logits, classifier.task),
             never=never,
             task=classifier.task,
-            **(expected if classifier.task != "regression" else {}),
+            **expected,
         ).to_dict()
 
     def _promote(
@@ -358,6 +358,7 @@ class _Run:
             task=self.workshop.classifier.task,
             figures=figures,
             profile=normal,
+            label_spread=self.workshop.spread,
         ).name
 
     def _recipe(self) -> Recipe:
@@ -381,7 +382,7 @@ class _Run:
             )
             return notes
         notes.append(f"Chosen by a quarter of {len(rows):,} texts, judged by the others.")
-        if score.high - score.low > 2 * limits.score_fall:
+        if score.high - score.low > 2 * gate.tolerated(score, limits):
             notes.append(
                 f"The interval of the {score.metric} difference is wider than the tolerance: with "
                 "more labelled texts the gate would decide more surely."
@@ -486,8 +487,8 @@ def _wrong(found: Rightness) -> str | None:
     """Why a candidate is not worth showing to the gate. Looser: a quarter of the texts decides."""
     if found.agreement < 0.95:
         return f"answers differ too often: {found.agreement:.2%} agree"
-    if found.score and found.score.high < 0:
-        return f"{found.score.metric} falls by {-found.score.difference:.4f}"
+    if found.score and found.score.worsening[1] > 0:  # the whole interval is worse
+        return f"{found.score.metric} is worse: {found.score.difference:+.4f}"
     return None
 
 

@@ -81,8 +81,20 @@ class Workshop:
             lengths = np.random.default_rng(0).integers(4, longest, WITHOUT_DATA, endpoint=True)
             self.rows = [classifier.random_rows(1, n, seed)[0] for seed, n in enumerate(lengths)]
             self.texts = self.labels = None
+        known = data is not None and classifier.task == "regression"
+        self._label_spread = quality.spread_of(data.labels) if known else None
         self.choosing = np.arange(len(self.rows) // 4)
         self.judging = np.arange(len(self.rows) // 4, len(self.rows))
+
+    @property
+    def spread(self) -> tuple[float, ...] | None:
+        """Standard deviation of each target of a regression; None for other tasks.
+
+        That of the labels; without any, that of PyTorch's values, which ``reference`` keeps.
+        """
+        if self.classifier.task != "regression" or self._label_spread:
+            return self._label_spread
+        return quality.spread_of(np.load(self.folder / "reference.npy"))
 
     def file(self, name: str) -> Path:
         return self.folder / f"{name}.onnx"
@@ -161,14 +173,20 @@ class Workshop:
         texts, task = self.choosing if texts is None else texts, self.classifier.task
         stored = self.folder / "reference.npy"
         reference = self._answers_of(*beside) if beside else np.load(stored)
-        both = (self.run(path), reference)
-        ours, theirs = (quality.answers(logits[texts], task) for logits in both)
+        both = [logits[texts] for logits in (self.run(path), reference)]
         score = None
         if self.labels is not None:
-            classes = len(self.classifier.labels)
-            right = self.labels[texts]
-            score = quality.evaluate(ours, right, theirs, task=task, classes=classes)
-        return Rightness(quality.agreement(ours, theirs, task), score)
+            ours, theirs = (quality.answers(logits, task) for logits in both)
+            score = quality.evaluate(
+                ours,
+                self.labels[texts],
+                theirs,
+                task=task,
+                classes=len(self.classifier.labels),
+                spread=self.spread,
+            )
+        agree = quality.agrees(*(quality.probabilities(b, task) for b in both), task, self.spread)
+        return Rightness(float(agree.mean()), score)
 
     def run(self, path: Path) -> np.ndarray:
         """Logits of a file for all texts, float32 (n, labels)."""
