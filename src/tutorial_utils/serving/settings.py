@@ -39,9 +39,7 @@ class Settings(BaseSettings):
     max_waiting_texts: int = Field(256, ge=1, description="accepted and not yet answered")
     deadline: float = Field(5.0, gt=0, description="a request that waits longer is a 504")
     max_age: float = Field(0.1, gt=0, description="that shorter texts may overtake a longer one")
-    hang_after: float = Field(
-        5.0, gt=0, description="limit for one run of model or tokenizer"
-    )
+    hang_after: float = Field(5.0, gt=0, description="limit for one run of model or tokenizer")
     breaker_failures: int = Field(3, ge=1, description="in a row, before a model is left alone")
     breaker_cooldown: float = Field(5.0, gt=0, description="before it is tried again")
     patience: float = Field(10.0, gt=0, description="for the bytes of one request to arrive")
@@ -51,10 +49,8 @@ class Settings(BaseSettings):
     canary_share: float = Field(0.0, ge=0, le=1, description="of the callers that a canary answers")
     shadow_share: float = Field(0.0, ge=0, le=1, description="of the answers it is asked for too")
     salt: str = Field("", max_length=100, description="another one divides the callers anew")
-    trial: int = Field(200, ge=1, description="last answers that a canary is judged by")
-    trial_least: int = Field(20, ge=1, description="answers before it is judged at all")
     max_errors: float = Field(0.05, ge=0, le=1, description="share above the stable version's")
-    min_agreement: float = Field(0.9, ge=0, le=1, description="share of texts labelled alike")
+    min_agreement: float = Field(0.9, ge=0, lt=1, description="share of texts labelled alike")
 
     grace: float = Field(1.0, ge=0, description="serving on after SIGTERM, while not ready")
     drain: float = Field(6.0, ge=0, description="then, at most, for what was accepted")
