@@ -311,7 +311,7 @@ def test_the_shadow_tells_how_often_another_version_disagrees(shelf):
         watched.settle()
         state = watched.monitor.state()["disagreement"]
         running = deployment.roles
-        deployment.close()
+        await deployment.close()
         return state, running
 
     state, running = asyncio.run(go())

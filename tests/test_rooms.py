@@ -111,7 +111,7 @@ def test_the_server_needs_neither_torch_nor_transformers_nor_onnx(tmp_path):
         "from tutorial_utils import cli\n"
         "from tutorial_utils.serving import server, settings\n"
         "app = server.app.create(settings.Settings(registry=sys.argv[1]))\n"
-        "app.deployment.close()\n"
+        "import asyncio; asyncio.run(app.deployment.close())\n"
         "print('tutorial_utils.steps' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

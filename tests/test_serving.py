@@ -1,4 +1,4 @@
-"""A real server over a real model, asked over a real socket."""
+"""A real server over a tiny model, asked over a real socket."""
 
 import json
 import shutil
@@ -12,30 +12,27 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import service
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from service import running
+from shelves import LABELS
 
 from benchmarks.servers import free_port
-from tutorial_utils import assets, registry, reviews
+from tutorial_utils import registry
 from tutorial_utils.recipe import Recipe
-from tutorial_utils.registry import BadModel, ModelForm
+from tutorial_utils.registry import BadModel
 from tutorial_utils.serving import app, engine
 from tutorial_utils.serving.settings import Settings
 
-pytestmark = pytest.mark.built  # the tokenizer is the real one
-
 
 @pytest.fixture(scope="module")
-def shelf(tiny_onnx, tmp_path_factory) -> Path:
+def shelf(tmp_path_factory) -> Path:
     """A registry with two versions of the tiny model."""
     folder = tmp_path_factory.mktemp("registry")
-    tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
     for steps in (("exported",), ("exported", "again")):
-        made = Recipe(steps=steps, max_length=128)
-        forms = [ModelForm(tiny_onnx, made)]
-        registry.write_version(folder, "sentiment", forms, tokenizer, reviews.LABELS)
+        service.publish(folder, made=Recipe(steps=steps, max_length=128))
     return folder
 
 
@@ -104,7 +101,7 @@ def test_a_bad_request_is_a_clear_4xx_that_repeats_nothing(client, content):
 def test_odd_but_valid_text_is_answered(client, text):
     answer = client.post("/predict", json={"texts": [text]})
     assert answer.status_code == 200
-    assert answer.json()["predictions"][0]["label"] in reviews.LABELS
+    assert answer.json()["predictions"][0]["label"] in LABELS
 
 
 def test_thirty_two_texts_are_taken(client):
@@ -127,7 +124,7 @@ def test_live_ready_and_info(client):
     assert client.get("/livez").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready", "version": "2"}
     info = client.get("/info").json()
-    assert info["labels"] == list(reviews.LABELS)
+    assert info["labels"] == list(LABELS)
     assert info["steps"] == ["exported", "again"]
 
 

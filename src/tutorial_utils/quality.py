@@ -126,7 +126,9 @@ def agrees(
     """
     found, reference = np.asarray(found), np.asarray(reference)
     if found.shape != reference.shape or found.ndim != 2:
-        raise InvalidArgument(f"Give two arrays (n, labels), not {found.shape} and {reference.shape}.")
+        raise InvalidArgument(
+            f"Give two arrays (n, labels), not {found.shape} and {reference.shape}."
+        )
     if task == "single_label":
         return found.argmax(axis=1) == reference.argmax(axis=1)
     if task == "multi_label":
@@ -182,7 +184,9 @@ def evaluate(
     shape, fits = arrays[0].shape, (1,) if task == "single_label" else (1, 2)
     if len({a.shape for a in arrays}) != 1 or len(shape) not in fits or not shape[0]:
         shapes = ", ".join(str(a.shape) for a in arrays)
-        raise InvalidArgument(f"Give one label a sentence in each array; their shapes are {shapes}.")
+        raise InvalidArgument(
+            f"Give one label a sentence in each array; their shapes are {shapes}."
+        )
     if task == "regression":
         arrays = [a.reshape(len(a), -1).astype(float) for a in arrays]
         return _evaluate_values(arrays, spread_of(arrays[1]) if spread is None else spread)

@@ -1,4 +1,4 @@
-"""Answers of the stable version compared with a candidate's, without any caller's noticing."""
+"""A candidate's answers compared with the stable version's, in the background."""
 
 import asyncio
 import logging
@@ -24,20 +24,21 @@ Judge = Callable[[Running, bool, Sequence[bool]], None]  # of whom, did it err, 
 
 
 class Shadow:
-    """Asks a candidate in the background what the stable version has answered.
+    """Sends requests that the stable version has answered to a candidate too.
 
-    It costs processor time all the same: on a machine that is full, sample less.
+    Callers do not wait for it, but it costs processor time: on a busy machine, sample less.
     """
 
     def __init__(self, metrics: TrafficMetrics, judge: Judge):
         self._metrics, self._judge = metrics, judge
         self._tasks: set[asyncio.Task] = set()
+        self._closed = False
 
     def mirror(
         self, candidate: Running, share: float, texts: list[str], answer: Prediction
     ) -> None:
         """Ask the candidate too, for a random ``share`` of the answers."""
-        if random.random() >= share:
+        if self._closed or random.random() >= share:
             return
         if len(self._tasks) >= MOST:
             return self._count(candidate, "dropped", len(texts))
@@ -46,12 +47,15 @@ class Shadow:
         task.add_done_callback(self._tasks.discard)
 
     async def settle(self) -> None:
-        """Wait for what has been asked."""
+        """Wait for the comparisons that have begun."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Cancel the comparisons that have begun, and begin no more."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
+        await self.settle()
 
     async def _compare(self, candidate: Running, texts: list[str], expected: Prediction) -> None:
         if candidate.retired:  # since the task was made
