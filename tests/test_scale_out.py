@@ -5,6 +5,7 @@ import contextlib
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,6 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from service import publish
 
-from benchmarks.servers import free_port
 from tutorial_utils.serving import registry
 from tutorial_utils.serving.engine import softmax
 from tutorial_utils.serving.metrics import Metrics
@@ -56,6 +56,12 @@ QUIET = {  # nothing is reported to anybody, and no process starts that is not n
 }
 AGAIN = {429, 500, 502, 503, 504}  # a caller may ask again: a prediction changes nothing
 PATIENCE = 120.0  # seconds for a slow machine; nothing is asserted about speed
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @dataclass

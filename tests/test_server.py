@@ -14,8 +14,6 @@ import httpx
 import pytest
 import shelves
 
-from benchmarks.servers import free_port
-
 SECRET = "zanzibar"
 
 
@@ -23,7 +21,9 @@ class Process:
     """``serve`` in a process of its own; ``lines()``: its log so far."""
 
     def __init__(self, registry: Path, log: Path, **settings):
-        self.port = free_port()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
         variables = {f"SERVE_{name.upper()}": str(value) for name, value in settings.items()}
         command = [sys.executable, "-m", "tutorial_utils", "serve", "--registry", str(registry)]
         self.log = log
@@ -139,7 +139,9 @@ server.serve(Settings(registry=sys.argv[1], hang_after=60, deadline=60, grace=0,
 
 
 def test_a_stuck_request_does_not_keep_the_process(shelf):
-    port = free_port()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-c", STUCK, str(shelf), str(port)], stderr=subprocess.DEVNULL
     )

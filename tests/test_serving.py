@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from service import running
 
-from benchmarks.servers import free_port
 from tutorial_utils import assets, recipe, reviews
 from tutorial_utils.recipe import BadModel, Recipe
 from tutorial_utils.serving import app, engine, registry
@@ -360,7 +359,9 @@ def test_a_version_being_written_is_not_served(broken_shelf):
 
 
 def test_the_command_starts_a_server_on_loopback_and_refuses_a_bad_registry(shelf, tmp_path):
-    port = free_port()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     command = [sys.executable, "-m", "tutorial_utils", "serve", "--port", str(port), "--registry"]
     server = subprocess.Popen([*command, str(shelf)])
     try:

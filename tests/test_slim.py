@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,6 @@ import httpx
 import pytest
 from service import publish
 
-from benchmarks.servers import free_port
 from tutorial_utils import cli
 from tutorial_utils.serving import settings
 
@@ -102,7 +102,9 @@ sys.exit(code)
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM on Windows")
 def test_a_server_that_has_answered_has_loaded_nothing_heavy(tmp_path):
     publish(tmp_path / "registry")
-    port = free_port()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     flags = ["--registry", tmp_path / "registry", "--port", str(port), "--grace", "0"]
     command = [sys.executable, "-c", SERVE, *flags]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
