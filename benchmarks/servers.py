@@ -2,30 +2,24 @@
 
 import os
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import httpx
-import psutil
 
 from benchmarks.common import ROOT
+from tutorial_utils.serving import launch
+from tutorial_utils.serving.launch import free_port
+
+__all__ = ["NotStarted", "answers", "free_port", "on_core", "running"]
 
 PATIENCE = 120.0  # seconds for a server to start
 
 
 class NotStarted(RuntimeError):
     """A server did not answer in time; the message holds the end of what it wrote."""
-
-
-def free_port() -> int:
-    """A port of this machine on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def answers(url: str) -> bool:
@@ -58,42 +52,26 @@ def running(
     Raises:
         NotStarted: it ended, or was not ready within ``PATIENCE`` seconds.
     """
+    options = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "start_new_session": True, **popen}
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            start_new_session=True,
-            **popen,
-        )
         try:
-            until = time.monotonic() + PATIENCE
-            while not ready():
-                if process.poll() is not None or time.monotonic() > until:
-                    log.seek(0)
-                    raise NotStarted(f"{' '.join(command[1:4])} did not start: {log.read()[-300:]}")
-                time.sleep(0.2)
-            yield process
-        finally:
-            end(process)
+            with launch.running_process(
+                command, 0, ready=lambda _: ready(), patience=PATIENCE, stderr=log, **options
+            ) as server:
+                try:
+                    yield server.process
+                finally:
+                    _prepare_to_stop(server.process)
+        except launch.ServerNotStarted as error:
+            log.seek(0)
+            raise NotStarted(f"{' '.join(command[1:4])}: {error} {log.read()[-300:]}") from None
 
 
-def end(process: subprocess.Popen) -> None:
-    """Ask a server's group to end, then insist; children that outlive it are killed."""
-    if process.stdin:  # a server that reads it ends by itself when it closes
+def _prepare_to_stop(process: subprocess.Popen) -> None:
+    """Resume its group, and let a server that reads its standard input end by itself."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGCONT)
+    if process.stdin:
         process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             process.wait(60)
-    with suppress(psutil.NoSuchProcess, ProcessLookupError):
-        children = psutil.Process(process.pid).children(recursive=True)
-        os.killpg(process.pid, signal.SIGCONT)
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-    if process.poll() is None:
-        process.kill()
-    process.wait(20)
