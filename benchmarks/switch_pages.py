@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_utils import pages
-from tutorial_utils.serving import registry
+from tutorial_utils import pages, registry
 from tutorial_utils.serving.engine import Engine
 from tutorial_utils.serving.settings import Settings
 from tutorial_utils.session import open_session
