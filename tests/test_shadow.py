@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tutorial_utils.recipe import Manifest, Recipe, read_manifest, write_version
+from tutorial_utils.registry import Manifest, ModelForm, read_manifest, write_version
 from tutorial_utils.serving.request import Prediction
 from tutorial_utils.serving.shadow import Shadow, same_answers
 from tutorial_utils.serving.traffic import TrafficMetrics
 
+FORMS = (ModelForm("model.onnx"),)
+
 
 def answer(rows, task="single_label", labels=("a", "b"), spread=None):
-    manifest = Manifest("m", "1", labels, Recipe(task=task), {}, label_spread=spread)
+    manifest = Manifest("m", "1", labels, FORMS, {}, task, label_spread=spread)
     return Prediction(np.array(rows, np.float32), 1, 0.0, 0.0, 0.0, manifest)
 
 
@@ -51,8 +53,7 @@ def test_values_of_unknown_spread_are_not_judged(caplog):
 
 def test_versions_of_different_tasks_never_agree():
     first = answer([[0.9, 0.1]])
-    recipe = replace(first.manifest.recipe, task="multi_label")
-    other = replace(first, manifest=replace(first.manifest, recipe=recipe))
+    other = replace(first, manifest=replace(first.manifest, task="multi_label"))
     assert same_answers(first, other) == [False]
 
 
@@ -81,7 +82,9 @@ def test_a_candidate_that_answers_otherwise_is_judged_so(task):
 @pytest.mark.parametrize("spread", [None, (0.5, 20.0)])
 def test_the_spread_of_the_labels_travels_with_the_version(spread, tmp_path):
     (tmp_path / "file").write_bytes(b"x")
-    files = tmp_path / "file", tmp_path / "file"
-    recipe = Recipe(task="regression")
-    folder = write_version(tmp_path, "m", *files, recipe, ("a", "b"), label_spread=spread)
+    file = tmp_path / "file"
+    form = ModelForm(file)
+    folder = write_version(
+        tmp_path, "m", [form], file, ("a", "b"), task="regression", label_spread=spread
+    )
     assert read_manifest(folder).label_spread == spread

@@ -88,8 +88,8 @@ def same_answers(expected: Prediction, found: Prediction) -> list[bool] | None:
     one has is as if the other never gave it. Versions of different tasks never agree. None: they
     are regressions, and neither manifest says how far the labels spread.
     """
-    task = expected.manifest.recipe.task
-    if found.manifest.recipe.task != task:
+    task = expected.manifest.task
+    if found.manifest.task != task:
         return [False] * len(expected.probabilities)
     names = list(dict.fromkeys((*expected.manifest.labels, *found.manifest.labels)))
     missing = np.nan if task == "regression" else 0.0
