@@ -124,7 +124,8 @@ def test_a_version_is_complete_or_not_there(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write(root, *files)
     monkeypatch.undo()
-    assert [path.name for path in (root / "sentiment").iterdir()] == [".lock"]
+    assert not list((root / "sentiment").glob("*incomplete*"))
+    assert registry.versions(root, "sentiment") == []
     assert write(root, *files).name == "1"
 
 
