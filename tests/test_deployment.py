@@ -176,7 +176,7 @@ def test_a_withdrawn_version_is_left_by_who_follows_and_is_not_taken_up_by_who_s
         assert deployment.roles == {"2": "stable"}
         restarted = deploy(tmp_path)
         assert restarted.roles == {"2": "stable"}
-        restarted.close()
+        await restarted.close()
         registry.withdraw(tmp_path, "sentiment", "2", "slow")
         await watcher.look()  # nothing is left to go back to: an answer is better than none
         assert (await deployment.predict(["a"])).version == "2"
@@ -378,7 +378,8 @@ class Slow:
     """A model held up until ``go``; ``entered``: it runs."""
 
     def __init__(self, model: registry.LoadedModel):
-        self.manifest, self.encode, self._logits = model.manifest, model.encode, model.logits
+        self.manifest, self.recipe = model.manifest, model.recipe
+        self.encode, self._logits = model.encode, model.logits
         self.entered, self.go = threading.Event(), threading.Event()
 
     def logits(self, inputs):
