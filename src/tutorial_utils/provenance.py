@@ -33,6 +33,7 @@ class Provenance:
     libraries: dict[str, str]
 
 
+@functools.cache  # the code of a process stays as it was loaded
 def of(*functions: Callable) -> Provenance:
     """The provenance of what ``functions``, defined at the top level of modules, compute.
 
