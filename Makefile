@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TUTORIAL := $(BIN)/python -m tutorial_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help install prepare lab test lint tools run notebooks bench search claims drift peers load soak scale clean
+.PHONY: help install prepare lab test lint tools run notebooks bench search claims drift peers load soak scale results clean
 
 help: ## say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -42,37 +42,40 @@ run: prepare ## run the whole series headless; print the ledger and save it as a
 notebooks: prepare ## execute all notebooks and store their outputs
 	$(TUTORIAL) notebooks
 
-bench: prepare ## measure all steps anew, and the A/A run; results go to benchmarks/results
-	$(BIN)/python benchmarks/run.py
-	$(BIN)/python benchmarks/scale_out.py
+# What is measured goes to artifacts/results/<machine>/; only `make results` stores it.
+bench: prepare ## measure all steps anew, and the same candidate twice
+	$(BIN)/python -m benchmarks.steps
 
-search: prepare ## search fusions and settings, and measure the roofs; results go to benchmarks/results
-	$(BIN)/python benchmarks/search.py
+search: prepare ## search fusions, quantizations and settings, and measure the roofline
+	$(BIN)/python -m benchmarks.search
 
-claims: prepare ## measure sixteen popular claims anew; writes docs/claims.md
-	$(BIN)/python benchmarks/claims.py
+claims: prepare ## measure sixteen popular claims anew
+	$(BIN)/python -m benchmarks.claims
 
 drift: prepare ## measure false alarms and delays of drift detection on real sentences
-	$(BIN)/python benchmarks/drift.py
+	$(BIN)/python -m benchmarks.drift
 
-peers: prepare ## measure ours beside what else there is, in an environment of its own
+peers: prepare ## compare with other tools, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
-		--requirement benchmarks/requirements.txt --editable '.[learn]'
-	$(VENV)-peers/bin/python benchmarks/peers.py
-	$(BIN)/python benchmarks/scale_out.py
-
-scale: install ## from texts a second on a core to machines and cost; writes docs/scale-out.md
-	$(BIN)/python benchmarks/scale_out.py
+		--requirement benchmarks/requirements-peers.txt --editable '.[learn]'
+	$(VENV)-peers/bin/python -m benchmarks.peers
 
 load: prepare ## offer the service more than it can take, and compare it with other servers
 	$(PYTHON) -m venv $(VENV)-servers
 	$(VENV)-servers/bin/python -m pip install --quiet --constraint constraints.txt \
 		--requirement benchmarks/requirements-servers.txt
-	$(BIN)/python benchmarks/load.py
+	$(BIN)/python -m benchmarks.load
 
-soak: prepare ## chaos, then half an hour of mixed load (MINUTES=30), looking for leaks
-	$(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),30)
+soak: prepare ## send bad requests, then half an hour of mixed load (MINUTES=30), looking for leaks
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
+
+scale: prepare ## measure the service behind Ray's proxy; print machines and cost for some loads
+	$(BIN)/python -m benchmarks.scale.ray_proxy
+	$(BIN)/python -m benchmarks.scale
+
+results: install ## store what was measured in benchmarks/results/<machine>/, for README and docs
+	$(BIN)/python -m benchmarks.store
 
 clean: ## remove the environment and everything that was downloaded or built
 	rm -rf $(VENV) $(VENV)-peers $(VENV)-servers .tools artifacts

@@ -79,9 +79,9 @@ def publish(registry: Path, normal: Sequence[str] = ()) -> None:
 
 
 @contextmanager
-def running(settings: Settings):
+def running(settings: Settings, application: app.Service | None = None):
     """The service as ``serve`` starts it, in a thread; yields a client, with its ``port``."""
-    application = app.create(settings)
+    application = application or app.create(settings)
     config = uvicorn.Config(
         application, port=0, log_config=None, ws="none", http=connection.Connection
     )

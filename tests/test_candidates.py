@@ -1,16 +1,11 @@
 """What the notebooks and benchmarks time gives right labels, whatever the way of batching."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from benchmarks.search import runtime
 from tutorial_utils import candidates, figures, reviews, steps
 from tutorial_utils.session import SessionRecipe
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import runtime
 
 TEXTS = candidates.sentences("test", 23)
 

@@ -19,6 +19,7 @@ from tutorial_utils.serving.engine import (
     Engine,
     InferenceFailed,
     Overloaded,
+    Prediction,
     Unavailable,
 )
 from tutorial_utils.serving.metrics import Metrics
@@ -114,7 +115,7 @@ def value(engine: Engine, name: str, **labels) -> float:
     return sum(s.value for s in samples if labels.items() <= s.labels.items())
 
 
-async def until(condition, seconds=5.0) -> None:
+async def until(condition, seconds=30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came to pass"
@@ -288,7 +289,7 @@ def test_a_worker_that_dies_is_noticed_replaced_and_trusted_only_when_it_answers
         sick.set()
         with pytest.raises(InferenceFailed):
             await engine.predict(["good"])
-        await until(lambda: not engine.ready(), seconds=1)
+        await until(lambda: not engine.ready())
         with pytest.raises(Unavailable):
             await engine.probe()
         await until(lambda: value(engine, "serve_worker_restarts_total", reason="died") > 2)
@@ -398,6 +399,60 @@ def test_a_tokenizer_that_raises_fails_its_caller_and_frees_the_place(start, mon
 
     asyncio.run(main())
     assert engine.waiting == 0
+
+
+@pytest.mark.parametrize("with_fallback", [False, True])
+def test_a_tokenizer_that_hangs_fails_its_caller_and_another_worker_serves_on(
+    start, loaded, monkeypatch, with_fallback
+):
+    stuck, read = Gate(runs=1), Harmed.encode
+
+    def encode(model, texts):
+        if POISON in texts:
+            stuck(texts)
+        return read(model, texts)
+
+    monkeypatch.setattr(Harmed, "encode", encode)
+    engine = start(
+        fallback=Harmed(loaded["1"]) if with_fallback else None, hang_after=0.2, deadline=20
+    )
+
+    async def main():
+        with pytest.raises(InferenceFailed):
+            await engine.predict([POISON])
+        await until(engine.ready)
+        answer = await engine.predict(["good"])
+        stuck.open.set()  # the lost worker returns, and takes nothing from the queue
+        return [answer, *await together(engine, [["good"]] * 30)]
+
+    answers = asyncio.run(main())
+    assert [type(answer) for answer in answers] == [Prediction] * 31
+    asyncio.run(until(lambda: engine.waiting == 0))
+    assert value(engine, "serve_worker_restarts_total", reason="hung") == 1
+
+
+def test_a_fallback_whose_tokenizer_hangs_is_given_up_too(start, loaded, monkeypatch):
+    stuck = Gate(runs=1)
+    spare = Harmed(loaded["1"])
+
+    def fails(inputs):
+        raise RuntimeError
+
+    def encode(texts):
+        if POISON in texts:
+            stuck(texts)
+        return loaded["1"].encode(texts)
+
+    spare.encode = encode
+    engine = start(fails, spare, hang_after=0.2, deadline=20, breaker_cooldown=60)
+
+    async def main():
+        with pytest.raises(InferenceFailed):
+            await engine.predict([POISON])
+
+    asyncio.run(main())
+    stuck.open.set()
+    assert value(engine, "serve_worker_restarts_total", reason="hung") == 1
 
 
 def test_drain_answers_what_was_admitted_and_close_leaves_no_thread(start):

@@ -1,8 +1,7 @@
-"""The load generator against a clerk whose pace is known, and the pure parts of `make load`."""
+"""The load generator against a server of known speed, and the pure parts of `make load`."""
 
 import asyncio
 import os
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,18 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import service
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-import load_batching
-import load_endpoints
-import load_report
-import load_servers
 from fastapi.testclient import TestClient
-from load_model import Model
-from load_servers import OURS, POPULAR
 
+from benchmarks.load import endpoints, report, servers
+from benchmarks.load.model import Model
+from benchmarks.load.policies import POLICIES
+from benchmarks.load.servers import OURS, POPULAR
+from benchmarks.servers import on_core
 from tutorial_utils import load
+from tutorial_utils.serving.batcher import Batcher
 from tutorial_utils.serving.request import Request
 
 ASKED = [{"texts": ["a joy"]}, {"texts": ["dull", "long"]}]
@@ -153,8 +149,8 @@ def queued(batcher, lengths) -> list:
 def test_the_three_ways_to_batch_are_what_they_are_called():
     lengths = [9, 3, 5, 3, 9, 3, 5, 3, 9, 3]
     made = {}
-    for name, kind in load_batching.MODES.items():
-        batcher = kind(limit=100, budget=32, max_age=100)
+    for name, policy in POLICIES.items():
+        batcher = Batcher(limit=100, budget=32, max_age=100, policy=policy)
         items = queued(batcher, lengths)
         batches = [[items.index(i) for i in batcher.take(letters)]]
         while batcher.queued[0]:
@@ -184,7 +180,7 @@ def test_other_servers_give_the_same_answers_as_ours(folder):
     split = model.predict_many([texts[:1], texts[1:]])
     assert [len(answer["predictions"]) for answer in split] == [1, 2]
     found = [model.predict(texts), split[0]["predictions"] + split[1]["predictions"]]
-    for make in (load_endpoints.popular, load_endpoints.single):
+    for make in (endpoints.popular, endpoints.single):
         with TestClient(make(folder)) as client:
             found.append(client.post("/predict", json={"texts": texts}).json()["predictions"])
     for answers in found:
@@ -197,7 +193,7 @@ def test_other_servers_give_the_same_answers_as_ours(folder):
 def test_a_server_has_its_core_and_who_started_it_keeps_his(folder):
     before = os.sched_getaffinity(0)
     core, own = min(before), max(before)
-    with load_servers.on_core(own), load_servers.started(OURS, folder, core) as server:
+    with on_core(own), servers.started(OURS, folder, core) as server:
         assert os.sched_getaffinity(server.process.pid) == {core}
         assert os.sched_getaffinity(0) == {own}
         pinned = load.in_a_loop_of_its_own(asyncio.to_thread(os.sched_getaffinity, 0))
@@ -214,7 +210,7 @@ def test_targets_are_met_by_what_was_measured_and_not_by_what_was_not():
         "endpoints": {"speeds": speeds},
         "http": {"caller_ms": 5.0, "inference_ms": 3.0},
     }
-    met = {line.what: line.met for line in load_report.targets(found)}
+    met = {line.what: line.met for line in report.targets(found)}
     assert met == {
         "goodput at 3 × C, 1 text": True,
         "p99 of accepted, 1 text, all rates": True,
@@ -224,5 +220,5 @@ def test_targets_are_met_by_what_was_measured_and_not_by_what_was_not():
         "answers/s at 16 callers / mosec": None,
     }
     run["shares"] = [0.8, 0.89, 1.0]
-    assert {line.met for line in load_report.targets(found)[:1]} == {False}
-    assert load_report.targets({}) == []
+    assert {line.met for line in report.targets(found)[:1]} == {False}
+    assert report.targets({}) == []

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tutorial_utils import candidates, graph, qat
+from benchmarks.search import qat
+from tutorial_utils import candidates, graph
 
 pytest.importorskip("torchao")
 IDS = [[101, *range(2_000 + i, 2_010 + i), 102] for i in range(8)]

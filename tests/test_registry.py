@@ -133,6 +133,56 @@ def test_the_walk_finds_what_the_onnx_package_finds(tmp_path):
     assert external.locations(path) == {"weights.bin", "in an attribute", "in a branch"}
 
 
+def edges() -> list[tuple[str, ...]]:
+    """Every way from a model to a tensor, as field names; each field of onnx is on one of them."""
+    tensor = onnx.TensorProto.DESCRIPTOR
+    shortest = {tensor.full_name: ()}  # message → the fields from it to a tensor
+    messages, waiting = {}, [onnx.ModelProto.DESCRIPTOR]
+    to = {onnx.ModelProto.DESCRIPTOR.full_name: ()}  # message → the fields from a model to it
+    while waiting:
+        message = waiting.pop(0)
+        messages[message.full_name] = message
+        for field in message.fields:
+            inner = field.message_type
+            if inner and inner.full_name not in to:
+                to[inner.full_name] = (*to[message.full_name], field.name)
+                waiting.append(inner)
+    for _ in messages:
+        for name, message in messages.items():
+            for field in message.fields:
+                inner = field.message_type and field.message_type.full_name
+                if inner in shortest and name not in shortest:
+                    shortest[name] = (field.name, *shortest[inner])
+    ways = [
+        (*to[name], field.name, *shortest[field.message_type.full_name])
+        for name, message in messages.items()
+        if name != tensor.full_name
+        for field in message.fields
+        if field.message_type and field.message_type.full_name in shortest
+    ]
+    return list(dict.fromkeys(ways))
+
+
+def test_the_ways_to_a_tensor_are_those_that_onnx_has():
+    assert len(edges()) >= 13
+    assert ("graph", "initializer") in edges()
+    assert ("functions", "attribute_proto", "t") in edges()
+
+
+@pytest.mark.parametrize("way", edges(), ids=".".join)
+def test_weights_outside_the_file_are_found_wherever_onnx_lets_them_be(way, tmp_path):
+    """The ways come from onnx's own descriptors: a newer onnx that adds one fails here."""
+    model = message = onnx.ModelProto()
+    for name in way:
+        field = getattr(message, name)
+        message = field.add() if hasattr(field, "add") else field
+    message.data_location = TensorProto.EXTERNAL
+    message.external_data.add(key="location", value=".".join(way))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert external.locations(path) == {".".join(way)}
+
+
 @given(st.binary(max_size=200))
 def test_the_walk_ends_on_any_bytes(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.onnx"

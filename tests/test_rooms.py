@@ -73,7 +73,7 @@ ORDER = [
     {"__init__", "load", "pages", "quiet", "tables"}, {"paths"}, {"assets", "machine"}, {"reviews"},
     {"session"},
     {"batching"}, {"candidates"}, {"baseline"}, {"export"}, {"graph"}, {"rewrites"}, {"selection"},
-    {"fusion"}, {"embeddings", "smoothing"}, {"quantization"}, {"sensitivity"}, {"qat"}, {"recipe"},
+    {"fusion"}, {"embeddings", "smoothing"}, {"quantization"}, {"sensitivity"}, {"recipe"},
     {"benchmark"}, {"roofline"}, {"quality"}, {"features"}, {"profile"},
     {"classifiers"}, {"labelled"},
     {"variants"}, {"gate"}, {"optimize"}, {"ledger"}, {"figures"}, {"report"}, {"steps"},

@@ -1,5 +1,7 @@
 """Computing one position: the same answers from fewer operators, and hands off other graphs."""
 
+from collections import Counter
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -54,6 +56,26 @@ def test_a_narrowed_graph_quantizes_whole(narrowed, tmp_path):
 def test_a_narrowed_graph_is_not_narrowed_again(narrowed, tmp_path):
     path, _ = narrowed
     assert fusion.narrow(path, tmp_path / "again.onnx") == 0
+
+
+def test_of_an_unfused_graph_no_operator_is_computed_twice(tiny_model, tiny_onnx, tmp_path):
+    """Its attention is many nodes, and the residual path leads past them to the first layer."""
+    passed = fusion.narrow(tiny_onnx, tmp_path / "narrow.onnx")
+    before, after = graph.op_counts(tiny_onnx), graph.op_counts(tmp_path / "narrow.onnx")
+    gathers = after["Gather"] - before["Gather"]
+    assert after - before == Counter(Gather=gathers, Squeeze=1)
+    assert before - after == Counter()
+    assert gathers == 1  # what attention gave, and the residual, in place of the last states
+    assert passed == 15  # 3 products, 6 additions, the 4 others of Gelu, 2 normalizations
+    assert export.parity(tiny_model, tmp_path / "narrow.onnx").maximum < 1e-6
+
+
+def test_hidden_states_that_are_an_output_too_are_computed_once(tiny_onnx, tmp_path):
+    model = onnx.load(tiny_onnx)
+    (gather,) = (n for n in model.graph.node if n.op_type == "Gather" and n.output[0] == "select")
+    model.graph.output.append(helper.make_empty_tensor_value_info(gather.input[0]))
+    onnx.save(model, tmp_path / "states.onnx")
+    assert fusion.narrow(tmp_path / "states.onnx", tmp_path / "same.onnx") == 0
 
 
 @pytest.mark.parametrize("op", ["ReduceMean", "Softmax"])

@@ -58,11 +58,11 @@ def outlying(tmp_path_factory):
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(strength=st.floats(0, 1) | st.none(), neurons=st.integers(0, 6))
-def test_the_smoothed_file_is_the_same_function(outlying, tmp_path, strength, neurons):
+@given(alpha=st.floats(0, 1) | st.none(), neurons=st.integers(0, 6))
+def test_the_smoothed_file_is_the_same_function(outlying, tmp_path, alpha, neurons):
     target = tmp_path / "smooth.onnx"
-    counts = smoothing.smooth(outlying, target, BATCHES, strength=strength, neurons=neurons)
-    assert counts == {"LayerNormalization": int(strength is not None), "neurons": neurons}
+    counts = smoothing.smooth(outlying, target, BATCHES, alpha=alpha, neurons=neurons)
+    assert counts == {"LayerNormalization": int(alpha is not None), "neurons": neurons}
     np.testing.assert_allclose(answer(target), answer(outlying), atol=1e-4)
 
 
@@ -72,8 +72,8 @@ def test_eight_bits_are_nearer_to_fp32_after_each_edit_and_nearest_after_both(ou
         target = quantization.dynamic(tmp_path / "smooth.onnx", tmp_path / "int8.onnx")
         return float(np.abs(answer(target) - answer(outlying)).mean())
 
-    neither = error(strength=None, neurons=0)
-    migrated, kept, both = error(neurons=0), error(strength=None, neurons=1), error(neurons=1)
+    neither = error(alpha=None, neurons=0)
+    migrated, kept, both = error(neurons=0), error(alpha=None, neurons=1), error(neurons=1)
     assert migrated < 0.95 * neither
     assert kept < 0.95 * neither
     assert both < 0.3 * neither
@@ -90,7 +90,7 @@ def test_ranges_are_those_of_all_batches(outlying):
 
 def test_the_outlier_is_the_neuron_that_is_kept_in_fp32(outlying, tmp_path):
     target = tmp_path / "smooth.onnx"
-    smoothing.smooth(outlying, target, BATCHES, strength=None, neurons=1)
+    smoothing.smooth(outlying, target, BATCHES, alpha=None, neurons=1)
     quantized = onnx.load(str(quantization.dynamic(target, tmp_path / "int8.onnx"))).graph
     kept = [node for node in quantized.node if node.name.startswith(smoothing.KEPT)]
     assert [node.op_type for node in kept] == ["MatMul", "MatMul"]
@@ -119,3 +119,14 @@ def test_a_real_graph_stays_the_same_function(tiny_fused, tmp_path):
         for path in (tiny_fused, tmp_path / "smooth.onnx")
     )
     np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+@pytest.mark.parametrize("neurons", [0, 2])
+def test_a_smoothed_file_can_be_smoothed_again(neurons, outlying, tmp_path):
+    """The second pass makes constants of its own; it must not read those of the first."""
+    once, twice = tmp_path / "once.onnx", tmp_path / "twice.onnx"
+    smoothing.smooth(outlying, once, BATCHES, neurons=neurons)
+    smoothing.smooth(once, twice, BATCHES, alpha=0.7, neurons=neurons)
+    np.testing.assert_allclose(answer(twice), answer(outlying), atol=1e-4)
+    names = [node.name for node in onnx.load(str(twice)).graph.node if node.name]
+    assert len(names) == len(set(names))

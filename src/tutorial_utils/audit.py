@@ -1,10 +1,11 @@
 """How a claim is audited: figures that a run kept, a judge for them, a table of what came out.
 
-The claims and their judges are in ``claims``; ``benchmarks/claims.py`` measures. A judge turns
+The claims and their judges are in ``claims``; ``benchmarks/claims`` measures. A judge turns
 figures into a verdict, so that no verdict is ever typed.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,8 +71,10 @@ def stored(file: Path | None = None) -> dict[int, Verdict]:
 
 
 def default_file() -> Path:
-    """Where ``make claims`` keeps what it measured."""
-    return Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "claims.json"
+    """The stored figures that ``docs/claims.md`` shows: of which machine, its link says."""
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    shown = re.search(r"\[claims\.json\]\((.+?)\)", (docs / "claims.md").read_text("utf-8"))
+    return (docs / shown[1]).resolve()
 
 
 def table(numbers: Iterable[int], file: Path | None = None) -> Table:
@@ -84,8 +87,9 @@ def table(numbers: Iterable[int], file: Path | None = None) -> Table:
 
 
 def markdown(file: Path | None = None) -> str:
-    """The whole audit, for ``docs/claims.md``."""
-    machine = json.loads((file or default_file()).read_text(encoding="utf-8"))["machine"]
+    """The whole audit, for ``docs/claims.md``. file: in the folder of its machine."""
+    file = file or default_file()
+    machine = json.loads(file.read_text(encoding="utf-8"))["machine"]
     known = stored(file)
     rows = [
         (str(n), c.text, f"**{known[n].word}**: {known[n].reason}", _tested_by(c))
@@ -101,6 +105,7 @@ def markdown(file: Path | None = None) -> str:
         table=Table.of(headers, rows).markdown(),
         machine=f"{machine['processor']}, {machine['cores']} cores ({features})",
         versions=versions,
+        folder=file.parent.name,
     )
 
 
@@ -108,8 +113,8 @@ WORDS = (HOLDS, IN_PART, DOES_NOT, NOT_TESTED)
 TEXT = """# The claims, audited
 
 Sixteen claims that popular recipes for BERT on ONNX Runtime make, in our words, and what came out
-here ({count}). Written by `make claims` from
-what it measured; the figures: [claims.json](../benchmarks/results/claims.json).
+here ({count}). Written by `make results` from
+what `make claims` measured: [claims.json](../benchmarks/results/{folder}/claims.json).
 The notebooks test them live, in the cells that name them.
 
 {table}

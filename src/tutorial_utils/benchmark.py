@@ -1,9 +1,9 @@
-"""Fair timing: a process per candidate, rounds in turn, a verdict with its interval.
+"""Fair timer: each candidate in its own process, timed in turns, compared round by round.
 
-Two models timed in one process disturb each other: the idle threads of the first spin for a while
-and take cores from the second. Here each candidate has a process of its own, and all but the one
-being timed are stopped by the operating system. Rounds alternate, so a machine that slows down
-over time slows all candidates, and ratios are taken within a round.
+Two models timed in one process disturb each other: idle threads of the first spin for a while and
+take cores from the second. Here every candidate has its own process, and all except the one being
+timed are suspended by the operating system. Candidates take turns, so a machine that slows down
+over time slows all of them, and ratios are taken within a round.
 """
 
 import multiprocessing
@@ -12,24 +12,24 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import psutil
 
 from tutorial_utils import machine
 from tutorial_utils.errors import InvalidArgument, TutorialError
+from tutorial_utils.intervals import Ratio
 from tutorial_utils.tables import Table
 
-RESOLUTION = 0.03  # two processes of one and the same candidate differ by about this much
-CONFIDENCE = 0.95
-# Where outputs are proven and times are not kept (TUTORIAL_PACE=quick): at most so many rounds and
-# seconds. Verdicts found like this are worth little.
-QUICK_ROUNDS, QUICK_SECONDS = 3, 0.05
+# TUTORIAL_PACE=quick checks that lessons run, and keeps no times: at most so many rounds and
+# seconds. Five rounds, because the interval of three is twice as wide.
+QUICK_ROUNDS, QUICK_SECONDS = 5, 0.05
 
 
 class CandidateFailed(TutorialError, RuntimeError):
@@ -45,20 +45,23 @@ class CandidateKilled(CandidateFailed):
 
 
 class Candidate(Protocol):
-    """What can be timed: a picklable object that builds its own work in its own process."""
+    """What can be timed: a picklable object that loads its model in the process it runs in."""
 
-    items: int  # items (texts) that one call handles
+    @property
+    def items(self) -> int:
+        """Items (texts) that one call handles."""
 
     def build(self) -> Callable[[], object]:
         """Load everything; return the function to be timed.
 
-        It may have an attribute ``brief``: a shorter call, with which each turn then begins.
+        The function may have an attribute ``brief``: a shorter call that warms up the caches at
+        the start of each turn.
         """
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Latency of one call in milliseconds, throughput in items, peak memory of the process."""
+    """Latency of a call in milliseconds, items a second, peak memory of the process in MB."""
 
     name: str
     items: int
@@ -72,46 +75,21 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Time of ``name`` relative to ``reference``: below 1 is faster.
+class Comparison:
+    """Timings of all candidates, and the time of each relative to the first.
 
-    ratio: geometric mean over the rounds; low, high: its 95 % bootstrap interval over rounds.
+    verdicts: candidate → its time an item relative to the first candidate's. rounds: candidate →
+    median milliseconds an item, one value a round; the intervals are made from these alone.
     """
 
-    name: str
-    reference: str
-    ratio: float
-    low: float
-    high: float
-
-    @property
-    def word(self) -> str:
-        """*faster* or *slower* when the whole interval lies outside 1 ± ``RESOLUTION``."""
-        if self.high < 1 - RESOLUTION:
-            return "faster"
-        if self.low > 1 + RESOLUTION:
-            return "slower"
-        return "no measurable difference"
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name}: {self.ratio:.2f} × the time of {self.reference} "
-            f"[{self.low:.2f}, {self.high:.2f}]: {self.word}"
-        )
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Timings of all candidates and a verdict on each against the first."""
-
     timings: dict[str, Timing]
-    verdicts: dict[str, Verdict]
-    rounds: dict[str, tuple[float, ...]]  # median milliseconds per item, by round
+    verdicts: dict[str, Ratio]
+    rounds: dict[str, tuple[float, ...]]
     machine: str
 
-    def verdict(self, name: str, reference: str) -> Verdict:
-        """Judge any pair of this run's candidates."""
-        return judge(name, self.rounds[name], reference, self.rounds[reference])
+    def verdict(self, name: str, reference: str) -> Ratio:
+        """Time of any candidate of this run relative to any other's."""
+        return Ratio.of_rounds(self.rounds[name], self.rounds[reference])
 
     def table(self) -> Table:
         """One row a candidate, the reference first."""
@@ -137,7 +115,7 @@ class Comparison:
 
 
 def compare(
-    candidates: dict[str, Candidate],
+    candidates: Mapping[str, Candidate],
     *,
     rounds: int = 7,
     seconds: float = 0.4,
@@ -145,14 +123,14 @@ def compare(
     minimum_calls: int = 3,
     seed: int = 0,
 ) -> Comparison:
-    """Time the candidates side by side; the first is the reference of the verdicts.
+    """Time the candidates side by side; the first one is the reference.
 
-    rounds: how often each is timed in turn, in random order. seconds: length of a turn, at least
-    ``minimum_calls`` calls. warmup: calls before the first turn; each turn begins with one more
-    that is not counted.
+    rounds: turns of each candidate; their order is drawn anew in each round. seconds: length of a
+    turn, which has at least ``minimum_calls`` calls. warmup: calls before the first turn; each
+    turn begins with one more that is not counted. seed: of the order.
 
     Raises:
-        CandidateFailed: a candidate raised; no process is left behind.
+        CandidateFailed: a candidate raised an error or its process ended; no process is left.
         ValueError: no candidate, or fewer than two rounds.
     """
     if not candidates or rounds < 2:
@@ -176,29 +154,10 @@ def compare(
     return _summarise(candidates, times, peaks)
 
 
-def judge(
-    name: str, times: tuple[float, ...], reference: str, reference_times: tuple[float, ...]
-) -> Verdict:
-    """Verdict from round medians of two candidates, paired by round."""
-    from scipy.stats import bootstrap
-
-    logs = np.log(np.asarray(times) / np.asarray(reference_times))
-    low = high = logs.mean()
-    if np.ptp(logs) > 0:
-        found = bootstrap(
-            (logs,),
-            np.mean,
-            confidence_level=CONFIDENCE,
-            n_resamples=2_000,
-            method="percentile",
-            rng=0,
-        )
-        low, high = found.confidence_interval
-    return Verdict(name, reference, *(float(np.exp(x)) for x in (logs.mean(), low, high)))
-
-
 def _summarise(
-    candidates: dict[str, Candidate], times: dict[str, list[list[float]]], peaks: dict[str, float]
+    candidates: Mapping[str, Candidate],
+    times: Mapping[str, list[list[float]]],
+    peaks: Mapping[str, float],
 ) -> Comparison:
     timings, medians = {}, {}
     for name, turns in times.items():
@@ -219,13 +178,13 @@ def _summarise(
         # Per item, so that candidates of different batch sizes can be compared.
         medians[name] = tuple(float(np.median(turn)) * 1e3 / items for turn in turns)
     reference, *others = timings
-    verdicts = {n: judge(n, medians[n], reference, medians[reference]) for n in others}
+    verdicts = {n: Ratio.of_rounds(medians[n], medians[reference]) for n in others}
     return Comparison(timings, verdicts, medians, str(machine.describe()))
 
 
-def _start(candidates: dict[str, Candidate], warmup: int, workers: dict[str, "_Worker"]) -> None:
-    """Build all candidates, one a core at a time: loading is not what is timed, and takes long."""
-    loading: dict[connection.Connection, _Worker] = {}
+def _start(candidates: Mapping[str, Candidate], warmup: int, workers: dict[str, "_Worker"]) -> None:
+    """Start all candidates, as many at a time as there are cores: loading is slow and not timed."""
+    loading: dict[object, _Worker] = {}
     waiting = list(candidates.items())
     while waiting or loading:
         while waiting and len(loading) < machine.cores():
@@ -237,7 +196,7 @@ def _start(candidates: dict[str, Candidate], warmup: int, workers: dict[str, "_W
 
 
 class _Worker:
-    """The process of one candidate, stopped by the system whenever it is not its turn."""
+    """The process of one candidate, suspended whenever it is not its turn."""
 
     def __init__(self, name: str, candidate: Candidate, warmup: int):
         context = multiprocessing.get_context("spawn")
@@ -248,45 +207,58 @@ class _Worker:
         )
         self.process.start()
         theirs.close()
-        self.system = psutil.Process(self.process.pid)
 
     def stop_when_ready(self) -> None:
-        self._receive()
-        self.system.suspend()
+        with self._alive():
+            self._receive()
+            self._system().suspend()
 
     def turn(self, seconds: float, minimum_calls: int) -> list[float]:
-        return self._ask(("time", seconds, minimum_calls))
+        times: list[float] = self._ask(("time", seconds, minimum_calls))
+        return times
 
     def peak_mb(self) -> float:
-        return self._ask(("peak",))
+        return float(self._ask(("peak",)))
 
     def kill(self) -> None:
-        self.process.kill()  # a stopped process hears no politer signal
+        self.process.kill()  # a suspended process does not react to SIGTERM
         self.process.join()
         self.pipe.close()
 
-    def _ask(self, message: tuple):
-        self.system.resume()
-        self.pipe.send(message)
-        answer = self._receive()
-        self.system.suspend()
+    def _system(self) -> psutil.Process:
+        return psutil.Process(self.process.pid)
+
+    def _ask(self, message: tuple[object, ...]) -> Any:
+        with self._alive():
+            self._system().resume()
+            self.pipe.send(message)
+            answer = self._receive()
+            self._system().suspend()
         return answer
 
-    def _receive(self):
-        try:
-            kind, value = self.pipe.recv()
-        except EOFError:
-            self.process.join()
-            raise CandidateKilled(
-                f"{self.name!r} ended with exit code {self.process.exitcode} and no error message "
-                "(a negative number is the signal that killed it; -9 is often lack of memory)."
-            ) from None
+    def _receive(self) -> Any:
+        kind, value = self.pipe.recv()
         if kind == "error":
             raise CandidateFailed(f"{self.name!r} failed:\n{value}")
         return value
 
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Turn every sign that the process has ended into one error that says how it ended."""
+        try:
+            yield
+        except (EOFError, OSError, psutil.Error) as error:
+            self.process.join(timeout=5)
+            raise CandidateKilled(
+                f"{self.name!r} ended with exit code {self.process.exitcode} and no error message "
+                "(a negative number is the signal that killed it; -9 is often lack of memory)."
+            ) from error
 
-def _work(pipe, candidate: Candidate, warmup: int, path: list[str]) -> None:
+
+def _work(
+    pipe: "connection.Connection[Any, Any]", candidate: Candidate, warmup: int, path: list[str]
+) -> None:
+    """What the candidate's process runs: load, then answer requests until the pipe is closed."""
     sys.path[:] = path
     try:
         call = candidate.build()
@@ -306,7 +278,7 @@ def _work(pipe, candidate: Candidate, warmup: int, path: list[str]) -> None:
 
 
 def _time(call: Callable[[], object], seconds: float, minimum_calls: int) -> list[float]:
-    getattr(call, "brief", call)()  # caches are cold after the stop
+    getattr(call, "brief", call)()  # caches are cold after the suspension
     times: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < minimum_calls:
@@ -319,7 +291,7 @@ def _time(call: Callable[[], object], seconds: float, minimum_calls: int) -> lis
 def peak_mb() -> float:
     """Peak resident memory of this process in MB (10^6 bytes)."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage's maximum would include that of the process we came from
+    if status.exists():  # getrusage's maximum includes the parent's
         line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
         return int(line.split()[1]) * 1024 / 1e6
     memory = psutil.Process().memory_info()

@@ -1,6 +1,6 @@
 """Sixteen claims of popular recipes, in our words, and for each the judge of its figures.
 
-A judge says what came out and why; the figures come from ``benchmarks/claims.py``.
+A judge says what came out and why; the figures come from ``benchmarks/claims``.
 """
 
 from tutorial_utils.audit import (

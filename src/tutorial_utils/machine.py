@@ -48,8 +48,13 @@ def describe() -> Machine:
         memory_gb=round(psutil.virtual_memory().total / 2**30),
         features=tuple(name for name in FEATURES if name in flags),
         system=platform.system(),
-        versions={name: found for name in VERSIONED if (found := version(name))},
+        versions=versions(),
     )
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the libraries that a measurement depends on."""
+    return {name: found for name in VERSIONED if (found := version(name))}
 
 
 def cores() -> int:

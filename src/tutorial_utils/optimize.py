@@ -28,7 +28,15 @@ from tutorial_utils import (
     quality,
 )
 from tutorial_utils.classifiers import Classifier, EncodedTexts
-from tutorial_utils.recipe import MODEL, BadModel, Manifest, Recipe, read_manifest, write_version
+from tutorial_utils.recipe import (
+    MODEL,
+    BadModel,
+    Manifest,
+    Recipe,
+    check_name,
+    read_manifest,
+    write_version,
+)
 from tutorial_utils.variants import TUNED, Rightness, Variant, Workshop
 
 STAGES = ("reference", "export", "fuse", "quantize", "tune", "evaluate")
@@ -127,9 +135,11 @@ def optimize(
     registry: where versions go, ``out/registry`` by default. Calling it again continues.
 
     Raises:
+        BadName: ``name`` cannot be a model's name in a registry.
         BadClassifier, BadData: what was given cannot be used.
         CannotExport: the model has no ONNX form that computes the same.
     """
+    check_name(name)
     source, out = str(source), Path(out)
     classifier = classifiers.open_classifier(source)
     texts = labelled.read(data, classifier) if data else None

@@ -1,18 +1,29 @@
 """A recipe and its manifest: everything serving needs to know about a model, as JSON beside it."""
 
 import json
+import re
 import shutil
 import time
+import uuid
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from tutorial_utils import assets, machine, paths
+from filelock import FileLock
+
+from tutorial_utils import assets, machine
 from tutorial_utils.batching import Padding
 from tutorial_utils.errors import TutorialError
 from tutorial_utils.session import SessionRecipe
 
 MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
 PROFILE = "profile.json"  # what normal traffic looks like; a version may be without
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+class BadName(ValueError):
+    """This cannot be the name of a model in a registry; the message says what can."""
 
 
 class BadModel(TutorialError, ValueError):
@@ -69,6 +80,33 @@ class Manifest:
     created: str = ""
 
 
+def check_name(name: str) -> str:
+    """Return ``name`` when a model can be written and served under it.
+
+    The name is a folder, a part of URLs and a command-line argument.
+
+    Raises:
+        BadName: it cannot.
+    """
+    if not NAME.fullmatch(name):
+        raise BadName(
+            f"{name!r} cannot be a model's name: use 1 to 100 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or a digit."
+        )
+    return name
+
+
+def numbers(registry: Path, name: str) -> list[str]:
+    """Numbers of all versions on disk, oldest first, withdrawn ones included.
+
+    Raises:
+        BadName: ``name`` cannot be a model's name.
+    """
+    folder = Path(registry) / check_name(name)
+    found = (p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ()
+    return sorted((n for n in found if NUMBER.fullmatch(n)), key=int)
+
+
 def write_version(
     registry: Path,
     name: str,
@@ -81,32 +119,41 @@ def write_version(
 ) -> Path:
     """Add a version of a model to a registry folder: ``registry/name/N``. Return that folder.
 
-    The folder appears under its number only when it is complete. profile: of ``Profile.to_dict``.
+    The folder appears under its number only when it is complete. Several threads and processes
+    may write at the same time: each gets a number of its own. A writer that is killed leaves a
+    hidden folder behind, which nothing reads.
+
+    profile: of ``Profile.to_dict``.
+
+    Raises:
+        BadName: ``name`` cannot be a model's name.
     """
-    shelf = Path(registry) / name
-    shelf.mkdir(parents=True, exist_ok=True)
-    taken = [int(p.name) for p in shelf.iterdir() if p.name.isdecimal()]
-    version = str(max(taken, default=0) + 1)
-    scratch = shelf / f".{version}-incomplete"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    shutil.copyfile(model, scratch / MODEL)
-    shutil.copyfile(tokenizer, scratch / TOKENIZER)
-    if profile is not None:
-        (scratch / PROFILE).write_text(json.dumps(profile), encoding="utf-8")
-    manifest = Manifest(
-        name=name,
-        version=version,
-        labels=tuple(labels),
-        recipe=recipe,
-        files={path.name: assets.sha256(path) for path in sorted(scratch.iterdir())},
-        figures=figures or {},
-        versions=machine.describe().versions,
-        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    )
-    with paths.replacing(scratch / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(asdict(manifest), indent=2))
-    return scratch.rename(shelf / version)
+    model_folder = Path(registry) / check_name(name)
+    scratch = model_folder / f".incomplete-{uuid.uuid4().hex}"
+    scratch.mkdir(parents=True)
+    try:
+        shutil.copyfile(model, scratch / MODEL)
+        shutil.copyfile(tokenizer, scratch / TOKENIZER)
+        if profile is not None:
+            (scratch / PROFILE).write_text(json.dumps(profile), encoding="utf-8")
+        manifest = Manifest(
+            name=name,
+            version="",
+            labels=tuple(labels),
+            recipe=recipe,
+            files={path.name: assets.sha256(path) for path in sorted(scratch.iterdir())},
+            figures=figures or {},
+            versions=machine.versions(),
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        )
+        with FileLock(model_folder / ".lock"):
+            last = max(map(int, numbers(registry, name)), default=0)
+            manifest = replace(manifest, version=str(last + 1))
+            text = json.dumps(asdict(manifest), indent=2)
+            (scratch / MANIFEST).write_text(text, encoding="utf-8")
+            return scratch.rename(model_folder / manifest.version)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def read_manifest(folder: Path) -> Manifest:

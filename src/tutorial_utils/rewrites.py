@@ -4,7 +4,8 @@ All work in place on an ``onnx_ir.Model`` and return how often they applied. ``f
 among them.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -23,49 +24,48 @@ def fold_weights(model: ir.Model) -> None:
 
 
 def use_mask_index(model: ir.Model) -> int:
-    """Give every Attention node the int32 padding mask instead of a bias."""
-    nodes = _nodes(model, "Attention")
-    if nodes:
-        mask = _as_int32(model, "attention_mask")
-        for node in nodes:
-            node.attributes.pop("qkv_hidden_sizes", None)  # equal sizes: the default says the same
-            node.replace_input_with(_ATTENTION_BIAS, None)
-            node.replace_input_with(_ATTENTION_MASK, mask)
-            node.resize_inputs(_ATTENTION_BIAS - 1)
-    return len(nodes)
+    """Give every Attention node with an attention bias the int32 padding mask instead."""
+    for node in _nodes(model, "Attention"):
+        node.attributes.pop("qkv_hidden_sizes", None)  # equal sizes: the default says the same
+    return _mask_for_bias(model, "Attention", _ATTENTION_MASK, _ATTENTION_BIAS)
 
 
 def use_padding_mask(model: ir.Model) -> int:
-    """Give every MultiHeadAttention node the int32 padding mask instead of a bias."""
-    nodes = _nodes(model, "MultiHeadAttention")
-    if nodes:
-        mask = _as_int32(model, "attention_mask")
-        for node in nodes:
-            node.replace_input_with(_MHA_MASK, mask)
-            node.replace_input_with(_MHA_BIAS, None)
-            node.resize_inputs(_MHA_BIAS)
+    """Give every MultiHeadAttention node with an attention bias the int32 padding mask instead."""
+    return _mask_for_bias(model, "MultiHeadAttention", _MHA_MASK, _MHA_BIAS)
+
+
+def _mask_for_bias(model: ir.Model, op: str, mask: int, bias: int) -> int:
+    """mask, bias: positions of these inputs. Nodes without a bias stay as they are."""
+    nodes = [n for n in _nodes(model, op) if len(n.inputs) > bias and n.inputs[bias] is not None]
+    for node in nodes:
+        node.replace_input_with(mask, _as_int32(model, "attention_mask"))
+        node.replace_input_with(bias, None)
+        node.resize_inputs(mask + 1)
     return len(nodes)
 
 
 def pack_projections(model: ir.Model) -> int:
     """Before each MultiHeadAttention: one product for queries, keys and values in place of three.
 
-    Weights and biases must be constants: call ``fold_weights`` first.
+    Weights and biases must be constants: call ``fold_weights`` first. Other nodes stay as they are.
     """
-    nodes = _nodes(model, "MultiHeadAttention")
-    for i, node in enumerate(nodes):
-        adds = [value.producer() for value in node.inputs[:3]]
-        biases, products = zip(*(_bias_and_rest(add) for add in adds), strict=True)
-        weights = [product.producer().inputs[1] for product in products]
-        weight = constant(model, f"qkv_weight_{i}", np.concatenate(_arrays(weights), axis=1))
-        bias = constant(model, f"qkv_bias_{i}", np.concatenate(_arrays(biases)))
-        product = ir.node("MatMul", [products[0].producer().inputs[0], weight])
+    count = 0
+    for node in _nodes(model, "MultiHeadAttention"):
+        projections = [_projection(value) for value in node.inputs[:3]]
+        if None in projections or len({given for given, *_ in projections}) != 1:
+            continue
+        given, weights, biases = zip(*projections, strict=True)
+        weight = constant(model, f"qkv_weight_{count}", np.concatenate(_arrays(weights), axis=1))
+        bias = constant(model, f"qkv_bias_{count}", np.concatenate(_arrays(biases)))
+        product = ir.node("MatMul", [given[0], weight])
         add = ir.node("Add", [product.outputs[0], bias])
         split = ir.node("Split", add.outputs, {"axis": -1, "num_outputs": 3}, num_outputs=3)
         model.graph.insert_before(node, [product, add, split])
         for position, value in enumerate(split.outputs):
             node.replace_input_with(position, value)
-    return len(nodes)
+        count += 1
+    return count
 
 
 def fuse_embeddings(model: ir.Model) -> int:
@@ -170,29 +170,83 @@ def _nodes(model: ir.Model, op: str) -> list[ir.Node]:
 
 
 def _as_int32(model: ir.Model, name: str) -> ir.Value:
+    """The model input of that name cast to int32, by the node that does so already if there is."""
     given = next(value for value in model.graph.inputs if value.name == name)
+    for node, _ in given.uses():
+        if is_int32_of(node.outputs[0], name):
+            model.graph.remove(node)  # to the front, where every node can read it
+            model.graph.insert_before(model.graph[0], node)
+            return node.outputs[0]
     cast = ir.node("Cast", [given], {"to": ir.DataType.INT32})
-    cast.outputs[0].name = f"{name}_int32"
+    cast.outputs[0].name = free_name(f"{name}_int32", _value_names(model))
     model.graph.insert_before(model.graph[0], cast)
     return cast.outputs[0]
 
 
+def is_int32_of(value: ir.Value | None, name: str) -> bool:
+    """Whether ``value`` is the model input ``name`` cast to int32."""
+    node = value.producer() if value is not None else None
+    if node is None or node.op_type != "Cast" or node.inputs[0] is None:
+        return False
+    return node.inputs[0].name == name and node.attributes["to"].as_int() == ir.DataType.INT32
+
+
 def constant(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
-    """The initializer of that name, made from ``array`` where there is none yet."""
-    if name not in model.graph.initializers:
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        model.graph.register_initializer(value)
-    return model.graph.initializers[name]
+    """An initializer that holds ``array``: one is shared if name, type and content are the same.
+
+    Where the name stands for something else, the new initializer's name is ``name_1``, ``name_2`` …
+    """
+    array = np.asarray(array)
+    for wanted in numbered(name):
+        known = model.graph.initializers.get(wanted)
+        if known is not None and known.const_value is not None:
+            held = known.const_value.numpy()
+            if held.dtype == array.dtype and np.array_equal(held, array):
+                return known
+        elif known is None and wanted not in _value_names(model):
+            value = ir.Value(name=wanted, const_value=ir.tensor(array, name=wanted))
+            model.graph.register_initializer(value)
+            return value
+    raise AssertionError  # the names never end
+
+
+def free_name(name: str, taken: Collection[str | None]) -> str:
+    """``name``, with a number behind it where it is taken."""
+    return next(wanted for wanted in numbered(name) if wanted not in taken)
+
+
+def numbered(name: str) -> Iterator[str]:
+    """``name``, ``name_1``, ``name_2`` … without end."""
+    yield name
+    yield from (f"{name}_{i}" for i in itertools.count(1))
+
+
+def _value_names(model: ir.Model) -> set[str | None]:
+    outputs = (value.name for node in model.graph for value in node.outputs)
+    return {*outputs, *(v.name for v in model.graph.inputs), *model.graph.initializers}
 
 
 def _arrays(values: Sequence[ir.Value]) -> list[np.ndarray]:
     return [ir.convenience.get_const_tensor(value).numpy() for value in values]
 
 
-def _bias_and_rest(add: ir.Node) -> tuple[ir.Value, ir.Value]:
+def _projection(value: ir.Value | None) -> tuple[ir.Value, ir.Value, ir.Value] | None:
+    """(x, weight, bias) where ``value`` is x @ weight + bias with constants; else None."""
+    add = value.producer() if value is not None else None
+    if add is None or add.op_type != "Add":
+        return None
     first, second = add.inputs
-    constant = ir.convenience.get_const_tensor(first) is not None
-    return (first, second) if constant else (second, first)
+    bias, rest = (first, second) if is_constant(first) else (second, first)
+    product = rest.producer()
+    if not is_constant(bias) or product is None or product.op_type != "MatMul":
+        return None
+    given, weight = product.inputs
+    return (given, weight, bias) if is_constant(weight) else None
+
+
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether the content of ``value`` is known; not so of an input that is left out (None)."""
+    return value is not None and ir.convenience.get_const_tensor(value) is not None
 
 
 def _tables(total: ir.Value) -> dict[str, ir.Value]:

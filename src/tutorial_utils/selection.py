@@ -1,4 +1,4 @@
-"""Of the last layer, compute only the position that the classifier reads.
+"""CLS-only last layer: of the last layer, compute only the position that the classifier reads.
 
 A classifier reads one position of the last hidden states, mostly the first. What the last layer
 computes for each position by itself (products, sums, normalizations, Gelu) is wasted for all the
@@ -9,16 +9,22 @@ import numpy as np
 import onnx_ir as ir
 
 from tutorial_utils import rewrites
+from tutorial_utils.rewrites import is_constant
 
 # Operators whose answer for a position depends on that position alone.
-_BY_POSITION = ("Add", "Gelu", "BiasGelu", "FastGelu", "LayerNormalization", "MatMul")
+_BY_POSITION = {
+    "Add", "BiasGelu", "Div", "Erf", "FastGelu", "Gelu", "LayerNormalization", "MatMul", "Mul",
+    "Sub", "Tanh",
+}  # fmt: skip
 
 
 def read_one_position(model: ir.Model) -> int:
     """Move the choice of a position as far up as it goes; return how many operators it passed.
 
-    Works in place on a graph of ``fusion``, before quantization. The nodes that compute all
-    positions are left for ``RemoveUnusedNodesPass``. 0: the graph reads more than one position.
+    Works in place, before quantization. An operator is passed only if nothing else reads it at all
+    positions, so none is computed twice: the way up ends at the keys and values of the last layer.
+    The nodes that computed all positions are left for ``RemoveUnusedNodesPass``. 0: the graph reads
+    more than one position.
     """
     passed = 0
     for gather in [node for node in model.graph if _chooses_position(node)]:
@@ -47,6 +53,7 @@ class _Mover:
 
     def __init__(self, model: ir.Model, gather: ir.Node):
         self.model, self.gather, self.passed = model, gather, 0
+        self.movable = _read_by_position(model, gather)
         index = ir.convenience.get_const_tensor(gather.inputs[1]).numpy().reshape(1)
         self.index = rewrites.constant(model, f"position_{index[0]}", index.astype(np.int64))
         self.made: dict[ir.Value, ir.Value] = {}
@@ -59,16 +66,12 @@ class _Mover:
 
     def _choose(self, value: ir.Value) -> ir.Value:
         node = value.producer()
-        others = [use.node for use in value.uses() if use.node is not self.gather]
-        # What an attention reads is needed at all positions: there the way up ends.
-        if node is None or any(not _by_position(other) for other in others):
+        if node is None or node not in self.movable:
             return self._insert(ir.node("Gather", [value, self.index], {"axis": 1}))
-        if node.op_type == "Attention" and _plain(node):
+        if node.op_type == "Attention":
             return self._attention(node)
-        if not _by_position(node):
-            return self._insert(ir.node("Gather", [value, self.index], {"axis": 1}))
         self.passed += 1
-        inputs = [v if _constant(v) else self.chosen(v) for v in node.inputs]
+        inputs = [v if v is None or is_constant(v) else self.chosen(v) for v in node.inputs]
         return self._insert(
             ir.node(node.op_type, inputs, dict(node.attributes), domain=node.domain)
         )
@@ -99,29 +102,46 @@ class _Mover:
         return node.outputs[0]
 
 
+def _read_by_position(model: ir.Model, gather: ir.Node) -> set[ir.Node]:
+    """The nodes above ``gather`` that can be computed for its position alone.
+
+    Each one works by position, and only ``gather`` and other such nodes read it. An attention is
+    among them, but what it reads is not: it takes keys and values of all positions.
+    """
+    found = {gather}
+    for node in reversed(model.graph):  # readers come before what they read
+        readers = [reader for value in node.outputs for reader, _ in value.uses()]
+        free = readers and not any(value.is_graph_output() for value in node.outputs)
+        behind = all(r in found and r.op_type != "Attention" for r in readers)
+        if free and behind and (_by_position(node) or _plain(node)):
+            found.add(node)
+    return found - {gather}
+
+
 def _by_position(node: ir.Node) -> bool:
     if node.op_type not in _BY_POSITION or len(node.outputs) != 1:
         return False
     if node.op_type == "LayerNormalization" and node.attributes["axis"].as_int() != -1:
         return False
     if node.op_type == "MatMul":
-        return _constant(node.inputs[1]) and not _constant(node.inputs[0])
-    # A table with a row for each position would have to be chosen from, too.
-    tables = [v for v in node.inputs if _constant(v) and v.shape is not None]
-    return all(v.shape.rank() <= 1 for v in tables)
+        return is_constant(node.inputs[1]) and not is_constant(node.inputs[0])
+    # A constant with a row for each position would have to be chosen from, too.
+    known = [v for v in node.inputs if v is not None and v.shape is not None]
+    return all(v.shape.rank() <= 1 if is_constant(v) else _has_positions(v) for v in known)
 
 
-def _constant(value: ir.Value | None) -> bool:
-    return value is None or ir.convenience.get_const_tensor(value) is not None
+def _has_positions(value: ir.Value) -> bool:
+    """Whether a value of known shape is (batch, sequence, width), not broadcast to it."""
+    return value.shape.rank() == 3 and value.shape[1] != 1
 
 
 def _plain(node: ir.Node) -> bool:
     """Packed constant projections with bias, a padding mask, and nothing else."""
-    data = [v is not None for v in node.inputs]
     return (
-        data == [True] * 4
-        and all(map(_constant, node.inputs[1:3]))
-        and node.inputs[3].name == "attention_mask_int32"
+        node.op_type == "Attention"
+        and [v is not None for v in node.inputs] == [True] * 4
+        and all(map(is_constant, node.inputs[1:3]))
+        and rewrites.is_int32_of(node.inputs[3], "attention_mask")
         and set(node.attributes) <= {"num_heads", "scale"}
     )
 

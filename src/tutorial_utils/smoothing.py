@@ -1,7 +1,8 @@
-"""Outliers moved out of the way of 8 bits, by algebra that changes nothing in fp32.
+"""SmoothQuant: move outliers out of the activations before they are quantized to 8 bits.
 
-A dynamic quantizer gives the whole input of a product one scale, so one huge value makes the steps
-of all others coarse. In BERT a few channels are huge, mostly at ``[CLS]``. Two edits of the graph:
+In fp32 the model stays the same function. A dynamic quantizer gives the whole input of a product
+one scale, so one huge value makes the steps of all others coarse. In BERT a few channels are huge,
+mostly at ``[CLS]``. Two edits of the graph:
 
 ``migrate``: SmoothQuant (Xiao et al., ICML 2023). Channel j of a LayerNormalization is divided by
 s_j and row j of the weights behind it multiplied: x W = (x / s)(s W). The division is folded into
@@ -12,6 +13,7 @@ path gets s back with one multiplication.
 aside in fp32, after LLM.int8() (Dettmers et al., NeurIPS 2022), which does so with channels.
 """
 
+import itertools
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from tutorial_utils.rewrites import constant
 from tutorial_utils.session import SessionRecipe, open_session
 
 PRODUCTS = ("MatMul", "Attention")
-STRENGTH = 0.5  # share of an outlier that goes to the weights; the rest stays with the activations
+ALPHA = 0.5  # share of an outlier that goes to the weights; the rest stays with the activations
 NEURONS = 2  # kept aside in each layer; with 4, a run of BERT-base takes measurably longer
 KEPT = "kept_in_fp32_"  # how the names of nodes begin that are not to be quantized
 
@@ -51,18 +53,18 @@ def smooth(
     target: Path,
     batches: Iterable[Inputs],
     *,
-    strength: float | None = STRENGTH,
+    alpha: float | None = ALPHA,
     neurons: int = NEURONS,
 ) -> dict[str, int]:
-    """Write a fused fp32 file with tamed activations to ``target``; return what was edited.
+    """Write a fused fp32 file with smoothed activations to ``target``; return how many edits.
 
     batches: model inputs as ``batching.pad`` makes them, of real texts that are not tested on.
-    strength: of ``migrate``; None leaves it out. neurons: of ``keep_neurons``; 0 leaves it out.
+    alpha: of ``migrate``; None leaves it out. neurons: of ``keep_neurons``; 0 leaves it out.
     """
     model = ir.load(str(source))
     seen = ranges(source, batches)
     counts = {
-        "LayerNormalization": 0 if strength is None else migrate(model, seen, strength),
+        "LayerNormalization": 0 if alpha is None else migrate(model, seen, alpha),
         "neurons": keep_neurons(model, seen, neurons),
     }
     with paths.replacing(Path(target)) as temporary:
@@ -101,15 +103,15 @@ def ranges(source: Path, batches: Iterable[Inputs]) -> dict[str, Range]:
 def migrate(
     model: ir.Model,
     seen: Mapping[str, Range],
-    strength: float = STRENGTH,
+    alpha: float = ALPHA,
     ops: Sequence[str] = ("MatMul",),
 ) -> int:
-    """Move a share of the outliers behind a LayerNormalization to the weights; how many of them.
+    """Move a share of the outliers behind each LayerNormalization to the weights; return how many.
 
-    ops: what must read a normalized value for it to be changed. ``Attention`` beside ``MatMul``
-    gained nothing here, and each edit costs a multiplication.
+    ops: operators that must read a normalized value for it to be changed. ``Attention`` beside
+    ``MatMul`` gained nothing here, and each edit costs a multiplication.
 
-    s_j = max |x_j| ** strength / max |W_j| ** (1 - strength), brought to a geometric mean of 1.
+    s_j = max |x_j| ** alpha / max |W_j| ** (1 - alpha), brought to a geometric mean of 1.
     Works in place. Where other nodes read the normalized value, they get it multiplied by s.
     """
     count = 0
@@ -123,7 +125,7 @@ def migrate(
         others = [use for use in out.uses() if use[0] not in products]
         weights = [_array(node.inputs[1]) for node in products]
         largest = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
-        scale = seen[out.name].largest ** strength / np.maximum(largest, 1e-5) ** (1 - strength)
+        scale = seen[out.name].largest ** alpha / np.maximum(largest, 1e-5) ** (1 - alpha)
         scale = (scale / np.exp(np.log(scale).mean())).astype(np.float32)
         for node, weight in zip(products, weights, strict=True):
             _replace(model, node, 1, weight * scale[:, None])
@@ -139,20 +141,26 @@ def migrate(
 
 
 def keep_neurons(model: ir.Model, seen: Mapping[str, Range], most: int = NEURONS) -> int:
-    """Compute the ``most`` largest neurons of each Gelu aside, in fp32, in place; how many.
+    """Compute the ``most`` largest neurons of each Gelu separately, in fp32; return how many.
 
-    Their columns of the large product become zero. Every layer keeps the same number, so that the
-    time of a model does not depend on its outliers. The quantizer is to leave the nodes alone
-    whose names begin with ``KEPT``.
+    Works in place. Their columns of the large product become zero. Every layer keeps the same
+    number, so that the time of a model does not depend on its outliers. The quantizer is to leave
+    the nodes alone whose names begin with ``KEPT``; of these, none is split again.
     """
     count = 0
+    taken = {node.name for node in model.graph}
     for gelu in [node for node in model.graph if node.op_type == "Gelu"] if most else []:
         layer = _feed_forward(gelu)
         if layer is None or gelu.outputs[0].name not in seen:
             continue
         first, add, position, second = layer
+        if (first.name or "").startswith(KEPT):
+            continue
         before, bias = _array(first.inputs[1]).copy(), _array(add.inputs[position]).copy()
-        after, name = _array(second.inputs[1]), f"{KEPT}{count // most}"
+        after = _array(second.inputs[1])
+        number = next(i for i in itertools.count(count // most) if f"{KEPT}{i}_first" not in taken)
+        name = f"{KEPT}{number}"
+        taken.add(f"{name}_first")
         chosen = np.argsort(-seen[gelu.outputs[0].name].largest)[:most]
         parts = {"before": before[:, chosen], "bias": bias[chosen], "after": after[chosen]}
         parts = {part: constant(model, f"{name}_{part}", a) for part, a in parts.items()}
@@ -207,8 +215,6 @@ def _replace(model: ir.Model, node: ir.Node, position: int, array: np.ndarray) -
     """Give a node a constant of its own in the place of one that others may read too."""
     old = node.inputs[position]
     name = f"{node.outputs[0].name}_smooth_{position}"
-    while name in model.graph.initializers:  # both edits may change one weight
-        name += "_"
     value = constant(model, name, np.ascontiguousarray(array))
     node.replace_input_with(position, value)
     if not old.uses():

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from tutorial_utils import assets, machine, paths, provenance
 from tutorial_utils.errors import TutorialError
-from tutorial_utils.recipe import Recipe, write_version
+from tutorial_utils.recipe import Recipe, check_name, write_version
 from tutorial_utils.session import SessionRecipe
 
 MODELS = ("classifier", "bert-base")
@@ -79,7 +79,11 @@ def publish(registry: Path, name: str = "sentiment") -> Path:
     """Add the tuned classifier to a registry as a new version; return the version's folder.
 
     With it goes the profile of sentences that it was not trained on, to know drift by.
+
+    Raises:
+        BadName: ``name`` cannot be a model's name; nothing is built then.
     """
+    check_name(name)
     from tutorial_utils import profile, reviews
 
     file, how = ensure("tuned"), recipe("tuned")

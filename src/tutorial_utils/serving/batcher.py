@@ -1,24 +1,20 @@
-"""Who waits, and who goes next: texts of many requests in batches bounded in tokens.
+"""Admission control and the queue: texts of many requests, batched as a policy says.
 
-No timer: a free worker takes what is there, so a lone request goes at once, and batches form by
-themselves while the worker is busy. Of the batches that could be made, the one with the most texts
-goes first: it answers the most callers for its time. That would starve long texts, so one that has
-waited ``max_age`` goes before.
+A request that could not be answered in time is refused on arrival (load shedding). If it were
+admitted, it would wait for nothing; and in a queue so long that everybody at its end is late, all
+work would be done for nobody.
 
-Who could not be answered in time is refused at the door. Let in, it would wait for nothing, and
-when the queue is so long that all who come to its end are late, all work is done for nobody.
-
-Texts are tokenized by the worker that takes them, as far as it looks: off the event loop, without
-another thread to wake, and not at all for callers who leave or are late before that.
+The worker that takes texts also tokenizes them, as far as the policy looks: off the event loop,
+without another thread to wake, and not at all for callers who leave or are late before that.
 """
 
 import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from tutorial_utils import batching
+from tutorial_utils.serving.policy import BatchingPolicy, TokenBudget
 from tutorial_utils.serving.request import (
     DeadlineExceeded,
     Item,
@@ -27,13 +23,11 @@ from tutorial_utils.serving.request import (
     Unavailable,
 )
 
-RUN_COST = 12  # tokens; about what a run of a small encoder costs beside its tokens
-SIGHT = 4  # batches' worth of texts among which the next one is chosen
-MEMORY = 0.8  # what a run weighs in the mean of a token's time when the next one is there
-CHARACTERS = 4.0  # of a token: a guess until texts have been read
-SAMPLE = 0.99  # what earlier texts weigh in the characters of a token when the next ones are read
-SPARE = 16  # a part of the places; fewer free ones than that are none to who is not read yet
-PART = 0.7  # of the time that is left may be spent waiting; the rest is for the answer
+PACE_DECAY = 0.8  # weight of earlier batches in the mean time of a token (EWMA)
+TEXT_DECAY = 0.99  # weight of earlier texts in the mean characters of a token (EWMA)
+CHARACTERS = 4.0  # of a token: an estimate until texts have been tokenized
+RESERVE = 16  # a request not parsed yet is refused when less than 1/16 of the places are free
+WAIT_SHARE = 0.7  # of the remaining deadline may be spent in the queue; the rest is for the answer
 
 
 class Batcher:
@@ -50,8 +44,10 @@ class Batcher:
         max_age: float,
         clock: Callable[[], float] = time.perf_counter,
         longest: int = 512,
+        policy: BatchingPolicy | None = None,
     ):
-        self.limit, self.budget, self.max_age, self.longest = limit, budget, max_age, longest
+        self.limit, self.budget, self.longest = limit, budget, longest
+        self.policy = policy or TokenBudget(budget, max_age)
         self._clock = clock
         self._changed = threading.Condition()
         self._held: dict[Item, int] = {}  # with its tokens, or a guess at them
@@ -98,18 +94,17 @@ class Batcher:
         Of how many, nobody knows before it is read, and to read it costs more than to refuse it.
         """
         with self._changed:
-            return self._refusal(max(1, self.limit // SPARE), seconds)
+            return self._refusal(max(1, self.limit // RESERVE), seconds)
 
-    def take(self, encode: Callable[[list[str]], list[list[int]]]) -> list[Item] | None:
+    def take(self, read: Callable[[Request], None]) -> list[Item] | None:
         """Wait for texts and take the next batch, sorted by length; None when closed.
 
-        encode: token ids of each text; called outside the lock. A request whose texts it cannot
-        read fails.
+        read: tokenizes a request (``Request.read``), or fails it; called outside the lock. What it
+        raises ends this call, and no text is taken.
         """
         while True:
             with self._changed:
-                while not self._queue and not self.closed:
-                    self._changed.wait()
+                self._wait_for_texts()
                 if self.closed:
                     return None
                 late = [i for i in self._queue if i.request.expires <= self._clock()]
@@ -118,12 +113,12 @@ class Batcher:
             for item in late:  # outside the lock: failing a future runs its callbacks
                 item.request.fail(DeadlineExceeded())
             for request in unread:
-                request.read(encode)
+                read(request)
             with self._changed:
                 for request in unread:
                     self._learn([i for i in request.items if i in self._queue])
                 known = list(itertools.takewhile(lambda i: i.row is not None, self._oldest()))
-                batch = self._choose(known) if known else []
+                batch = [known[i] for i in self._choose(known)] if known else []
                 for item in batch:
                     del self._queue[item]
             if batch:
@@ -148,8 +143,8 @@ class Batcher:
         if not tokens:
             return
         with self._changed:
-            self._worked = MEMORY * self._worked + seconds
-            self._done = MEMORY * self._done + tokens
+            self._worked = PACE_DECAY * self._worked + seconds
+            self._done = PACE_DECAY * self._done + tokens
 
     def close(self) -> None:
         """Wake the workers for the last time, and fail what no worker has taken."""
@@ -166,7 +161,7 @@ class Batcher:
         full = len(self._held) + texts > self.limit
         # What lone texts take says little of full batches: the pace counts once it is that of one.
         # Where nobody waits all are let in, or one slow run could close the door for good.
-        if full or (self._done >= self.budget and wait > PART * seconds):
+        if full or (self._done >= self.budget and wait > WAIT_SHARE * seconds):
             return Overloaded(max(1, math.ceil(wait)))
         return None
 
@@ -185,33 +180,31 @@ class Batcher:
         self._forget([item for item in items if item.row is None])
         read = [item for item in items if item.row is not None]
         self._hold(read)
-        self._characters = SAMPLE * self._characters + sum(len(item.text) for item in read)
-        self._tokens = SAMPLE * self._tokens + sum(len(item.row) for item in read)
+        self._characters = TEXT_DECAY * self._characters + sum(len(item.text) for item in read)
+        self._tokens = TEXT_DECAY * self._tokens + sum(len(item.row) for item in read)
 
     def _forget(self, items: Iterable[Item]) -> None:
         for item in items:
             self._held_tokens -= self._held.pop(item, 0)
             self._queue.pop(item, None)
 
-    def _choose(self, items: list[Item]) -> list[Item]:
-        batches = batching.by_tokens([len(i.row) for i in items], self.budget, RUN_COST)
-        # Another batch goes before only if that still leaves the oldest within its time. Twice the
-        # mean of a batch, since one may take longer.
-        due = items[0].request.submitted + self.max_age
-        next_free = self._clock() + 2 * self.budget * self._token_seconds()
-        # Sorted by length, the first batch is the one with the most texts.
-        chosen = batches[0] if next_free < due else next(b for b in batches if 0 in b)
-        return [items[i] for i in chosen]
+    def _wait_for_texts(self) -> None:
+        """Wait until there are texts and the policy wants no more of them, or until closed."""
+        while not self.closed:
+            left = None
+            if self._queue and (left := self.policy.wait(len(self._queue), self._age())) <= 0:
+                return
+            self._changed.wait(left)
+
+    def _choose(self, known: list[Item]) -> Sequence[int]:
+        lengths = [len(item.row or ()) for item in known]
+        return self.policy.choose(lengths, self._age(), self._token_seconds())
 
     def _oldest(self) -> list[Item]:
-        """Those that have waited longest, some batches full: enough to find texts of like length.
+        """The queued texts among which the policy chooses, in order of arrival."""
+        tokens = (self._held[item] for item in self._queue)
+        return list(itertools.islice(self._queue, self.policy.consider(tokens)))
 
-        The others may not overtake them, or a text of a rare length would be late in a long queue.
-        """
-        items, tokens = [], 0
-        for item in self._queue:
-            items.append(item)
-            tokens += self._held[item]
-            if tokens >= SIGHT * self.budget:
-                break
-        return items
+    def _age(self) -> float:
+        """Seconds that the oldest queued text has waited."""
+        return self._clock() - next(iter(self._queue)).request.submitted

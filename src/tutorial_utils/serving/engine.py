@@ -13,6 +13,7 @@ from tutorial_utils.serving.batcher import Batcher
 from tutorial_utils.serving.breaker import Breaker
 from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.observer import Observer
+from tutorial_utils.serving.policy import BatchingPolicy
 from tutorial_utils.serving.registry import LoadedModel
 from tutorial_utils.serving.request import (
     DeadlineExceeded,
@@ -45,7 +46,8 @@ class Engine:
 
     One worker: a session already uses all cores, and two runs at once would only share them.
     fallback: the model on another provider, or another version. metrics: where to count; an
-    engine without them counts for itself. observer: watches for drift, if the model has a profile.
+    engine without them counts for itself. policy: how to batch; ``TokenBudget`` with the recipe's
+    budget if not given. observer: watches for drift, if the model has a profile.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Engine:
         settings: Settings,
         fallback: LoadedModel | None = None,
         metrics: Metrics | None = None,
+        policy: BatchingPolicy | None = None,
     ):
         self.model = model
         self._settings = settings
@@ -63,6 +66,7 @@ class Engine:
             wanted.token_budget,
             settings.max_age,
             longest=wanted.max_length,
+            policy=policy,
         )
         self.lanes = [
             Lane(lane, Breaker(settings.breaker_failures, settings.breaker_cooldown), bool(i))

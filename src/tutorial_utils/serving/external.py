@@ -11,15 +11,23 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-# message → field number → the message that lies in it
+# message → field number → the message in that field; every way from a model to a tensor
 _FIELDS = {
-    "model": {7: "graph", 25: "function"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {13: "entry"},
+    "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
+    "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},
+    "GraphProto": {1: "NodeProto", 5: "TensorProto", 15: "SparseTensorProto"},
+    "FunctionProto": {7: "NodeProto", 11: "AttributeProto"},
+    "NodeProto": {5: "AttributeProto"},
+    "AttributeProto": {
+        5: "TensorProto",
+        6: "GraphProto",
+        10: "TensorProto",
+        11: "GraphProto",
+        22: "SparseTensorProto",
+        23: "SparseTensorProto",
+    },
+    "SparseTensorProto": {1: "TensorProto", 2: "TensorProto"},
+    "TensorProto": {13: "StringStringEntryProto"},
 }
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 _DEEPEST = 200  # messages inside messages; more is no model
@@ -34,7 +42,7 @@ def locations(path: Path) -> set[str]:
     with Path(path).open("rb") as file:
         try:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                return set(_locations(mapped, 0, len(mapped), "model"))
+                return set(_locations(mapped, 0, len(mapped), "ModelProto"))
         except (IndexError, UnicodeDecodeError) as error:
             raise ValueError("not an ONNX file") from error
 
@@ -42,7 +50,7 @@ def locations(path: Path) -> set[str]:
 def _locations(data, start: int, end: int, message: str, depth: int = 0) -> Iterator[str]:
     if depth > _DEEPEST:
         raise ValueError("messages lie in one another without end")
-    if message == "entry":
+    if message == "StringStringEntryProto":
         pair = {number: data[a:b] for number, a, b in _fields(data, start, end)}
         if pair.get(1) == b"location":
             yield pair.get(2, b"").decode()

@@ -1,7 +1,6 @@
 """Versions of a model on disk: which there are, and one of them loaded, verified and warm."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +10,19 @@ from tokenizers import Tokenizer
 
 from tutorial_utils import batching, paths
 from tutorial_utils.profile import BadProfile, Profile
-from tutorial_utils.recipe import MODEL, PROFILE, TOKENIZER, BadModel, Manifest, read_manifest
+from tutorial_utils.recipe import (
+    MODEL,
+    PROFILE,
+    TOKENIZER,
+    BadModel,
+    Manifest,
+    numbers,
+    read_manifest,
+)
 from tutorial_utils.serving import external
 from tutorial_utils.session import ProviderUnavailable, open_session
 
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
-NUMBER = re.compile(r"[0-9]{1,9}")
 WITHDRAWN = "WITHDRAWN"  # a file in a version's folder that takes it out of use; it says why
 MEND = "Write a new version with `python -m tutorial_utils publish`, or serve another one."
 WARM_UP = ["Warm.", "A sentence of a length that callers send, so that no first one waits for it."]
@@ -46,12 +52,12 @@ def versions(registry: Path, name: str) -> list[str]:
 
     Nor are folders still being written among them.
     """
-    return [n for n in _numbers(registry, name) if not _mark(registry, name, n).exists()]
+    return [n for n in numbers(registry, name) if not _mark(registry, name, n).exists()]
 
 
 def withdrawn(registry: Path, name: str) -> dict[str, str]:
     """Version number → why it was taken out of use."""
-    marks = {n: _mark(registry, name, n) for n in _numbers(registry, name)}
+    marks = {n: _mark(registry, name, n) for n in numbers(registry, name)}
     return {n: _reason(mark) for n, mark in marks.items() if mark.exists()}
 
 
@@ -196,18 +202,12 @@ def _warm_up(model: LoadedModel) -> None:
         )
 
 
-def _numbers(registry: Path, name: str) -> list[str]:
-    shelf = Path(registry) / name
-    found = (p.name for p in shelf.iterdir() if p.is_dir()) if shelf.is_dir() else ()
-    return sorted((n for n in found if NUMBER.fullmatch(n)), key=int)
-
-
 def _mark(registry: Path, name: str, version: str) -> Path:
     return Path(registry) / name / version / WITHDRAWN
 
 
 def _known_mark(registry: Path, name: str, version: str) -> Path:
-    known = _numbers(registry, name)
+    known = numbers(registry, name)
     if version not in known:
         has = f"there are: {', '.join(known)}" if known else "there is none"
         raise BadModel(f"{name!r} has no version {version!r}; {has}. Check --registry and --model.")

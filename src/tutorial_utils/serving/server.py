@@ -101,13 +101,15 @@ class Server(uvicorn.Server):
         )
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, application: app.Service | None = None) -> None:
     """Start the server and stay until it is told to stop.
+
+    application: what is served; made from the settings where it is not given.
 
     Raises:
         BadModel: the registry has no such version, or it is broken.
     """
-    application = app.create(settings)
+    application = application or app.create(settings)
     logs.configure(settings.log_format)
     config = uvicorn.Config(
         application,

@@ -5,11 +5,13 @@ A flag wins over its variable: ``--max-texts 8`` over ``SERVE_MAX_TEXTS=16``.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tutorial_utils.errors import TutorialError
+from tutorial_utils.recipe import check_name
 
 LATEST = "latest"
 PROGRAM = "python -m tutorial_utils serve"
@@ -25,7 +27,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True, extra="forbid")
 
     registry: Path = Field(description="folder of models")
-    model: str = Field("sentiment", pattern=r"^[A-Za-z0-9][\w.-]{0,99}$", description="its name")
+    model: Annotated[str, AfterValidator(check_name)] = Field("sentiment", description="its name")
     version: str = Field(
         LATEST, pattern=r"^(latest|[0-9]{1,9})$", description="a number stays; latest follows"
     )
@@ -40,8 +42,8 @@ class Settings(BaseSettings):
     max_body: int = Field(2_000_000, ge=1_000, description="bytes of one request")
     max_waiting_texts: int = Field(256, ge=1, description="accepted and not yet answered")
     deadline: float = Field(5.0, gt=0, description="a request that waits longer is a 504")
-    max_age: float = Field(0.1, gt=0, description="so long may shorter texts overtake a long one")
-    hang_after: float = Field(5.0, gt=0, description="a longer run of the model is given up")
+    max_age: float = Field(0.1, gt=0, description="that shorter texts may overtake a longer one")
+    hang_after: float = Field(5.0, gt=0, description="limit for one run of model or tokenizer")
     breaker_failures: int = Field(3, ge=1, description="in a row, before a model is left alone")
     breaker_cooldown: float = Field(5.0, gt=0, description="before it is tried again")
     patience: float = Field(10.0, gt=0, description="for the bytes of one request to arrive")

@@ -19,7 +19,7 @@ from tutorial_utils.serving.batcher import Batcher
 from tutorial_utils.serving.breaker import Breaker
 from tutorial_utils.serving.metrics import EngineMetrics
 from tutorial_utils.serving.registry import LoadedModel
-from tutorial_utils.serving.request import InferenceFailed, Item, Unavailable
+from tutorial_utils.serving.request import InferenceFailed, Item, Request, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,15 @@ class Lane:
         return True
 
 
+class Abandoned(BaseException):
+    """Ends a worker that was replaced while it was stuck: it must touch nothing more.
+
+    No ``Exception``, so that what handles a failing model lets it pass.
+    """
+
+
 class Worker(threading.Thread):
-    """Takes batches and answers them, until the batcher is closed or it is given up.
+    """Takes batches and answers them, until the batcher is closed or the supervisor abandons it.
 
     proven: it has got an answer from a model. A worker that replaces another asks for one before
     it touches callers' texts. answered: when it last got one (``time.perf_counter``).
@@ -83,42 +90,52 @@ class Worker(threading.Thread):
     def run(self) -> None:
         try:
             self._prove()
-            while not self._abandoned and self.step():
+            while self.step():
                 pass
+        except Abandoned:
+            pass
         except BaseException as error:  # the supervisor sees a dead thread; texts stay out of logs
             log.error("the worker dies of %s", type(error).__name__)
 
     def step(self) -> bool:
         """Wait for a batch and answer it; False when the batcher is closed."""
-        batch = self._batcher.take(self._lanes[0].model.encode)
+        batch = self._batcher.take(self._tokenize)
         if batch is None:
             return False
         self.batch, self._read = batch, 0
         self.answer(batch, self._lanes)
-        if not self._abandoned:  # else what is in its hands is the supervisor's now
-            self._batcher.release(batch)
-            self.batch = []
-            # All the time that there was work, not that of the runs alone: waiting for the
-            # interpreter is part of it, and a loop that refuses many holds it often.
-            now = time.perf_counter()
-            self._batcher.took(self._read, now - max(self._free, self._batcher.work_since))
-            self._free = now
+        self._batcher.release(batch)
+        self.batch = []
+        # All the time that there was work, not that of the runs alone: waiting for the
+        # interpreter is part of it, and a loop that refuses many holds it often.
+        now = time.perf_counter()
+        self._batcher.took(self._read, now - max(self._free, self._batcher.work_since))
+        self._free = now
         return True
+
+    def _tokenize(self, request: Request) -> None:
+        """Token ids of a request's texts, watched by the supervisor as a run of the model is."""
+        lane = self._lanes[0]
+        self.batch = request.items
+        self._begin(lane)
+        request.read(lane.model.encode)
+        self._end()
+        self.batch = []
 
     def _prove(self) -> None:
         """Get an answer from the first model that gives one, until there is none to ask."""
-        while not self.proven and not self._abandoned and not self._batcher.closed:
+        while not self.proven and not self._batcher.closed:
             lane = next((lane for lane in self._lanes if lane.breaker.closed), None)
             if lane is None:
                 return
             self._begin(lane)
             well = lane.well()
-            if self._end():
-                (lane.breaker.success if well else lane.breaker.failure)()
-                self.proven = well
+            self._end()
+            (lane.breaker.success if well else lane.breaker.failure)()
+            self.proven = well
 
     def give_up_if_stuck(self, seconds: float) -> bool:
-        """Give the worker up when its run takes longer than that: what it brings later is void."""
+        """Abandon the worker if its tokenizer or model takes longer; its late result is dropped."""
         with self._lock:
             since = self._since
             stuck = since is not None and time.perf_counter() - since > seconds
@@ -129,7 +146,7 @@ class Worker(threading.Thread):
         """Answer each text by the first lane that may be asked, or fail its request."""
         items = [item for item in items if not item.request.future.done()]
         lanes = [lane for lane in lanes if lane.breaker.closed]
-        if not items or self._abandoned:
+        if not items:
             return
         if not lanes:
             for item in items:
@@ -137,34 +154,33 @@ class Worker(threading.Thread):
             return
         lane = lanes[0]
         try:
-            rows = lane.read(items)
-            logits = self._forward(lane, items, rows)
+            rows, logits = self._forward(lane, items)
         except Exception as error:
             self._halve(items, lanes, error)
             return
-        if logits is not None:
-            lane.breaker.success()
-            self.proven, self.answered = True, time.perf_counter()
-            self._deliver(lane, items, logits)
-            # Counted last: the callers need not wait for it.
-            lengths = [len(row) for row in rows]
-            self._read += sum(lengths)
-            self._metrics.batch(len(rows), sum(lengths), max(lengths) * len(rows))
+        lane.breaker.success()
+        self.proven, self.answered = True, time.perf_counter()
+        self._deliver(lane, items, logits)
+        # Counted last: the callers need not wait for it.
+        lengths = [len(row) for row in rows]
+        self._read += sum(lengths)
+        self._metrics.batch(len(rows), sum(lengths), max(lengths) * len(rows))
 
     def _forward(
-        self, lane: Lane, items: Sequence[Item], rows: Sequence[Sequence[int]]
-    ) -> np.ndarray | None:
-        """float32 (items, labels); None when the worker was given up meanwhile."""
+        self, lane: Lane, items: Sequence[Item]
+    ) -> tuple[Sequence[Sequence[int]], np.ndarray]:
+        """Token ids of each text, and logits, float32 (items, labels)."""
         began = time.perf_counter()
         for item in items:
             if item.request.begun is None:
                 item.request.begun = began
         self._begin(lane)
         try:
+            rows = lane.read(items)
             logits = lane.logits(rows)
         finally:
-            valid = self._end()
-        return logits if valid else None
+            self._end()
+        return rows, logits
 
     def _halve(self, items: list[Item], lanes: list[Lane], error: Exception) -> None:
         if is_allocation_failure(error):
@@ -178,8 +194,7 @@ class Worker(threading.Thread):
         lane, others = lanes[0], lanes[1:]
         self._begin(lane)
         well = lane.well()
-        if not self._end():
-            return
+        self._end()
         if well:
             self._metrics.poison.inc()
         else:
@@ -207,11 +222,12 @@ class Worker(threading.Thread):
         with self._lock:
             self.lane, self._since = lane, time.perf_counter()
 
-    def _end(self) -> bool:
-        """False when the worker was given up during the run that ends here."""
+    def _end(self) -> None:
+        """Raises: Abandoned: the worker was replaced during the run that ends here."""
         with self._lock:
             self._since = None
-            return not self._abandoned
+            if self._abandoned:
+                raise Abandoned
 
 
 def is_allocation_failure(error: Exception) -> bool:
