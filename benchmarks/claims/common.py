@@ -1,5 +1,6 @@
 """What the measurements of the audit share: a folder, a ratio of times, a score against PyTorch."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,7 @@ def compare(given: dict, first: str, second: str, **effort) -> dict[str, float]:
 
 
 def ratio(found: benchmark.Comparison, first: str, second: str) -> dict[str, float]:
-    verdict = found.verdict(first, second)
-    return {"ratio": verdict.ratio, "low": verdict.low, "high": verdict.high}
+    return asdict(found.verdict(first, second))
 
 
 def scored(predicted: np.ndarray) -> tuple[dict[str, float], float]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tutorial_utils.benchmark import RESOLUTION
+from tutorial_utils.intervals import Ratio
 from tutorial_utils.tables import Table
 
 HOLDS, IN_PART, DOES_NOT, NOT_TESTED = "holds", "holds in part", "does not hold", "not tested"
@@ -127,22 +127,22 @@ def _tested_by(tested: Claim) -> str:
     return f"[notebook {tested.lesson[:2]}](../notebooks/{tested.lesson}.ipynb), `make claims`"
 
 
-def faster(ratio: dict) -> bool:
-    """Whether the whole interval of a time ratio lies below what two equal processes differ by."""
-    return ratio["high"] < 1 - RESOLUTION
+def faster(ratio: dict[str, float]) -> bool:
+    """Whether a stored ratio of times is a verdict *faster*."""
+    return Ratio(**ratio).word == "faster"
 
 
-def slower(ratio: dict) -> bool:
-    """Whether the whole interval lies above it."""
-    return ratio["low"] > 1 + RESOLUTION
+def slower(ratio: dict[str, float]) -> bool:
+    """Whether a stored ratio of times is a verdict *slower*."""
+    return Ratio(**ratio).word == "slower"
 
 
 def share(value: float) -> str:
     return f"{value:.0%}"
 
 
-def times(ratio: dict) -> str:
-    return f"{ratio['ratio']:.2f} × the time [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+def times(ratio: dict[str, float]) -> str:
+    return str(Ratio(**ratio))
 
 
 def f1(difference: dict) -> str:

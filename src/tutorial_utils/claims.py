@@ -23,7 +23,7 @@ from tutorial_utils.audit import (
     table,
     times,
 )
-from tutorial_utils.benchmark import RESOLUTION
+from tutorial_utils.intervals import RESOLUTION
 
 __all__ = ["CLAIMS", "default_file", "judge", "markdown", "stored", "table"]
 

@@ -1,9 +1,18 @@
-"""May this version be promoted? Each limit checked, and which one was missed said in words."""
+"""May this version be promoted? Each limit checked, and which one was missed said in words.
 
-from dataclasses import dataclass
+A time passes only when its whole interval lies below the limit plus ``RESOLUTION``, so noise
+cannot hide a slow-down: a measurement that is too noisy to decide is refused, and says so. How
+often slow candidates pass and equally fast ones are refused: ``docs/measuring.md``.
+"""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tutorial_utils.intervals import RESOLUTION, Ratio
 from tutorial_utils.quality import Quality
 from tutorial_utils.tables import Table
+
+__all__ = ["Check", "Evidence", "Limits", "Ratio", "check", "keeps_to", "table"]
 
 
 @dataclass(frozen=True)
@@ -14,6 +23,7 @@ class Limits:
     certain: the whole 95 % interval of the difference must keep to ``score_fall``, not its middle.
     agreement: least share of texts with PyTorch's answer. latency, size: relative to PyTorch fp32.
     slower: time relative to the version promoted before, in the same run.
+    Limits of time hold for each workload by itself.
     """
 
     score_fall: float = 0.005
@@ -25,29 +35,20 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """A time relative to another's, with its 95 % interval."""
-
-    ratio: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Evidence:
-    """What was measured of a candidate; None where it could not be.
+    """What was measured of a candidate; None or empty where it could not be.
 
-    score: against labels and PyTorch. previous_score, previous_time: against the version promoted
-    before, whose score is the reference of ``previous_score``.
+    time, previous_time: workload → time relative to PyTorch's, and to that of the version promoted
+    before. score: against labels and PyTorch. previous_score: against the version promoted before.
     """
 
     agreement: float
-    time: Ratio
+    time: Mapping[str, Ratio]
     size: float
     score: Quality | None = None
     previous: str | None = None
     previous_score: Quality | None = None
-    previous_time: Ratio | None = None
+    previous_time: Mapping[str, Ratio] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Check:
 
 
 def check(evidence: Evidence, limits: Limits = Limits()) -> tuple[Check, ...]:
-    """Every limit that the evidence can speak to; promoted is what passes them all."""
-    checks = []
+    """Every limit for which there is evidence; a candidate that passes them all is promoted."""
+    checks: list[Check] = []
     if evidence.score:
         checks.append(_score("score against PyTorch", evidence.score, limits))
     checks += [
@@ -75,7 +76,7 @@ def check(evidence: Evidence, limits: Limits = Limits()) -> tuple[Check, ...]:
             f"at least {limits.agreement:.2%}",
             evidence.agreement >= limits.agreement,
         ),
-        _time("latency against PyTorch", evidence.time, limits.latency),
+        *_times("PyTorch", evidence.time, limits.latency),
         Check(
             "size against PyTorch",
             f"{evidence.size:.2f} ×",
@@ -86,9 +87,7 @@ def check(evidence: Evidence, limits: Limits = Limits()) -> tuple[Check, ...]:
     if evidence.previous_score:
         name = f"score against version {evidence.previous}"
         checks.append(_score(name, evidence.previous_score, limits))
-    if evidence.previous_time:
-        name = f"latency against version {evidence.previous}"
-        checks.append(_time(name, evidence.previous_time, limits.slower))
+    checks += _times(f"version {evidence.previous}", evidence.previous_time, limits.slower)
     return tuple(checks)
 
 
@@ -106,7 +105,30 @@ def _score(name: str, score: Quality, limits: Limits) -> Check:
     return Check(name, middle, limit, deciding >= -limits.score_fall)
 
 
-def _time(name: str, time: Ratio, limit: float) -> Check:
-    measured = f"{time.ratio:.2f} × [{time.low:.2f}, {time.high:.2f}]"
-    # A limit is missed when the whole interval lies above it: noise refuses nobody.
-    return Check(name, measured, f"at most {limit:.2f} ×", time.low <= limit)
+def keeps_to(time: Ratio, limit: float) -> bool | None:
+    """Whether a time keeps to a limit; None when it was measured too roughly to decide.
+
+    True: the whole interval lies below ``limit`` × (1 + ``RESOLUTION``). False: all of it lies
+    above. RESOLUTION is added because that much cannot be told from no difference.
+    """
+    bound = limit * (1 + RESOLUTION)
+    if time.high <= bound:
+        return True
+    return False if time.low > bound else None
+
+
+def _times(reference: str, times: Mapping[str, Ratio], limit: float) -> list[Check]:
+    bound = f"whole interval at most {limit * (1 + RESOLUTION):.2f} ×"
+    checks = []
+    for workload, time in times.items():
+        kept = keeps_to(time, limit)
+        rough = "; too rough to decide, measure more rounds" if kept is None else ""
+        checks.append(
+            Check(
+                f"latency against {reference}, {workload}",
+                f"{time}{rough}",
+                f"{bound} ({limit:.2f} × and {RESOLUTION:.0%})",
+                kept is True,
+            )
+        )
+    return checks

@@ -84,9 +84,7 @@ class Trial:
     def __str__(self) -> str:
         text = f"{'kept' if self.kept else 'rejected'} {self.name}"
         if self.time:
-            text += (
-                f": {self.time.ratio:.2f} × the time [{self.time.low:.2f}, {self.time.high:.2f}]"
-            )
+            text += f": {self.time}"
         return f"{text}: {self.reason}" if self.reason else text
 
 
@@ -242,7 +240,7 @@ class _Run:
             return {"budget": int(default)}
         file, rows = self.workshop.file(self.found["quantize"]["best"]), self._timed_rows()
         found = self._compare({b: self._candidate(file, rows, int(b)) for b in (default, *others)})
-        ratios = {name: _ratio(verdict) for name, verdict in found.verdicts.items()}
+        ratios = found.verdicts
         best = _fastest(ratios, default)
         trials = [
             Trial("tune", f"batches of {n} tokens", n == best, _why(n, best, r), r)
@@ -256,7 +254,7 @@ class _Run:
         kept = dict.fromkeys(("exported", self.found["fuse"]["best"], best))
         models = {"pytorch": self.workshop.classifier}
         models |= {name: self.workshop.file(name) for name in kept}
-        times, against = {}, None
+        times, against = {}, {}
         for workload, rows in self._workloads(budget).items():
             candidates = {n: self._candidate(m, rows, budget) for n, m in models.items()}
             if self.previous.version:
@@ -264,9 +262,9 @@ class _Run:
             found = self._compare(candidates)
             times[workload] = {name: {"p50_ms": t.p50_ms} for name, t in found.timings.items()}
             for name, verdict in found.verdicts.items():
-                times[workload][name] |= asdict(_ratio(verdict))
-            if self.previous.version and workload == "one text":
-                against = asdict(_ratio(found.verdict(best, "promoted before")))
+                times[workload][name] |= asdict(verdict)
+            if self.previous.version:
+                against[workload] = asdict(found.verdict(best, "promoted before"))
         return {"times": times, "against": against}
 
     def judge(self, name: str, limits: gate.Limits) -> Outcome:
@@ -274,11 +272,11 @@ class _Run:
         best, evaluated = self.found["quantize"]["best"], self.found["evaluate"]
         file = self.workshop.file(best)
         right = self.workshop.rightness(file, self.workshop.judging)
-        fastest = evaluated["times"]["one text"][best]
+        times = {workload: _ratio(found[best]) for workload, found in evaluated["times"].items()}
         size = graph.megabytes(file) / self.found["reference"]["megabytes"]
         evidence = gate.Evidence(
             agreement=right.agreement,
-            time=gate.Ratio(fastest["ratio"], fastest["low"], fastest["high"]),
+            time=times,
             size=size,
             score=right.score,
             **self._against_previous(file),
@@ -292,7 +290,11 @@ class _Run:
                 version = self.previous.version
                 notes.append(f"This file is version {version} already; nothing was added.")
             else:
-                figures = {"agreement": right.agreement, "time": fastest["ratio"], "size": size}
+                figures = {
+                    "agreement": right.agreement,
+                    "time": times["one text"].ratio,
+                    "size": size,
+                }
                 figures |= {right.score.metric: right.score.score} if right.score else {}
                 normal = self._profile(file, recipe, right, notes)
                 version = self._promote(file, recipe, figures, normal)
@@ -385,7 +387,10 @@ class _Run:
         return {
             "previous": self.previous.version,
             "previous_score": right.score,
-            "previous_time": gate.Ratio(**self.found["evaluate"]["against"]),
+            "previous_time": {
+                workload: gate.Ratio(**found)
+                for workload, found in self.found["evaluate"]["against"].items()
+            },
         }
 
     def _race(
@@ -399,7 +404,8 @@ class _Run:
 
         The first name is the reference: it stays when none is measurably faster.
         """
-        rounds: dict[str, list[float]] = {name: [] for name in names}
+        first = names[0]
+        rounds: dict[str, list[tuple]] = {name: [] for name in names}
         workloads = self._workloads(BUDGETS[0]) if len(names) > 1 else {}
         for workload in ("one text", "one batch"):
             if rows := workloads.get(workload):
@@ -407,12 +413,8 @@ class _Run:
                     {n: self._candidate(self.workshop.file(n), rows) for n in names}
                 )
                 for name in names:
-                    rounds[name] += found.rounds[name]
-        first = names[0]
-        ratios = {
-            n: _ratio(benchmark.judge(n, tuple(rounds[n]), first, tuple(rounds[first])))
-            for n in names[1:]
-        }
+                    rounds[name].append((found.rounds[name], found.rounds[first]))
+        ratios = {n: gate.Ratio.over_workloads(rounds[n]) for n in names[1:]}
         wrong = {n: p for n, r in (right or {}).items() if (p := _wrong(r))}
         best = _fastest({n: r for n, r in ratios.items() if n not in wrong}, first)
         trials = []
@@ -481,21 +483,17 @@ def _wrong(found: Rightness) -> str | None:
 
 def _fastest(ratios: dict[str, gate.Ratio], otherwise: str) -> str:
     """The fastest that is measurably faster than the reference, or ``otherwise``."""
-    won = {n: r for n, r in ratios.items() if _word(r) == "faster"}
+    won = {n: r for n, r in ratios.items() if r.word == "faster"}
     return min(won, key=lambda n: won[n].ratio) if won else otherwise
 
 
 def _why(name: str, best: str, ratio: gate.Ratio) -> str:
-    word = _word(ratio)
+    word = ratio.word
     return f"faster, but {best} is faster still" if word == "faster" and name != best else word
 
 
-def _word(ratio: gate.Ratio) -> str:
-    return benchmark.Verdict("", "", ratio.ratio, ratio.low, ratio.high).word
-
-
-def _ratio(verdict: benchmark.Verdict) -> gate.Ratio:
-    return gate.Ratio(verdict.ratio, verdict.low, verdict.high)
+def _ratio(found: dict[str, float]) -> gate.Ratio:
+    return gate.Ratio(found["ratio"], found["low"], found["high"])
 
 
 def _plain(trials: list[Trial]) -> list[dict]:

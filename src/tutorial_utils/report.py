@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from tutorial_utils import figures, gate, paths
+from tutorial_utils.intervals import Ratio
 from tutorial_utils.optimize import Outcome, Trial
 from tutorial_utils.tables import Table
 
@@ -77,8 +78,7 @@ def gain_table(outcome: Outcome) -> Table:
         for measured in outcome.times.values():
             found = measured[name]
             if "ratio" in found:
-                low, high = found["low"], found["high"]
-                row.append(f"{found['ratio']:.2f} [{low:.2f}, {high:.2f}]")
+                row.append(Ratio(found["ratio"], found["low"], found["high"]).cell)
             else:
                 row.append(f"1 ({found['p50_ms']:,.1f} ms)")
         rows.append(row)
@@ -131,13 +131,11 @@ def _placed(outcome: Outcome) -> dict[str, tuple[float, float]]:
 
 
 def _row(trial: Trial) -> tuple:
-    t = trial.time
-    time = f"{t.ratio:.2f} [{t.low:.2f}, {t.high:.2f}]" if t else None
     return (
         trial.stage,
         trial.name,
         "kept" if trial.kept else "rejected",
-        time,
+        trial.time.cell if trial.time else None,
         f"{trial.megabytes:,.1f}" if trial.megabytes else None,
         f"{trial.agreement:.2%}" if trial.agreement is not None else None,
         f"{trial.difference:+.4f}" if trial.difference is not None else None,
