@@ -22,7 +22,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NUMBER = re.compile(r"[0-9]{1,9}")
 
 
-class BadName(ValueError):
+class BadName(TutorialError, ValueError):
     """This cannot be the name of a model in a registry; the message says what can."""
 
 
