@@ -428,7 +428,7 @@ def test_the_default_command_tunes_and_promotes_with_labelled_data(clock, tmp_pa
     assert cli.main(command(tmp_path, "--data", str(data), "--min-agreement", "0.9")) == 0
     manifest = read_manifest(tmp_path / "out" / "registry" / "model" / "1")
     assert manifest.recipe.token_budget == 256
-    assert manifest.recipe.steps[-2:] == ("fused_paying_int8", "tuned")
+    assert manifest.recipe.steps[-2].endswith("_int8")
     assert (tmp_path / "out" / "registry" / "model" / "1" / "profile.json").exists()
     result = json.loads((tmp_path / "out" / "report.json").read_text())
     tried = [t["name"] for t in result["trials"] if t["stage"] == "tune"]
