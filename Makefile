@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TUTORIAL := $(BIN)/python -m tutorial_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help install prepare lab test lint tools run notebooks bench search claims drift peers load soak scale results clean
+.PHONY: help install prepare lab test test-slow lint tools run notebooks bench search claims drift peers load soak scale results clean
 
 help: ## say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -21,16 +21,29 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 prepare: install ## fetch the assets, fine-tune the classifier once, build the models
 	$(TUTORIAL) prepare
 
+# JupyterLab refuses to run as root, which is the usual user in a container.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 lab: prepare ## set up, then open the first notebook in JupyterLab
 	$(TUTORIAL) check
-	$(BIN)/jupyter lab $(LAB_OPTIONS) notebooks/00_start_here.ipynb
+	@$(if $(AS_ROOT),echo "You are root (in a container?): JupyterLab is started with $(AS_ROOT).",:)
+	$(BIN)/jupyter lab $(AS_ROOT) $(LAB_OPTIONS) notebooks/00_start_here.ipynb
 
 lint: install ## check style, notebooks included
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-test: prepare lint tools ## set up, then run all tests and check every stored output of the notebooks
-	TUTORIAL_PACE=quick $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 tests notebooks
+PYTEST := TUTORIAL_PACE=quick $(BIN)/python -m pytest
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300
+CORE := $(wildcard notebooks/0[0-5]_*.ipynb)
+FURTHER := $(filter-out $(CORE),$(wildcard notebooks/*.ipynb))
+
+test: prepare lint tools ## set up, then run the tests and check the stored outputs of the core lessons
+	$(PYTEST) $(NBVAL) -m "not slow" tests $(CORE)
+
+test-slow: prepare tools ## long tests (soak, replicas, killed runs) and the outputs of the further lessons
+	$(PYTEST) -m slow tests
+	$(PYTEST) $(NBVAL) $(FURTHER)
 
 tools: ## fetch Prometheus, which some tests run, from the distribution; without root
 	deploy/fetch-prometheus .tools
@@ -45,6 +58,7 @@ notebooks: prepare ## execute all notebooks and store their outputs
 # What is measured goes to artifacts/results/<machine>/; only `make results` stores it.
 bench: prepare ## measure all steps anew, and the same candidate twice
 	$(BIN)/python -m benchmarks.steps
+	$(BIN)/python -m benchmarks.aa
 
 search: prepare ## search fusions, quantizations and settings, and measure the roofline
 	$(BIN)/python -m benchmarks.search

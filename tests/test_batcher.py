@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tutorial_utils import batching
 from tutorial_utils.batching import Padding
-from tutorial_utils.recipe import Manifest, Recipe
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import Manifest, ModelForm
 from tutorial_utils.serving import batcher as batcher_room
 from tutorial_utils.serving import supervisor
 from tutorial_utils.serving.batcher import Batcher
@@ -46,8 +47,9 @@ class Echo:
     """A model whose answer to the text "7x3", three tokens long, is [7, 3] plus ``shift``."""
 
     def __init__(self, version="1", shift=0.0, task="regression", padding=Padding(), fault=None):
-        recipe = Recipe(token_budget=64, task=task, padding=padding)
-        self.manifest = Manifest("echo", version, ("number", "length"), recipe, {})
+        self.recipe = Recipe(token_budget=64, padding=padding)
+        form = ModelForm("echo.onnx", self.recipe)
+        self.manifest = Manifest("echo", version, ("number", "length"), (form,), {}, task)
         self.shift, self.padding, self.fault, self.runs = shift, padding, fault, 0
 
     def encode(self, texts: list[str]) -> list[list[int]]:

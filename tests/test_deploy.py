@@ -1,5 +1,6 @@
 """What is written for clusters: manifests that fit the service, and the arithmetic of its size."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_the_pods_probes_are_routes_of_the_service_and_its_volume_is_the_registr
 ):
     publish(tmp_path)
     made = app.create(settings.Settings(registry=tmp_path))
-    made.deployment.close()
+    asyncio.run(made.deployment.close())
     (container,) = predictor["containers"]
     paths = {p: container[p]["httpGet"]["path"] for p in container if p.endswith("Probe")}
     assert set(paths.values()) <= set(made.openapi()["paths"])

@@ -1,9 +1,8 @@
 """An open loop tells of each request what came of it, answered or not."""
 
-import socket
-
 import service
 
+from benchmarks.servers import free_port
 from tutorial_utils import load
 from tutorial_utils.serving.settings import Settings
 from tutorial_utils.serving.traffic import place
@@ -39,9 +38,7 @@ def test_requests_bear_the_names_of_callers_in_turn(tmp_path):
 
 
 def test_who_is_not_let_in_hears_no_status_and_the_error_is_named():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     run = load.offer(f"http://127.0.0.1:{port}/predict", BODIES, rate=40, seconds=0.2)
     assert set(run.statuses) == {0}
     assert {answer.reply.error for answer in run.answers} == {"ConnectionRefusedError"}

@@ -19,8 +19,15 @@ from tutorial_utils.optimize.effort import QUICK, Effort
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.optimize.variants import CannotExport, VariantBuilder
 from tutorial_utils.quality import Quality
-from tutorial_utils.recipe import Recipe, read_manifest, write_version
-from tutorial_utils.serving import registry
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import (
+    ModelForm,
+    read_manifest,
+    restore,
+    versions,
+    withdraw,
+    write_version,
+)
 
 WORDS = ("good", "bad", "fine", "poor", "film", "plot", "actor", "scene", "joy", "bore", "a", "the")
 SIZE = {
@@ -114,8 +121,9 @@ def test_each_family_is_exported_fused_where_it_can_be_and_quantized(family, tmp
 @pytest.mark.parametrize(
     ("settings", "task", "labels"),
     [
-        ({"num_labels": 1}, "regression", [[0.5]] * 60),
-        ({"num_labels": 3, "problem_type": "regression"}, "regression", [[0, 1, 2]] * 60),
+        ({"num_labels": 1}, "regression", [[i / 10] for i in range(60)]),
+        ({"num_labels": 3, "problem_type": "regression"}, "regression",
+         [[i, -i, i / 100] for i in range(60)]),
         ({"num_labels": 5}, "single_label", [i % 5 for i in range(60)]),
         ({"num_labels": 3, "problem_type": "multi_label_classification"}, "multi_label",
          [[1, 0, 1]] * 60),
@@ -131,6 +139,7 @@ def test_heads_of_one_label_to_many_and_regression(settings, task, labels, tmp_p
     right = variants.answers.fidelity(variants.exported().path)
     assert right.agreement == pytest.approx(1)
     assert right.score.difference == pytest.approx(0, abs=1e-6)
+    assert (variants.answers.spread is None) == (task != "regression")
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
@@ -321,6 +330,70 @@ def test_certain_asks_the_whole_interval():
     assert all(c.passed for c in gate.check(GOOD, gate.Limits(certain=True, score_fall=0.01)))
 
 
+def value(rise, spread=2.0, low=None, high=None, **fields) -> Quality:
+    ends = (rise - 0.01 if low is None else low, rise + 0.01 if high is None else high)
+    return Quality(500, 0.5, None, 0.99, rise, *ends, "RMSE", spread, **fields)
+
+
+def test_a_rise_of_rmse_by_more_than_a_hundredth_of_the_spread_is_refused():
+    """A fall is no fault, however far."""
+    for rise, passed in ((0.019, True), (0.021, False), (-0.4, True)):
+        found = gate.check(replace(GOOD, score=value(rise), previous_score=None))
+        assert found[0].passed is passed
+    assert str(gate.check(replace(GOOD, score=value(0.021)))[0]) == (
+        "score against PyTorch: RMSE +0.0210 [+0.0110, +0.0310] (limit: the difference not above "
+        "+0.02, 1.00% of the labels' standard deviation)"
+    )
+    certain = gate.Limits(certain=True)
+    for high, passed in ((0.019, True), (0.021, False)):
+        found = gate.check(replace(GOOD, score=value(0.0, high=high)), certain)
+        assert found[0].passed is passed
+
+
+def test_the_worst_target_decides_by_its_own_spread():
+    """The sure limit may be missed by another target than the one whose middle is worst."""
+    calm, wide = value(0.015, high=0.016), value(0.0, high=0.03, spread=2.0)
+    both = replace(calm, targets=(calm, wide))
+    assert gate.check(replace(GOOD, score=both))[0].passed
+    assert not gate.check(replace(GOOD, score=both), gate.Limits(certain=True))[0].passed
+    large = value(0.5, spread=100.0)
+    assert gate.check(replace(GOOD, score=replace(calm, targets=(calm, large))))[0].passed
+    small = value(0.002, spread=0.1)
+    found = gate.check(replace(GOOD, score=replace(calm, targets=(calm, small))))[0]
+    assert (found.passed, "+0.0020" in found.measured) == (False, True)
+
+
+def test_a_regression_whose_labels_are_all_the_same_is_refused(tmp_path):
+    classifier = classifiers.open_classifier(save(tmp_path / "model", num_labels=1))
+    file = write_csv(tmp_path / "a.csv", [(text, 0.1) for text in texts()])
+    with pytest.raises(labelled.BadData, match=r"labels of target 0 are the same number"):
+        labelled.read(file, classifier)
+
+
+def test_a_regression_off_by_a_factor_and_an_offset_is_found_out(tmp_path):
+    """Also without labels: then its spread is that of PyTorch's values."""
+    classifier = classifiers.open_classifier(save(tmp_path / "model", num_labels=1))
+    labels = np.arange(60.0)[:, None]
+    for data in (None, labelled.Labelled(tuple(texts()), labels)):
+        variants = builder(classifier, tmp_path / f"work{data is None}", data)
+        file = variants.exported().path
+        model = onnx.load(file)
+        (last,) = (n for n in model.graph.node if n.output[0] == "logits")
+        last.output[0] = "right"
+        scaled = onnx.helper.make_node("Mul", ["right", "factor"], ["scaled"])
+        model.graph.node.extend(
+            [scaled, onnx.helper.make_node("Add", ["scaled", "offset"], ["logits"])]
+        )
+        for name, number in (("factor", 0.5), ("offset", 3 + 10 * np.std(labels))):
+            array = np.array(number, np.float32)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+        onnx.save(model, file)
+        found = variants.answers.fidelity(file)
+        assert found.agreement == 0
+        if data:
+            assert found.score.worsening[1] > 0.01
+
+
 SPEED = {"pytorch": 9.0, "exported": 3.0, "fused": 2.0, "fused_paying": 1.5, "int8": 0.5}
 
 
@@ -408,11 +481,11 @@ def test_a_run_from_model_folder_to_registry_resumed_and_refused(
     said = capsys.readouterr().out
     assert "Refused: agreement with PyTorch: " in said
     assert "latency against version 1" in said
-    assert [p.name for p in (out / "registry" / "model").iterdir() if p.name.isdecimal()] == ["1"]
+    assert versions(out / "registry", "model") == ["1"]
 
     assert cli.main(command(tmp_path)) == 0
     assert "This file is version 1 already" in (out / "report.md").read_text()
-    assert [p.name for p in (out / "registry" / "model").iterdir() if p.name.isdecimal()] == ["1"]
+    assert versions(out / "registry", "model") == ["1"]
 
 
 FUSED = VariantBuilder.fused
@@ -427,8 +500,8 @@ def test_the_default_command_tunes_and_promotes_with_labelled_data(clock, tmp_pa
     clock["256"] = 0.7  # batches of so many tokens are the fastest
     assert cli.main(command(tmp_path, "--data", str(data), "--min-agreement", "0.9")) == 0
     manifest = read_manifest(tmp_path / "out" / "registry" / "model" / "1")
-    assert manifest.recipe.token_budget == 256
-    assert manifest.recipe.steps[-2].endswith("_int8")
+    assert manifest.forms[0].recipe.token_budget == 256
+    assert manifest.forms[0].recipe.steps[-2].endswith("_int8")
     assert (tmp_path / "out" / "registry" / "model" / "1" / "profile.json").exists()
     result = json.loads((tmp_path / "out" / "report.json").read_text())
     tried = [t["name"] for t in result["trials"] if t["stage"] == "tune"]
@@ -448,15 +521,15 @@ def test_the_default_command_with_real_timing(tmp_path):
 
 def test_a_withdrawn_version_is_not_compared_with_nor_taken_for_the_newest(clock, tmp_path, capsys):
     assert cli.main(command(tmp_path)) == 0
-    registry.withdraw(tmp_path / "out" / "registry", "model", "1", "wrong labels")
+    withdraw(tmp_path / "out" / "registry", "model", "1", "wrong labels")
     capsys.readouterr()
     assert cli.main(command(tmp_path)) == 0
     said = capsys.readouterr().out
     assert "version 1" not in said
     assert "Promoted: model version 2." in said
     # The newest in use may be older than one that was withdrawn.
-    registry.restore(tmp_path / "out" / "registry", "model", "1")
-    registry.withdraw(tmp_path / "out" / "registry", "model", "2", "by mistake")
+    restore(tmp_path / "out" / "registry", "model", "1")
+    withdraw(tmp_path / "out" / "registry", "model", "2", "by mistake")
     assert cli.main(command(tmp_path)) == 0
     assert "Promoted: model version 1." in capsys.readouterr().out
     assert "version 1 already" in (tmp_path / "out" / "report.md").read_text()
@@ -596,7 +669,7 @@ def test_a_version_promoted_before_reads_the_texts_with_its_own_tokenizer(tmp_pa
     file = variants.exported().path
     tokenizer = tmp_path / "tokenizer.json"
     classifier.tokenizer().save(str(tokenizer))
-    version = write_version(tmp_path / "r", "m", file, tokenizer, Recipe(), classifier.labels)
+    version = write_version(tmp_path / "r", "m", [ModelForm(file)], tokenizer, classifier.labels)
     same = variants.answers.of_version(version, Recipe())
     assert np.allclose(same, variants.answers.of_file(file), atol=1e-5)
     # Since then the model's tokenizer has lost its words; the version has not.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutorial_utils import pages
+from tutorial_utils import pages, session
 
 LINUX = sys.platform.startswith("linux")
 MAPS = """\
@@ -47,6 +47,33 @@ def test_a_large_array_is_among_the_memory_of_the_process():
     array = np.ones(8 * pages.HUGE, np.uint8)
     middle = array.ctypes.data + array.size // 2  # its ends may lie in regions of their own
     assert any(first <= middle < last for first, last in pages.anonymous())
+
+
+@given(
+    st.lists(st.integers(0, 60), unique=True, max_size=12).map(sorted),
+    st.lists(st.integers(0, 60), unique=True, max_size=12).map(sorted),
+)
+def test_added_memory_is_what_was_not_there_before(before, after):
+    def spans(edges):
+        return list(zip(edges[::2], edges[1::2], strict=False))
+
+    def bytes_of(regions):
+        return {byte for first, last in regions for byte in range(first, last)}
+
+    found = pages.added(spans(before), spans(after))
+    assert bytes_of(found) == bytes_of(spans(after)) - bytes_of(spans(before))
+    assert sum(last - first for first, last in found) == len(bytes_of(found))
+
+
+def test_opening_a_session_leaves_the_memory_of_others_where_it_is(tiny_onnx, monkeypatch):
+    array = np.ones(8 * pages.HUGE, np.uint8)
+    middle = array.ctypes.data + array.size // 2
+    given_ = []
+    monkeypatch.setattr(pages, "collapse", lambda regions=None: given_.append(regions))
+    session.open_session(tiny_onnx, session.SessionRecipe(huge_pages=True))
+    (regions,) = given_
+    assert regions is not None, "all memory of the process"
+    assert not any(first <= middle < last for first, last in regions)
 
 
 def test_a_system_without_huge_pages_is_left_alone(monkeypatch):

@@ -148,6 +148,17 @@ def test_a_run_is_drawn_with_targets_failures_and_pictures_with_alt_text(run, tm
     assert OURS in report.for_readme(run)
 
 
+def test_the_report_says_first_where_another_tool_is_faster(run, tmp_path):
+    page = report.faster(run)
+    assert page.startswith("No other tool took less time")
+    run["shapes"] = shapes(15.0, 12.0)
+    report.draw(run, Folder(tmp_path))
+    page = (tmp_path / "peers.md").read_text()
+    sentence = page.index("- BERT-base 1 × 128: quick, 0.80 [0.80, 0.80]")
+    assert sentence < page.index("## Targets")
+    assert report.for_readme(run).startswith("Where another tool took less time than ours")
+
+
 def test_a_part_of_a_run_is_drawn_with_what_is_missing(run, tmp_path):
     del run["shapes"], run["growth"]
     report.draw(run, Folder(tmp_path))

@@ -2,13 +2,15 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from benchmarks import stages, store
+from benchmarks import recompute, stages, store
 from benchmarks.common import STORED, Folder, measured_folder, slug, write_between
 from tutorial_utils import machine, paths
+from tutorial_utils.intervals import Ratio
 from tutorial_utils.machine import Machine
 
 ROOT = Path(__file__).parents[1]
@@ -188,3 +190,25 @@ def test_a_section_is_replaced_between_its_markers_and_nothing_else(tmp_path):
     assert document.read_text() == "a\n<!-- x:begin -->\nnew\n<!-- x:end -->\nz\n"
     with pytest.raises(ValueError, match=r"page.md has no section <!-- y:begin -->"):
         write_between(document, "y", "new")
+
+
+def test_verdicts_are_recomputed_from_the_stored_rounds_alone():
+    rounds = {"a": [10.0, 10.0, 10.0], "b": [8.0, 9.0, 10.0]}
+    before = {"name": "b", "reference": "a", "ratio": 0.9, "low": 0.85, "high": 0.95}
+    comparison = {"timings": {"a": {}, "b": {}}, "rounds": rounds, "verdicts": {"b": before}}
+    found = {"shapes": {"1 × 24": comparison}, "checks": {"a": 1}}
+    ((where, same),) = recompute.comparisons(found)
+    assert (where, same is comparison) == ("shapes · 1 × 24", True)
+    ((name, old, new),) = recompute.recompute(comparison)
+    assert (name, old.word, new.word) == ("b", "faster", "no measurable difference")
+    assert comparison["verdicts"] == {"b": asdict(Ratio.of_rounds(rounds["b"], rounds["a"]))}
+
+
+def test_stored_verdicts_are_those_of_their_rounds():
+    for folder in STORED.iterdir():
+        for file in folder.glob("*.json"):
+            for where, comparison in recompute.comparisons(json.loads(file.read_text())):
+                stored = json.loads(json.dumps(comparison["verdicts"]))
+                list(recompute.recompute(comparison))
+                for name, verdict in comparison["verdicts"].items():
+                    assert stored[name] == pytest.approx(verdict), (file, where, name)

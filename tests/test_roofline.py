@@ -18,6 +18,7 @@ def by_hand(layers, hidden, inner, batch, length):
     return whole - 2 * batch * (length - 1) * (2 * hidden * hidden + 2 * hidden * inner)
 
 
+@pytest.mark.built
 @pytest.mark.parametrize(("batch", "length"), [(1, 24), (1, 128), (8, 128)])
 def test_the_work_of_bert_base_is_that_of_its_formula(batch, length):
     expected = by_hand(12, 768, 3072, batch, length)
@@ -26,6 +27,7 @@ def test_the_work_of_bert_base_is_that_of_its_formula(batch, length):
         assert work.operations == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.built
 def test_eight_bits_read_a_quarter_of_the_bytes():
     fused, int8 = (roofline.work(steps.ensure(s, "bert-base"), 1, 8) for s in ("fused", "int8"))
     assert fused.bytes / int8.bytes == pytest.approx(4, rel=0.01)

@@ -5,7 +5,6 @@ import contextlib
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from service import publish
 
-from tutorial_utils.serving import registry
+from benchmarks.servers import free_port
+from tutorial_utils import registry
 from tutorial_utils.serving.engine import softmax
 from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.request import Unavailable
@@ -56,12 +56,6 @@ QUIET = {  # nothing is reported to anybody, and no process starts that is not n
 }
 AGAIN = {429, 500, 502, 503, 504}  # a caller may ask again: a prediction changes nothing
 PATIENCE = 120.0  # seconds for a slow machine; nothing is asserted about speed
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass
@@ -193,6 +187,7 @@ def wait_until(condition, what: str) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_replica_killed_under_load_loses_no_request_that_is_sent_again(cluster):
     wait_until(lambda: len(cluster.replicas()) == 2, "two replicas")
     before = cluster.replicas()
@@ -220,6 +215,7 @@ def test_a_replica_killed_under_load_loses_no_request_that_is_sent_again(cluster
         np.testing.assert_allclose(scores, softmax(model.logits(given))[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_routes_protocol_and_errors_are_those_of_the_service_alone(cluster):
     with httpx.Client(base_url=cluster.url, timeout=20) as client:
         assert client.get("/readyz").json() == {"status": "ready", "version": "1"}

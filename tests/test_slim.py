@@ -4,7 +4,6 @@ import ast
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 import pytest
 from service import publish
 
+from benchmarks.servers import free_port
 from tutorial_utils import cli
 from tutorial_utils.serving import settings
 
@@ -26,9 +26,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 HEAVY = {
     "torch", "transformers", "onnx", "scipy", "matplotlib", "sklearn", "httpx", "IPython", "ray",
 }  # fmt: skip
-# Imported where they were asked for only: the provider OpenVINO, TUTORIAL_SOURCE=hub, the interval
-# of a score, which is computed when a model is promoted, and the service on many machines.
-OPTIONAL = {"onnxruntime_ep_openvino", "huggingface_hub", "scipy", "ray"}
+# Imported where they were asked for only: the provider OpenVINO, TUTORIAL_SOURCE=hub, and the
+# service on many machines.
+OPTIONAL = {"onnxruntime_ep_openvino", "huggingface_hub", "ray"}
 
 
 def normal(name: str) -> str:
@@ -85,7 +85,7 @@ def test_each_import_of_the_service_is_a_base_dependency_or_of_its_extra():
 def test_the_service_reaches_few_rooms_and_none_that_trains():
     rooms = {path.stem for path in reached() if path.parent == SOURCE}
     assert rooms <= {
-        "__init__", "assets", "batching", "features", "machine", "pages", "paths", "profile",
+        "__init__", "batching", "features", "hashing", "machine", "pages", "paths", "profile",
         "quality", "recipe", "session",
     }  # fmt: skip
 
@@ -102,9 +102,7 @@ sys.exit(code)
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM on Windows")
 def test_a_server_that_has_answered_has_loaded_nothing_heavy(tmp_path):
     publish(tmp_path / "registry")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     flags = ["--registry", tmp_path / "registry", "--port", str(port), "--grace", "0"]
     command = [sys.executable, "-c", SERVE, *flags]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

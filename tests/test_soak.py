@@ -46,6 +46,7 @@ def test_a_wrong_answer_and_a_5xx_that_was_not_injected_are_told(registry, monke
     assert ends["unexpected 200"] > 0
 
 
+@pytest.mark.slow
 def test_a_server_under_mixed_load_keeps_its_threads_files_and_memory(registry):
     core = min(os.sched_getaffinity(0))
     with started(OURS, registry / "sentiment" / "1", core) as server:

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tutorial_utils import baseline, export, graph, measure, recipe, reviews, steps
+from tutorial_utils import baseline, export, graph, measure, reviews, steps
 
 
 @pytest.mark.built
@@ -82,28 +82,6 @@ def test_a_missing_step_and_those_before_it_are_built_once_and_stale_ones_again(
     again = {p.name: p.stat().st_mtime_ns for p in path.parent.glob("*.onnx")}
     assert again["exported.onnx"] == times["exported.onnx"]
     assert again["fused.onnx"] > times["fused.onnx"]
-
-
-def test_a_version_is_complete_or_not_there(tmp_path, monkeypatch):
-    model, tokenizer = tmp_path / "m.onnx", tmp_path / "t.json"
-    model.write_bytes(b"model")
-    tokenizer.write_text("{}")
-    made = recipe.Recipe(steps=("exported",), token_budget=512)
-    arguments = (tmp_path / "shelf", "x", model, tokenizer, made, ("no", "yes"))
-    folder = recipe.write_version(*arguments, figures={"f1": 0.9})
-    manifest = recipe.read_manifest(folder)
-    assert (manifest.version, manifest.recipe, manifest.labels) == ("1", made, ("no", "yes"))
-    assert manifest.figures == {"f1": 0.9}
-
-    def fail(*_, **__):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(recipe.json, "dumps", fail)
-    with pytest.raises(OSError, match="disk full"):
-        recipe.write_version(*arguments)
-    monkeypatch.undo()
-    assert [p.name for p in (tmp_path / "shelf" / "x").iterdir() if p.name.isdecimal()] == ["1"]
-    assert recipe.write_version(*arguments).name == "2"
 
 
 @pytest.mark.built

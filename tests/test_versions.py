@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import shelves
 
-from tutorial_utils import cli, optimize, recipe, steps
-from tutorial_utils.recipe import BadModel, Recipe
-from tutorial_utils.serving import registry
+from tutorial_utils import cli, optimize, registry, steps
+from tutorial_utils.registry import BadModel, ModelForm, store, triton
 from tutorial_utils.serving.settings import Settings
 
 WRITERS = 12
@@ -19,12 +18,13 @@ PROCESSES = 3
 WRITE = """
 import sys
 from pathlib import Path
-from tutorial_utils import recipe
+from tutorial_utils import registry
+from tutorial_utils.registry import ModelForm
 root, folder, first, last = sys.argv[1:]
 sys.stdin.readline()
 for writer in range(int(first), int(last)):
-    files = [Path(folder, f"{writer}.onnx"), Path(folder, f"{writer}.json")]
-    recipe.write_version(Path(root), "sentiment", *files, recipe.Recipe(), ("no", "yes"))
+    forms, tokenizer = [ModelForm(Path(folder, f"{writer}.onnx"))], Path(folder, f"{writer}.json")
+    registry.write_version(Path(root), "sentiment", forms, tokenizer, ("no", "yes"))
 """
 
 
@@ -36,12 +36,18 @@ def sources(folder: Path, writer: int) -> tuple[Path, Path]:
     return files
 
 
+def write(root: Path, model: Path, tokenizer: Path, **more) -> Path:
+    return registry.write_version(
+        root, "sentiment", [ModelForm(model)], tokenizer, ("no", "yes"), **more
+    )
+
+
 def owners(root: Path) -> list[str]:
     """Who wrote each version, all files verified; a version has one owner."""
     found = []
     for version in registry.versions(root, "sentiment"):
         folder = root / "sentiment" / version
-        assert recipe.read_manifest(folder).version == version
+        assert registry.read_manifest(folder).version == version
         model, tokenizer = (
             (folder / n).read_text().strip() for n in ("model.onnx", "tokenizer.json")
         )
@@ -53,11 +59,11 @@ def owners(root: Path) -> list[str]:
 def test_many_threads_each_get_a_version_of_their_own(tmp_path):
     root, files = tmp_path / "registry", [sources(tmp_path, i) for i in range(WRITERS)]
 
-    def write(pair: tuple[Path, Path]) -> str:
-        return recipe.write_version(root, "sentiment", *pair, Recipe(), ("no", "yes")).name
+    def write_pair(pair: tuple[Path, Path]) -> str:
+        return write(root, *pair).name
 
     with ThreadPoolExecutor(WRITERS) as pool:
-        numbers = list(pool.map(write, files))
+        numbers = list(pool.map(write_pair, files))
     assert sorted(map(int, numbers)) == list(range(1, WRITERS + 1))
     assert sorted(owners(root), key=int) == [str(i) for i in range(WRITERS)]
 
@@ -84,17 +90,18 @@ def test_many_processes_each_get_a_version_of_their_own(tmp_path):
 def test_what_a_killed_writer_left_does_no_harm_and_is_no_version(tmp_path):
     root = tmp_path / "registry"
     code = (
-        "import os, sys; from tutorial_utils import machine, recipe; from pathlib import Path\n"
+        "import os, sys; from tutorial_utils import machine, registry; from pathlib import Path\n"
         "machine.versions = lambda: os._exit(9)  # the files are copied, the manifest is not\n"
         "file = Path(sys.argv[2])\n"
-        "recipe.write_version(Path(sys.argv[1]), 'sentiment', file, file, recipe.Recipe(), ('a',))"
+        "forms = [registry.ModelForm(file)]\n"
+        "registry.write_version(Path(sys.argv[1]), 'sentiment', forms, file, ('a',))"
     )
     model, tokenizer = sources(tmp_path, 1)
     killed = subprocess.run([sys.executable, "-c", code, root, model])
     assert killed.returncode == 9
     (left,) = (root / "sentiment").glob("*incomplete*")
     assert registry.versions(root, "sentiment") == []
-    recipe.write_version(root, "sentiment", model, tokenizer, Recipe(), ("no", "yes"))
+    write(root, model, tokenizer)
     assert owners(root) == ["1"]
     assert left.exists()  # it could be that of a writer who is still at work
 
@@ -105,6 +112,37 @@ def test_a_number_is_not_given_again_after_the_version_was_withdrawn(tmp_path):
     registry.withdraw(tmp_path, "sentiment", "2", "worse")
     assert shelves.add(tmp_path, shelves.classifier()).name == "3"
     assert registry.versions(tmp_path, "sentiment") == ["1", "3"]
+
+
+def test_a_version_is_complete_or_not_there(tmp_path, monkeypatch):
+    root, files = tmp_path / "registry", sources(tmp_path, 1)
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(store.Manifest, "to_json", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write(root, *files)
+    monkeypatch.undo()
+    assert [path.name for path in (root / "sentiment").iterdir()] == [".lock"]
+    assert write(root, *files).name == "1"
+
+
+def test_the_latest_version_is_the_newest_in_use(tmp_path):
+    assert registry.latest(tmp_path, "sentiment") is None
+    for _ in range(3):
+        shelves.add(tmp_path, shelves.classifier())
+    assert registry.latest(tmp_path, "sentiment").version == "3"
+    registry.withdraw(tmp_path, "sentiment", "3", "worse")
+    assert registry.latest(tmp_path, "sentiment").version == "2"
+    for version in "12":
+        registry.withdraw(tmp_path, "sentiment", version, "worse")
+    assert registry.latest(tmp_path, "sentiment") is None
+    registry.restore(tmp_path, "sentiment", "1")
+    assert registry.latest(tmp_path, "sentiment").version == "1"
+    (tmp_path / "sentiment" / "1" / "model.onnx").write_bytes(b"changed")
+    with pytest.raises(BadModel, match="not the file that was promoted"):
+        registry.latest(tmp_path, "sentiment")
 
 
 BAD_NAMES = ["../../x", "..", "", "my model", "a/b", "a\\b", ".hidden", "-flag", "naïve", "a\n",
@@ -122,11 +160,13 @@ def test_a_bad_model_name_is_refused_by_all_before_anything_is_done(name, tmp_pa
     root, model = tmp_path / "in" / "registry", tmp_path / "m"
     model.write_text("model")
     uses = [
-        lambda: recipe.write_version(root, name, model, model, Recipe(), ("a",)),
+        lambda: registry.write_version(root, name, [ModelForm(model)], model, ("a",)),
         lambda: optimize.optimize("model", tmp_path / "out", registry=root, name=name),
         lambda: steps.publish(root, name),
         lambda: registry.load(root, name),
         lambda: registry.versions(root, name),
+        lambda: registry.latest(root, name),
+        lambda: triton.write(root, name, tmp_path / "triton"),
         lambda: registry.withdraw(root, name, "1", "why"),
         lambda: registry.restore(root, name, "1"),
         lambda: Settings(registry=root, model=name),
@@ -144,7 +184,7 @@ def test_a_bad_model_name_is_refused_by_all_before_anything_is_done(name, tmp_pa
         ["optimize", "model", "--out", "OUT"],
         ["publish", "--registry", "OUT"],
         ["withdraw", "--registry", "OUT", "--version", "1"],
-        ["repository", "--registry", "OUT", "--out", "OUT"],
+        ["triton", "--registry", "OUT", "--out", "OUT"],
         ["serve", "--registry", "OUT"],
     ],
     ids=lambda command: command[0],

@@ -13,8 +13,7 @@ import numpy as np
 
 from benchmarks.load.policies import POLICIES
 from benchmarks.load.texts import bodies
-from tutorial_utils import batching
-from tutorial_utils.serving import registry
+from tutorial_utils import batching, registry
 from tutorial_utils.serving.engine import Engine, softmax
 from tutorial_utils.serving.settings import Settings
 
@@ -34,7 +33,7 @@ def lone_text_ms(folder: Path, cores: Sequence[int], calls: int) -> dict[str, fl
 
     async def direct(given: list[str]) -> np.ndarray:
         rows = model.encode(given)
-        return softmax(model.logits(batching.pad(rows, padding=model.manifest.recipe.padding)))
+        return softmax(model.logits(batching.pad(rows, padding=model.recipe.padding)))
 
     ways: dict[str, Callable[[list[str]], Awaitable]] = {DIRECT: direct}
     with ExitStack() as stack:

@@ -14,7 +14,7 @@ class Model:
 
     def __init__(self, folder: Path, width: int | None = None):
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        recipe, self.labels = manifest["recipe"], manifest["labels"]
+        recipe, self.labels = manifest["forms"][0]["recipe"], manifest["labels"]
         options = ort.SessionOptions()
         options.intra_op_num_threads = len(os.sched_getaffinity(0))
         options.inter_op_num_threads = 1

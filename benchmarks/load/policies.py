@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.load.texts import long_texts, mixed_texts, short_texts
-from tutorial_utils.serving import registry
+from tutorial_utils import registry
 from tutorial_utils.serving.engine import Engine
 from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.settings import Settings

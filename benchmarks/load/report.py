@@ -1,4 +1,4 @@
-"""The load runs as Markdown and figures: drawn from their figures alone."""
+"""The load runs' stored figures as Markdown and figures."""
 
 import numpy as np
 
@@ -212,7 +212,7 @@ def _endpoints(stage: dict, folder: Folder) -> str:
     others = {n: np.median(s[CROWD]) for n, s in stage["speeds"].items() if n != OURS}
     second = max(others, key=others.get)
     gain = np.median(stage["speeds"][OURS][CROWD]) / others[second]
-    title = f"At {CROWD} callers ours answers {gain:.2f} × as many as {second}"
+    title = f"At {CROWD} callers ours answers {gain:.2f} × as many requests as {second}"
     figure = figures.lines(
         {
             name: ([int(n) for n in callers], [float(np.median(speeds[n])) for n in callers])
@@ -224,12 +224,13 @@ def _endpoints(stage: dict, folder: Folder) -> str:
         log_x=True,
     )
     folder.save_figure("load_endpoints", figure)
-    says = (
+    says = _faster(stage["speeds"])
+    says += (
         "Answers a second (p99 in ms) on the same model file, each server on one core, the "
         "callers on another; the servers took turns, and were stopped in between. The popular "
         "endpoint pads to 128 tokens and runs the model on its event loop. *One request at a time* "
-        "does nothing beside: no metrics, log, limits or deadline. With one caller these cost a "
-        f"text {_dearer(stage['speeds']):.1f} ms of ours, and batching has that to win back first."
+        "has no metrics, log, limits or deadline. With one caller these cost our service "
+        f"{_overhead(stage['speeds']):.1f} ms per text, which batching has to make up for first."
     )
     missing = "".join(f"\n- {n}: {why}" for n, why in stage["failed"].items())
     failed = f"\n\nCould not run here:\n{missing}" if missing else ""
@@ -238,8 +239,18 @@ def _endpoints(stage: dict, folder: Folder) -> str:
     return f"## Beside other servers\n\n{says}\n\n{table_}\n\n{image}{failed}\n"
 
 
-def _dearer(speeds: dict) -> float:
-    """Milliseconds that an answer of ours takes beyond one of the bare endpoint, one caller."""
+def _faster(speeds: dict) -> str:
+    """Which servers answer more requests than ours, at how many callers: a sentence."""
+    lines = []
+    for name in speeds:
+        ratios = {n: np.median(s) / np.median(speeds[OURS][n]) for n, s in speeds[name].items()}
+        if more := [f"{n} callers: {ratio:.2f} ×" for n, ratio in ratios.items() if ratio > 1]:
+            lines.append(f"{name} ({', '.join(more)})")
+    return f"More answers a second than ours: {'; '.join(lines) or 'none'}. "
+
+
+def _overhead(speeds: dict) -> float:
+    """Milliseconds per answer of ours beyond those of the bare endpoint, with one caller."""
     return 1e3 / np.median(speeds[OURS]["1"]) - 1e3 / np.median(speeds[SINGLE]["1"])
 
 
@@ -247,6 +258,6 @@ HEAD = """# The service under load
 
 Measured by `make load` on: {machine}, with {versions}.
 
-The model is the tuned classifier's file, the texts are real sentences. The service has one core and
-one thread for the model, the load generator another core; both speak over loopback.
+The model is the tuned classifier, the texts are real sentences. The service has one core and one
+thread for the model; the load generator has another core, and connects over loopback.
 """

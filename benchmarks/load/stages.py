@@ -145,7 +145,10 @@ def age(effort: Effort) -> dict:
 
 async def flood(url: str, seconds: float) -> dict:
     """Milliseconds in the queue, of long texts and of the short ones around them."""
-    connections, until = load.Connections(url), time.perf_counter() + seconds
+    connections = load.Connections(url)
+    short = [connections.request({"texts": [text]}) for text in short_texts()]
+    long = [connections.request({"texts": [text]}) for text in long_texts(512)]
+    until = time.perf_counter() + seconds  # the requests are made: that takes a while, once
     waits: dict[str, list[float]] = {"long": [], "short": []}
 
     async def call(name: str, requests: list[bytes], pause: float) -> None:
@@ -156,8 +159,6 @@ async def flood(url: str, seconds: float) -> dict:
             await asyncio.sleep(pause)
             i += 1
 
-    short = [connections.request({"texts": [text]}) for text in short_texts()]
-    long = [connections.request({"texts": [text]}) for text in long_texts(512)]
     await asyncio.gather(
         call("long", long, 0.1), *(call("short", short[i:] + short[:i], 0) for i in range(16))
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tutorial_utils import assets, candidates, machine, paths, reviews, steps
+from tutorial_utils import candidates, hashing, machine, paths, reviews, steps
 from tutorial_utils.session import ERRORS_ONLY
 
 CALIBRATION = {"classifier": 300, "bert-base": 32}  # samples; random ones need not be many
@@ -62,8 +62,8 @@ def load(model: str):
 def _stamp(model: str) -> dict:
     weights = steps.ensure("pytorch") / "model.safetensors"
     return {
-        "source": assets.sha256(weights) if model == "classifier" else model,
-        "code": assets.sha256(Path(__file__)),
+        "source": hashing.sha256(weights) if model == "classifier" else model,
+        "code": hashing.sha256(Path(__file__)),
         "versions": {name: machine.version(name) for name in _MADE_BY},
     }
 

@@ -1,4 +1,4 @@
-"""The peers' run as Markdown, figures, and the README's table: drawn from its figures alone."""
+"""The comparison with other tools as Markdown, figures and the README's table."""
 
 from benchmarks.common import Folder, target_table, versions
 from benchmarks.peers.targets import (
@@ -6,6 +6,7 @@ from benchmarks.peers.targets import (
     PADDED,
     PYTORCH,
     best_peer,
+    faster_peers,
     is_ours,
     targets,
     verdict,
@@ -17,16 +18,16 @@ from tutorial_utils.tables import Table
 
 STAGES = ("shapes", "roof", "texts", "growth")
 TITLES = {
-    "own": "Each with the batching that it offers itself",
-    "ours": "All with our batching: length-sorted, bounded in tokens",
-    "all": "The best of each table on all sentences",
+    "own": "Each tool with its own batching",
+    "ours": "All tools with our batching (sorted by length, bounded in tokens)",
+    "all": "The best of both tables on all sentences",
 }
 
 
 def draw(found: dict, folder: Folder) -> None:
     """Write ``peers.md`` and the figures ``peers_*.png``."""
     head = HEAD.format(machine=Machine(**found["machine"]), versions=versions(found, _peers(found)))
-    sections = [head + notes("peers", found, STAGES)]
+    sections = [head + notes("peers", found, STAGES), faster(found)]
     sections.append(f"## Targets\n\n{target_table(targets(found)).markdown()}\n")
     sections.append(f"## Side by side\n\n{summary(found).markdown()}\n")
     for shape, comparison in found.get("shapes", {}).get("comparisons", {}).items():
@@ -41,7 +42,7 @@ def draw(found: dict, folder: Folder) -> None:
 
 
 def summary(found: dict) -> Table:
-    """One row a candidate: milliseconds by shape, texts a second, size and quality."""
+    """One row per candidate: milliseconds by shape, texts per second, size and quality."""
     shapes = found.get("shapes", {})
     comparisons = shapes.get("comparisons", {})
     texts = found.get("texts", {})
@@ -68,9 +69,29 @@ def summary(found: dict) -> Table:
     return Table.of(headers, rows)
 
 
+def faster(found: dict) -> str:
+    """Where another tool is faster than ours, in a paragraph."""
+    shapes, texts = (found.get(stage, {}).get("comparisons", {}) for stage in ("shapes", "texts"))
+    titles = {f"BERT-base {shape}": comparison for shape, comparison in shapes.items()}
+    titles |= {TITLES[key][:1].lower() + TITLES[key][1:]: texts[key] for key in texts}
+    lines = []
+    for title, comparison in titles.items():
+        if peers := faster_peers(comparison):
+            told = ", ".join(
+                f"{name}, {ratio.cell}{'' if ratio.word == 'faster' else ' (undecided)'}"
+                for name, ratio in peers.items()
+            )
+            lines.append(f"- {title}: {told}")
+    if not lines:
+        return "No other tool took less time than ours in any comparison.\n"
+    says = "Where another tool took less time than ours (our time = 1, with the 95 % interval):\n"
+    return says + "\n".join(lines) + "\n"
+
+
 def for_readme(found: dict) -> str:
-    """The README's table."""
-    return f"{summary(found).markdown()}\n\nMeasured on: {Machine(**found['machine'])}."
+    """The README's table, after a sentence on what is faster than ours."""
+    where = f"Measured on: {Machine(**found['machine'])}."
+    return f"{faster(found)}\n{summary(found).markdown()}\n\n{where}"
 
 
 def _short(name: str) -> str:
@@ -116,10 +137,11 @@ def _section(title: str, comparison: dict, key: str, folder: Folder) -> str:
 def _finding(comparison: dict) -> str:
     if OURS not in comparison["rounds"]:
         return f"ours did not run, the best is {best_peer(comparison)}"
-    v = verdict(comparison, OURS, best_peer(comparison))
+    peer = best_peer(comparison)
+    v = verdict(comparison, OURS, peer)
     if v.word == "no measurable difference":
-        return f"as fast as the best peer, {_short(v.reference)}"
-    return f"{v.ratio:.2f} × the time of the best peer, {_short(v.reference)}"
+        return f"no measurable difference from the best peer, {_short(peer)}"
+    return f"{v.ratio:.2f} × the time of the best peer, {_short(peer)}"
 
 
 def _where(key: str) -> str:
@@ -133,7 +155,7 @@ def _growth(stage: dict) -> str:
         for run in stage["runs"]
     ]
     table = Table.of(("sentences", "texts/s", "peak MB"), rows).markdown()
-    return f"## Growth\n\nIn the order of the runs, a process each.\n\n{table}\n"
+    return f"## Growth\n\nIn the order of the runs, each in its own process.\n\n{table}\n"
 
 
 def _failures(found: dict) -> str:
@@ -151,13 +173,13 @@ def _peers(found: dict) -> dict[str, str]:
     return next((origin["peers"] for origin in origins), found.get("peers", {}))
 
 
-HEAD = f"""# Ours beside what a user would take instead
+HEAD = f"""# Compared with other tools
 
 Measured by `make peers` on: {{machine}}, with {{versions}}.
 
-Every candidate has a process of its own and takes turns with the others. Before it is timed it is
-checked: size, logits, and on the test sentences F1 and the share with the label that {PYTORCH}
-gives. Those of the shapes are BERT-base with seeded weights; sentences go through the fine-tuned
-classifier, from text to label. A peer is the best when its time a text is the least of all peers
-in that table.
+Each candidate runs in its own process, and the candidates take turns. Before it is timed, it is
+checked: its size, its logits, and on the test sentences F1 and the share of labels that are the
+same as with {PYTORCH}. The shapes use BERT-base with seeded weights; sentences go through the
+fine-tuned classifier, from text to label. The best peer of a table is the one with the least time
+per text.
 """

@@ -14,10 +14,10 @@ from benchmarks.peers.groups import STEP, engine_of, engines, one_by_one, own, w
 from benchmarks.peers.report import draw
 from benchmarks.peers.targets import OURS, PADDED, best_peer, is_ours
 from tutorial_utils import (
-    assets,
     batching,
     benchmark,
     candidates,
+    hashing,
     machine,
     measure,
     quality,
@@ -212,5 +212,5 @@ def _origin() -> dict:
     """Versions of the peers, and the first digits of the hashes of our files."""
     return {
         "peers": {name: machine.version(name) for name in VERSIONS},
-        "files": {m: assets.sha256(steps.ensure(STEP[OURS], m))[:12] for m in steps.MODELS},
+        "files": {m: hashing.sha256(steps.ensure(STEP[OURS], m))[:12] for m in steps.MODELS},
     }

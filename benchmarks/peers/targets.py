@@ -3,7 +3,7 @@
 import itertools
 
 from benchmarks.common import Target
-from tutorial_utils import benchmark
+from tutorial_utils.intervals import RESOLUTION, Ratio
 
 OURS = "ours int8"
 PYTORCH = "PyTorch fp32"
@@ -26,10 +26,23 @@ def best_peer(comparison: dict) -> str:
     return min(peers, key=lambda name: verdict(comparison, name, peers[0]).ratio)
 
 
-def verdict(comparison: dict, name: str, reference: str) -> benchmark.Verdict:
+def faster_peers(comparison: dict) -> dict[str, Ratio]:
+    """Peers that took less time than ours by more than the resolution, the fastest first.
+
+    Their times are relative to ours. For some the interval may be too wide to call them faster.
+    """
+    if OURS not in comparison["rounds"]:
+        return {}
+    peers = [name for name in comparison["rounds"] if not is_ours(name)]
+    found = {name: verdict(comparison, name, OURS) for name in peers}
+    faster = {name: ratio for name, ratio in found.items() if ratio.ratio < 1 - RESOLUTION}
+    return dict(sorted(faster.items(), key=lambda item: item[1].ratio))
+
+
+def verdict(comparison: dict, name: str, reference: str) -> Ratio:
     """Time of ``name`` relative to ``reference`` in a stored comparison."""
     rounds = comparison["rounds"]
-    return benchmark.judge(name, tuple(rounds[name]), reference, tuple(rounds[reference]))
+    return Ratio.of_rounds(rounds[name], rounds[reference])
 
 
 def targets(found: dict) -> list[Target]:
@@ -42,9 +55,16 @@ def _at_most(what: str, limit: float, comparison: dict | None) -> Target:
     target = f"at most {limit:.2f} × the best peer"
     if not _ran(comparison, OURS):
         return Target(what, target, "–", None)
-    v = verdict(comparison, OURS, best_peer(comparison))
-    reached = f"{v.ratio:.2f} × {v.reference} [{v.low:.2f}, {v.high:.2f}]"
-    return Target(what, target, reached, v.ratio <= limit)
+    peer = best_peer(comparison)
+    v = verdict(comparison, OURS, peer)
+    reached = f"{v.ratio:.2f} × {peer} [{v.low:.2f}, {v.high:.2f}]"
+    return _target(what, target, reached, met=v.high <= limit, missed=v.low > limit)
+
+
+def _target(what: str, target: str, reached: str, met: bool, missed: bool) -> Target:
+    """A claim goes by the whole interval; where the limit lies in it, nothing is claimed."""
+    undecided = "" if met or missed else "; the interval is too wide to decide"
+    return Target(what, target, reached + undecided, met if met or missed else None)
 
 
 def _times_faster(
@@ -54,9 +74,10 @@ def _times_faster(
     target = f"at least {limit:g} × {reference or 'the best peer'}"
     if not _ran(comparison, OURS, *filter(None, [reference])):
         return Target(what, target, "–", None)
-    v = verdict(comparison, OURS, reference or best_peer(comparison))
-    reached = f"{1 / v.ratio:.2f} × {v.reference} [{1 / v.high:.2f}, {1 / v.low:.2f}]"
-    return Target(what, target, reached, 1 / v.ratio >= limit)
+    slower = reference or best_peer(comparison)
+    v = verdict(comparison, slower, OURS)
+    reached = f"{v.ratio:.2f} × {slower} [{v.low:.2f}, {v.high:.2f}]"
+    return _target(what, target, reached, met=v.low >= limit, missed=v.high < limit)
 
 
 def _ran(comparison: dict | None, *names: str) -> bool:

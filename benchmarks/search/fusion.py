@@ -66,12 +66,12 @@ def draw(found: dict, folder: Folder) -> None:
     where = Machine(**found["machine"])
     folder.write("fusion.md", TEXT.format(machine=where, table=table.markdown()))
     int8 = shown["int8 8 × 128"]
-    best = min(int8, key=lambda name: int8[name][0])
+    best = min(int8, key=lambda name: int8[name].ratio)
     figure = figures.bars(
-        {name: ratio for name, (ratio, _, _) in int8.items()},
+        {name: ratio.ratio for name, ratio in int8.items()},
         title=f"INT8, BERT-base 8 × 128: least time with “{best}”",
         unit="time relative to no fusion (whisker: 95 % interval)",
-        intervals={name: (low, high) for name, (_, low, high) in int8.items()},
+        intervals={name: (ratio.low, ratio.high) for name, ratio in int8.items()},
         highlight=(best, "Attention and Gelu"),
         digits=2,
     )

@@ -5,7 +5,7 @@ batched as the tuned recipe batches, since dynamic ranges depend on what runs to
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from tutorial_utils import (
     steps,
 )
 from tutorial_utils.candidates import Labelling, Onnx
+from tutorial_utils.intervals import Ratio
 from tutorial_utils.machine import Machine
 from tutorial_utils.tables import Table
 
@@ -228,12 +229,12 @@ def judge(files: dict[str, Path]) -> dict[str, Found]:
     return found
 
 
-def time(files: dict[str, Path], candidate: Callable, **effort) -> dict[str, tuple]:
+def time(files: dict[str, Path], candidate: Callable, **effort) -> dict[str, Ratio]:
     """Time of each file relative to the reference in its run, with its interval.
 
     In groups, each with the reference: so many models at once do not fit into memory.
     """
-    times = {REFERENCE: (1.0, 1.0, 1.0)}
+    times = {REFERENCE: Ratio(1.0, 1.0, 1.0)}
     others = [name for name in files if name != REFERENCE]
     for start in range(0, len(others), GROUP):
         group = [REFERENCE, *others[start : start + GROUP]]
@@ -260,9 +261,9 @@ def search(folder: Folder) -> None:
     measured = {
         name: {
             "found": asdict(f),
-            "base": one.get(name),
+            "base": astuple(one[name]) if name in one else None,
             "base_megabytes": graph.megabytes(base[name]) if name in base else None,
-            "sentences": many[name],
+            "sentences": astuple(many[name]),
         }
         for name, f in judged.items()
     }
@@ -280,7 +281,8 @@ def draw(found: dict, folder: Folder) -> None:
         test, validation = m["found"]["test"], m["found"]["validation"]
         lines.append((
             f"**{name}**" if name in best else name,
-            interval(m["base"]), interval(m["sentences"]), f"{m['found']['megabytes']:.1f}",
+            interval(Ratio(*m["base"]) if m["base"] else None),
+            interval(Ratio(*m["sentences"])), f"{m['found']['megabytes']:.1f}",
             f"{m['base_megabytes']:.1f}" if m["base_megabytes"] else "–",
             f"{test['score']:.4f} [{test['low']:+.4f}, {test['high']:+.4f}]",
             f"{validation['agreement']:.2%}", f"{test['agreement']:.2%}",

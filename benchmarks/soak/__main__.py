@@ -21,7 +21,8 @@ from benchmarks.servers import free_port, on_core, running
 from benchmarks.soak import chaos
 from benchmarks.soak.report import draw, targets
 from benchmarks.soak.watch import soak
-from tutorial_utils import assets, recipe, reviews, steps
+from tutorial_utils import assets, reviews, steps
+from tutorial_utils.registry import ModelForm, write_version
 
 
 def run_chaos(requests: int, quick: bool) -> Iterator[dict]:
@@ -30,7 +31,8 @@ def run_chaos(requests: int, quick: bool) -> Iterator[dict]:
     with tempfile.TemporaryDirectory() as registry:
         tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
         file, made = steps.ensure("fused"), steps.recipe("fused")
-        recipe.write_version(Path(registry), "sentiment", file, tokenizer, made, reviews.LABELS)
+        forms = [ModelForm(file, made)]
+        write_version(Path(registry), "sentiment", forms, tokenizer, reviews.LABELS)
         port = free_port()
         url = f"http://127.0.0.1:{port}/predict"
         command = [sys.executable, "-m", "benchmarks.soak.chaos", registry, str(port)]

@@ -19,8 +19,8 @@ from urllib.parse import urljoin
 import numpy as np
 
 from tutorial_utils import load
+from tutorial_utils.registry import LoadedModel
 from tutorial_utils.serving import app, server
-from tutorial_utils.serving.registry import LoadedModel
 from tutorial_utils.serving.settings import Settings
 
 MARK = "~"
@@ -35,7 +35,8 @@ class Faulty:
     """A model that raises on ``MARK``, and now and then on a batch of several texts."""
 
     def __init__(self, model: LoadedModel, seed: int = 0):
-        self.manifest, self.encode, self._model = model.manifest, model.encode, model
+        self.manifest, self.recipe = model.manifest, model.recipe
+        self.encode, self._model = model.encode, model
         (self._marked,) = {token for row in model.encode([MARK]) for token in row[1:-1]}
         self._random = random.Random(seed)
 

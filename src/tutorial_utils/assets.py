@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from tutorial_utils import paths
 from tutorial_utils.errors import TutorialError
+from tutorial_utils.hashing import sha256
 
 
 class AssetError(TutorialError, RuntimeError):
@@ -99,12 +100,6 @@ SENTENCES = Asset(
         ),
     ),
 )
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def present(asset: Asset) -> bool:

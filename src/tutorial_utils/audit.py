@@ -9,13 +9,15 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tutorial_utils.intervals import Ratio
 from tutorial_utils.tables import Table
 
 HOLDS, IN_PART, DOES_NOT, NOT_TESTED = "holds", "holds in part", "does not hold", "not tested"
 SAME_QUALITY = 0.005  # a smaller fall of F1 is called none
-Figures = dict[str, object]
+Figures = dict[str, Any]
+Judge = Callable[[Figures], tuple[str, str]]  # what came out, and the reason
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Claim:
     number: int
     lesson: str
     text: str
-    judge: Callable[[Figures], tuple[str, str]]
+    judge: Judge
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class Verdict:
 CLAIMS: dict[int, Claim] = {}
 
 
-def claim(number: int, lesson: str, text: str):
+def claim(number: int, lesson: str, text: str) -> Callable[[Judge], Judge]:
     """Register the decorated function as the judge of a claim."""
 
-    def register(judge: Callable[[Figures], tuple[str, str]]):
+    def register(judge: Judge) -> Judge:
         CLAIMS[number] = Claim(number, lesson, text, judge)
         return judge
 
@@ -145,6 +147,6 @@ def times(ratio: dict[str, float]) -> str:
     return str(Ratio(**ratio))
 
 
-def f1(difference: dict) -> str:
+def f1(difference: dict[str, float]) -> str:
     middle, low, high = (difference[k] for k in ("difference", "low", "high"))
     return f"F1 {middle:+.4f} [{low:+.4f}, {high:+.4f}]"

@@ -92,9 +92,9 @@ class Comparison:
         return Ratio.of_rounds(self.rounds[name], self.rounds[reference])
 
     def table(self) -> Table:
-        """One row a candidate, the reference first."""
-        headers = ("candidate", "p50 ms", "p95", "p99", "mean", "items/s", "peak MB")
-        headers += ("time ratio", "95 % interval", "verdict")
+        """One row per candidate, the reference first."""
+        headers = ["candidate", "p50 ms", "p95", "p99", "mean", "items/s", "peak MB"]
+        headers += ["time ratio", "95 % interval", "verdict"]
         rows = []
         for name, t in self.timings.items():
             row = [name, f"{t.p50_ms:.2f}", f"{t.p95_ms:.2f}", f"{t.p99_ms:.2f}"]
@@ -184,7 +184,7 @@ def _summarise(
 
 def _start(candidates: Mapping[str, Candidate], warmup: int, workers: dict[str, "_Worker"]) -> None:
     """Start all candidates, as many at a time as there are cores: loading is slow and not timed."""
-    loading: dict[object, _Worker] = {}
+    loading: dict[Any, _Worker] = {}  # by pipe
     waiting = list(candidates.items())
     while waiting or loading:
         while waiting and len(loading) < machine.cores():
@@ -296,7 +296,7 @@ def peak_mb() -> float:
         return int(line.split()[1]) * 1024 / 1e6
     memory = psutil.Process().memory_info()
     if hasattr(memory, "peak_wset"):
-        return memory.peak_wset / 1e6
+        return float(memory.peak_wset / 1e6)
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -41,11 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish = commands.add_parser("publish", help="put the tuned classifier into a registry")
     publish.add_argument("--registry", type=Path, required=True, help="folder of models")
     publish.add_argument("--model", default="sentiment")
-    repository = commands.add_parser("repository", help="write a version as Triton reads it")
-    repository.add_argument("--registry", type=Path, required=True, help="folder of models")
-    repository.add_argument("--model", default="sentiment")
-    repository.add_argument("--version", default="latest", help="its number, or latest")
-    repository.add_argument("--out", type=Path, required=True, help="Triton's model repository")
+    triton = commands.add_parser("triton", help="write a version for Triton Inference Server")
+    triton.add_argument("--registry", type=Path, required=True, help="folder of models")
+    triton.add_argument("--model", default="sentiment")
+    triton.add_argument("--version", default="latest", help="its number, or latest")
+    triton.add_argument("--out", type=Path, required=True, help="Triton's model repository")
     withdraw = commands.add_parser("withdraw", help="take a version out of use, for all who serve")
     withdraw.add_argument("--registry", type=Path, required=True, help="folder of models")
     withdraw.add_argument("--model", default="sentiment")
@@ -101,7 +101,11 @@ def _fault(error: Exception) -> int:
 
 def _add_optimize(commands) -> None:
     limits = {
-        "--max-score-fall": (0.005, "how far F1 (or the task's score) may fall"),
+        "--max-score-fall": (0.005, "how far F1 may fall"),
+        "--max-rmse-rise": (
+            0.01,
+            "regression: how far RMSE may rise, as a share of the labels' standard deviation",
+        ),
         "--min-agreement": (0.98, "least share of texts with PyTorch's answer"),
         "--max-latency": (1.0, "time relative to PyTorch fp32"),
         "--max-size": (1.0, "size relative to PyTorch fp32"),
@@ -116,7 +120,9 @@ def _add_optimize(commands) -> None:
     for flag, (default, text) in limits.items():
         command.add_argument(flag, type=float, default=default, help=f"{text} ({default})")
     command.add_argument(
-        "--certain", action="store_true", help="the whole interval must keep to --max-score-fall"
+        "--certain",
+        action="store_true",
+        help="the whole interval of the score must keep to its limit",
     )
     # Without a default: what is given wins over --quick.
     command.add_argument("--max-texts", type=int, help="texts measured on (4000; --quick: 2000)")
@@ -191,6 +197,7 @@ def _optimize(options: argparse.Namespace) -> int:
 
     limits = gate.Limits(
         score_fall=options.max_score_fall,
+        rmse_rise=options.max_rmse_rise,
         certain=options.certain,
         agreement=options.min_agreement,
         latency=options.max_latency,
@@ -224,23 +231,23 @@ def _publish(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _repository(options: argparse.Namespace) -> int:
-    from tutorial_utils.serving import repository
+def _triton(options: argparse.Namespace) -> int:
+    from tutorial_utils.registry import triton
 
-    folder = repository.write(options.registry, options.model, options.out, options.version)
+    folder = triton.write(options.registry, options.model, options.out, options.version)
     print(f"wrote {folder.parent.name} version {folder.name}; its inputs are token ids")
     return DONE
 
 
 def _withdraw(options: argparse.Namespace) -> int:
-    from tutorial_utils.serving import registry
+    from tutorial_utils import registry
 
-    shelf, name, version = options.registry, options.model, options.version
+    folder, name, version = options.registry, options.model, options.version
     if options.undo:
-        registry.restore(shelf, name, version)
+        registry.restore(folder, name, version)
     else:
-        registry.withdraw(shelf, name, version, options.reason)
-    known = registry.versions(shelf, name)
+        registry.withdraw(folder, name, version, options.reason)
+    known = registry.versions(folder, name)
     print(f"{name}: in use {', '.join(known) or 'none'}; `latest` is {known[-1] if known else '–'}")
     return DONE
 
@@ -260,7 +267,7 @@ _COMMANDS = {
     "optimize": _optimize,
     "notebooks": _notebooks,
     "publish": _publish,
-    "repository": _repository,
     "serve": _serve,
+    "triton": _triton,
     "withdraw": _withdraw,
 }

@@ -30,7 +30,7 @@ def quantize_rows(model: onnx.ModelProto) -> int:
         if node.op_type != "Gather" or node.input[0] not in tables or _axis(node) != 0:
             nodes.append(node)
             continue
-        name, ids, out = *node.input, node.output[0]
+        (name, ids), out = node.input, node.output[0]
         if name not in stored:
             names = [free_name(f"{name}_{part}", taken) for part in ("levels", "row_scales")]
             stored[name] = _levels_and_scales(numpy_helper.to_array(tables[name]), *names)

@@ -1,9 +1,9 @@
-"""What is watched of a text, in bins, and how far chance takes a window of texts.
+"""Drift statistics: binned features of texts, and how far chance takes a window from a reference.
 
-A window of traffic is as many counts, and its distance from the reference is a number between 0
-and 1. How large that number becomes without any drift is not taken from a table, since overlapping
-windows are looked at again and again: it is simulated, for the bins, the window and the size of
-the reference at hand.
+A window of traffic is a histogram for each feature. Its distance from the reference is a number
+between 0 and 1. How large that number becomes without any drift is simulated, for the bins, the
+window and the size of the reference: a table would not do, since overlapping windows are looked at
+again and again.
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tutorial_utils.errors import TutorialError
 
@@ -18,7 +19,9 @@ LENGTH, VOCABULARY, CONFIDENCE = "length", "vocabulary", "confidence"
 LABELS, DISAGREEMENT = "labels", "disagreement"
 ORDERED, SHARES, RATE = "ordered", "shares", "rate"  # kinds of features: what distance means
 BINS = 16  # of an ordered feature, about equally full
-_STREAMS, _LENGTH = 200, 5_000  # what the limits are simulated on: streams, texts of each
+# What limits are simulated on: streams of texts, at least and at most, and texts of each.
+_STREAMS, _MOST_STREAMS, _LENGTH = 200, 2_000, 5_000
+_EXCEEDED = 10  # simulated windows beyond a limit at least; of fewer, chance would set the limit
 
 
 class BadProfile(TutorialError, ValueError):
@@ -62,29 +65,62 @@ class Feature:
             return np.abs(apart).sum(axis=-1) / 2
         return np.maximum(apart[..., -1], 0)
 
-    def calibrated(self, texts: int | None, window: int, every: int, per_window: float):
+    def calibrated(
+        self, texts: int | None, window: int, every: int, per_window: float
+    ) -> "Feature":
         """The same with the distance that chance exceeds in a share ``per_window`` of the windows.
 
-        texts: how many the shares come from; each simulated stream has a reference of its own,
-        drawn anew, since a small reference is off by chance too. None: the shares are exact.
+        texts: size of the reference. A small reference is off by chance too, so each simulated
+        window is compared with a reference drawn anew. None: the shares are exact.
+
+        Raises:
+            BadProfile: ``per_window`` is below ``least_per_window``.
         """
+        least = least_per_window(window)
+        if per_window < least * (1 - 1e-9):
+            raise BadProfile(
+                f"A limit that a share {per_window:g} of the windows exceeds is too rare to be "
+                f"simulated: with windows of {window} texts, give {least:g} or more."
+            )
+        streams = max(_STREAMS, math.ceil(_EXCEEDED / (per_window * _windows(window)) - 1e-6))
         rng = np.random.default_rng(0)
-        p = self.shares / self.shares.sum()
-        steps, looks = max(_LENGTH, window) // every, window // every
-        drawn = rng.multinomial(every, p, size=(_STREAMS, steps + looks)).astype(np.int32)
-        summed = np.cumsum(drawn, axis=1)
-        windows = summed[:, looks:] - summed[:, :-looks]
-        shares = None
-        if texts is not None:
-            shares = rng.multinomial(texts, p, size=(_STREAMS, 1)) / texts
-        far = self.distance(windows, shares)
-        worst = far[:, : steps // looks * looks].reshape(_STREAMS, -1, looks).max(axis=-1)
-        limit = float(np.quantile(worst, 1 - per_window, method="higher"))
+        worst = [
+            self._largest(rng, min(_STREAMS, streams - start), texts, window, every)
+            for start in range(0, streams, _STREAMS)
+        ]
+        limit = float(np.quantile(np.concatenate(worst), 1 - per_window, method="higher"))
         return Feature(self.kind, self.shares, self.edges, limit)
 
+    def _largest(
+        self, rng: np.random.Generator, streams: int, texts: int | None, window: int, every: int
+    ) -> np.ndarray:
+        """Largest distance over each stretch of ``window`` texts without drift, (stretches,)."""
+        p = self.shares / self.shares.sum()
+        looks, stretches = window // every, _windows(window)
+        drawn = rng.multinomial(every, p, size=(streams, (stretches + 1) * looks)).astype(np.int32)
+        summed = np.cumsum(drawn, axis=1)
+        windows = summed[:, looks:] - summed[:, :-looks]
+        windows = windows.reshape(streams, stretches, looks, len(p))
+        shares = None
+        if texts is not None:
+            shares = rng.multinomial(texts, p, size=(streams, stretches, 1)) / texts
+        return self.distance(windows, shares).max(axis=-1).ravel()
 
-def values_of(lengths, unknown, probabilities, task: str = "single_label") -> dict[str, np.ndarray]:
-    """Feature → a number for each text; a regression has no labels, and its value is the score.
+
+def least_per_window(window: int) -> float:
+    """The smallest share of the windows that a simulated limit can keep its word on."""
+    return _EXCEEDED / (_MOST_STREAMS * _windows(window))
+
+
+def _windows(window: int) -> int:
+    """Windows side by side in one simulated stream."""
+    return max(1, _LENGTH // window)
+
+
+def values_of(
+    lengths: ArrayLike, unknown: ArrayLike, probabilities: ArrayLike, task: str = "single_label"
+) -> dict[str, np.ndarray]:
+    """Feature → a number for each text, (n,); a regression has no labels, and its value is watched.
 
     Raises:
         BadProfile: the arrays are not of one length, or hold what is no number.

@@ -11,10 +11,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from tutorial_utils.errors import InvalidArgument
+
+Array = npt.NDArray[np.float64]
 RESOLUTION = 0.03  # two processes of one and the same candidate differ by about this much
 # Student's t quantile of a 97 % interval. Rounds are correlated a little (about 0.2 from one to the
 # next in the stored runs), so that the quantile for 95 % would cover only 91 to 93 %.
-_QUANTILE = 0.985
+QUANTILE = 0.985
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Ratio:
         """From the times of two candidates that took turns, one value a round each.
 
         Raises:
-            ValueError: not the same number of rounds, or fewer than two.
+            InvalidArgument: not the same number of rounds, or fewer than two.
         """
         return cls.over_workloads([(times, reference)])
 
@@ -42,16 +45,16 @@ class Ratio:
         taken for noise between rounds.
 
         Raises:
-            ValueError: not the same number of rounds everywhere, or fewer than two.
+            InvalidArgument: not the same number of rounds everywhere, or fewer than two.
         """
         counts = {len(values) for pair in pairs for values in pair}
         if len(counts) != 1 or min(counts) < 2:
-            raise ValueError(
+            raise InvalidArgument(
                 f"An interval needs at least two rounds, as many for each candidate and workload; "
                 f"here are {sorted(counts) or 'none'}."
             )
         logs = [np.log(np.divide(times, reference)) for times, reference in pairs]
-        return cls(*(float(end) for end in np.exp(_student(np.mean(logs, axis=0)))))
+        return cls(*(float(np.exp(end)) for end in student(np.mean(logs, axis=0))))
 
     @property
     def word(self) -> str:
@@ -75,10 +78,11 @@ class Ratio:
         return f"{self.ratio:.2f} × the time [{self.low:.2f}, {self.high:.2f}]"
 
 
-def _student(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
-    """Mean of ``values`` (one a round), and both ends of its interval by Student's t."""
+def student(values: Array, quantile: float = QUANTILE) -> tuple[Array, Array, Array]:
+    """Mean over the last axis (the rounds), and both ends of its interval by Student's t."""
     from scipy.special import stdtrit
 
-    mean = values.mean()
-    half = stdtrit(len(values) - 1, _QUANTILE) * values.std(ddof=1) / np.sqrt(len(values))
+    rounds = values.shape[-1]
+    mean = values.mean(axis=-1)
+    half = stdtrit(rounds - 1, quantile) * values.std(axis=-1, ddof=1) / np.sqrt(rounds)
     return mean, mean - half, mean + half

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tutorial_utils import quality
 from tutorial_utils.classifiers import Classifier
 from tutorial_utils.errors import TutorialError
 
@@ -37,7 +38,8 @@ def read(file: Path, classifier: Classifier) -> Labelled:
     list); a regression head's is a number, or several.
 
     Raises:
-        BadData: a line is wrong, or there are fewer than ``FEWEST`` texts.
+        BadData: a line is wrong, there are fewer than ``FEWEST`` texts, or all labels of a
+            regression's target are the same.
     """
     file = Path(file)
     if not file.is_file():
@@ -64,7 +66,13 @@ def read(file: Path, classifier: Classifier) -> Labelled:
             f"{file.name} has {len(texts)} texts. A score needs at least {FEWEST}, and an interval "
             "narrow enough to decide anything about 1,000."
         )
-    return Labelled(tuple(texts), np.array(labels))
+    made = Labelled(tuple(texts), np.array(labels))
+    if classifier.task == "regression" and 0 in (spread := quality.spread_of(made.labels)):
+        raise BadData(
+            f"{file.name}: all labels of target {spread.index(0)} are the same number. What a "
+            "regression may be off by is measured by how far its labels spread: add other texts."
+        )
+    return made
 
 
 def _records(file: Path) -> Iterator[tuple[int, dict]]:

@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 
 from tutorial_utils import (
-    assets,
     benchmark,
     graph,
+    hashing,
     ledger,
     machine,
     paths,
@@ -65,7 +65,7 @@ def predictions(step: str) -> np.ndarray:
 
 def _pytorch_predictions() -> np.ndarray:
     """PyTorch's answers, which every step is compared with: kept while weights and code are."""
-    weights = assets.sha256(steps.ensure("pytorch") / "model.safetensors")
+    weights = hashing.sha256(steps.ensure("pytorch") / "model.safetensors")
     made_by = f"{weights}{provenance.of(_answers_of_pytorch)}".encode()
     name = hashlib.sha256(made_by).hexdigest()[:16]
     kept = paths.home() / "models" / f"pytorch-answers-{name}.npy"

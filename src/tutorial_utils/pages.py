@@ -39,9 +39,30 @@ def collapse(regions: Iterable[tuple[int, int]] | None = None) -> int:
 
 
 def anonymous() -> list[tuple[int, int]]:
-    """Where this process's own writable memory lies: heap and allocations, no files, no stacks."""
+    """Where this process's own writable memory lies: heap and allocations, no files, no stacks.
+
+    Empty on systems other than Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        return []
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     return list(_regions(lines))
+
+
+def added(
+    before: Iterable[tuple[int, int]], after: Iterable[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """The parts of ``after`` that are in none of ``before``; both as ``anonymous()`` gives them."""
+    known, found = sorted(before), []
+    for start, end in after:
+        for first, last in known:
+            if first < end and last > start:
+                if first > start:
+                    found.append((start, first))
+                start = max(start, last)
+        if start < end:
+            found.append((start, end))
+    return found
 
 
 def _regions(lines: Iterable[str]) -> Iterator[tuple[int, int]]:

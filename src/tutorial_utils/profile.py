@@ -1,13 +1,15 @@
-"""What normal traffic looks like to a version: shares and limits of its features, never a text."""
+"""Reference profile: what normal traffic looks like to a version, as histograms, never a text."""
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tokenizers import Tokenizer
 
 from tutorial_utils import batching, quality
@@ -19,6 +21,7 @@ from tutorial_utils.features import (
     SHARES,
     BadProfile,
     Feature,
+    least_per_window,
     unfamiliar,
     values_of,
 )
@@ -28,7 +31,7 @@ from tutorial_utils.session import open_session
 __all__ = ["LEAST", "TOLERATED", "BadProfile", "Feature", "Profile", "of_model", "unknown_ids"]
 
 LEAST = 200  # texts; fewer say too little of what is normal
-TOLERATED = 0.02  # share of texts that INT8 may label otherwise than fp32, where none was measured
+TOLERATED = 0.02  # share of texts that INT8 may answer otherwise than fp32, if none was measured
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Profile:
     """Features of the texts that a version was made for, each with its limit.
 
     window: texts that are compared with the reference; every: texts between two looks.
-    false_alarms: expected on 10,000 texts without drift, of all features together.
+    false_alarms: expected on 10,000 texts without drift, of all features together; the smallest
+    number that the limits can be simulated for is about 0.04.
     familiar: bool (token ids,), tokens that the reference has; None: not known.
     """
 
@@ -51,8 +55,8 @@ class Profile:
     @classmethod
     def of(
         cls,
-        lengths: Sequence[int],
-        unknown: Sequence[float],
+        lengths: ArrayLike,
+        unknown: ArrayLike,
         probabilities: np.ndarray,
         *,
         task: str = "single_label",
@@ -66,11 +70,13 @@ class Profile:
 
         lengths: tokens of each text. unknown: share of its tokens that are unfamiliar.
         probabilities: what the model answers, (texts, labels). disagreement: share of texts
-        that this version may label otherwise than the one it is compared with in shadow.
+        that this version may answer otherwise than the one it is compared with in shadow (see
+        ``quality.agrees``).
 
         Raises:
             BadProfile: fewer than ``LEAST`` texts, arrays of different lengths, a window that is
-                no multiple of ``every``, or a number out of its range.
+                no multiple of ``every``, a number out of its range, or ``false_alarms`` so rare
+                that no limit can be simulated for it.
         """
         values = values_of(lengths, unknown, probabilities, task)
         texts = len(values[LENGTH])
@@ -90,6 +96,12 @@ class Profile:
             raise BadProfile(
                 f"With windows of {window} texts, false_alarms on 10,000 lies between 0 and "
                 f"{len(found) * 10_000 / window:g}, not at {false_alarms}."
+            )
+        least = least_per_window(window) * len(found) * 10_000 / window
+        if false_alarms < least * (1 - 1e-9):
+            raise BadProfile(
+                f"false_alarms={false_alarms:g} on 10,000 texts is too rare to be simulated. With "
+                f"windows of {window} texts, give {math.ceil(least * 1000) / 1000:g} or more."
             )
         features = {n: f.calibrated(texts, window, every, per_window) for n, f in found.items()}
         rate = Feature(RATE, np.array([1 - disagreement, disagreement]))
@@ -164,7 +176,13 @@ class Profile:
 
 
 def of_model(
-    file: Path, recipe: Recipe, tokenizer: Path, texts: Sequence[str], **options
+    file: Path,
+    recipe: Recipe,
+    tokenizer: Path,
+    texts: Sequence[str],
+    *,
+    task: str = "single_label",
+    **options,
 ) -> Profile:
     """The profile of ``texts``, read and answered as a service does; options: ``Profile.of``."""
     reader = Tokenizer.from_file(str(tokenizer))
@@ -181,13 +199,14 @@ def of_model(
         padding=recipe.padding,
     )
     never = unknown_ids(reader)
-    probabilities = quality.probabilities(logits, recipe.task)
-    return Profile.of_rows(rows, probabilities, never=never, task=recipe.task, **options)
+    probabilities = quality.probabilities(logits, task)
+    return Profile.of_rows(rows, probabilities, never=never, task=task, **options)
 
 
 def unknown_ids(tokenizer: Tokenizer) -> set[int]:
     """What stands in a row where the tokenizer had no token: familiar to nobody."""
-    return {tokenizer.token_to_id(token) for token in ("[UNK]", "<unk>")} - {None}
+    found = (tokenizer.token_to_id(token) for token in ("[UNK]", "<unk>"))
+    return {token for token in found if token is not None}
 
 
 def _packed(familiar: np.ndarray | None) -> dict | None:

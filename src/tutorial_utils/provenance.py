@@ -19,7 +19,7 @@ from tutorial_utils.errors import InvalidArgument
 # Modules that find, store and describe files, and change nothing in what is computed. Forgetting
 # one here costs a needless rebuild, never a stale result.
 NEUTRAL = frozenset(
-    {"assets", "errors", "machine", "paths", "provenance", "quiet", "records", "tables"}
+    {"assets", "errors", "hashing", "machine", "paths", "provenance", "quiet", "records", "tables"}
 )
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)

@@ -52,8 +52,8 @@ def pack_projections(model: ir.Model) -> int:
     """
     count = 0
     for node in _nodes(model, "MultiHeadAttention"):
-        projections = [_projection(value) for value in node.inputs[:3]]
-        if None in projections or len({given for given, *_ in projections}) != 1:
+        projections = [found for value in node.inputs[:3] if (found := _projection(value))]
+        if len(projections) != 3 or len({given for given, *_ in projections}) != 1:
             continue
         given, weights, biases = zip(*projections, strict=True)
         weight = constant(model, f"qkv_weight_{count}", np.concatenate(_arrays(weights), axis=1))
@@ -71,7 +71,9 @@ def pack_projections(model: ir.Model) -> int:
 def fuse_embeddings(model: ir.Model) -> int:
     """Three looked-up tables, their sum and its normalization become EmbedLayerNormalization."""
     norm = next(iter(_nodes(model, "LayerNormalization")), None)
-    tables = _tables(norm.inputs[0]) if norm else {}
+    if norm is None:
+        return 0
+    tables = _tables(norm.inputs[0])
     inputs = {value.name for value in model.graph.inputs}
     if set(tables) != {"word", "type", "position"} or "token_type_ids" not in inputs:
         return 0
@@ -131,8 +133,8 @@ def split_layer_norm(model: ir.Model) -> int:
         given, scale, shift = node.inputs
         settings = node.attributes
         axes = constant(model, "last_axis", np.array([-1]))
-        epsilon = np.float32(settings["epsilon"].as_float() if "epsilon" in settings else 1e-5)
-        smallest = constant(model, f"epsilon_{epsilon:g}", epsilon)
+        epsilon = settings["epsilon"].as_float() if "epsilon" in settings else 1e-5
+        smallest = constant(model, f"epsilon_{epsilon:g}", np.array(epsilon, np.float32))
         mean = ir.node("ReduceMean", [given, axes])
         centred = ir.node("Sub", [given, mean.outputs[0]])
         squared = ir.node("Mul", [centred.outputs[0], centred.outputs[0]])
@@ -185,10 +187,10 @@ def _as_int32(model: ir.Model, name: str) -> ir.Value:
 
 def is_int32_of(value: ir.Value | None, name: str) -> bool:
     """Whether ``value`` is the model input ``name`` cast to int32."""
-    node = value.producer() if value is not None else None
-    if node is None or node.op_type != "Cast" or node.inputs[0] is None:
+    node = producer(value)
+    if node is None or node.op_type != "Cast" or (given := node.inputs[0]) is None:
         return False
-    return node.inputs[0].name == name and node.attributes["to"].as_int() == ir.DataType.INT32
+    return given.name == name and node.attributes["to"].as_int() == ir.DataType.INT32
 
 
 def constant(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
@@ -226,18 +228,37 @@ def _value_names(model: ir.Model) -> set[str | None]:
     return {*outputs, *(v.name for v in model.graph.inputs), *model.graph.initializers}
 
 
-def _arrays(values: Sequence[ir.Value]) -> list[np.ndarray]:
-    return [ir.convenience.get_const_tensor(value).numpy() for value in values]
+def _arrays(values: Sequence[ir.Value | None]) -> list[np.ndarray]:
+    return [array_of(value) for value in values]
 
 
-def _projection(value: ir.Value | None) -> tuple[ir.Value, ir.Value, ir.Value] | None:
+def array_of(value: ir.Value | None) -> np.ndarray:
+    """What a constant holds.
+
+    Raises:
+        ValueError: ``value`` is no constant.
+    """
+    held = ir.convenience.get_const_tensor(value) if value is not None else None
+    if held is None:
+        raise ValueError(f"{value.name if value else 'An input that is left out'} is no constant.")
+    return held.numpy()
+
+
+def producer(value: ir.Value | None) -> ir.Node | None:
+    """The node that computes ``value``; None of an input, a constant, or what is left out."""
+    return value.producer() if value is not None else None
+
+
+def _projection(
+    value: ir.Value | None,
+) -> tuple[ir.Value | None, ir.Value | None, ir.Value | None] | None:
     """(x, weight, bias) where ``value`` is x @ weight + bias with constants; else None."""
-    add = value.producer() if value is not None else None
+    add = producer(value)
     if add is None or add.op_type != "Add":
         return None
     first, second = add.inputs
     bias, rest = (first, second) if is_constant(first) else (second, first)
-    product = rest.producer()
+    product = producer(rest)
     if not is_constant(bias) or product is None or product.op_type != "MatMul":
         return None
     given, weight = product.inputs
@@ -249,11 +270,12 @@ def is_constant(value: ir.Value | None) -> bool:
     return value is not None and ir.convenience.get_const_tensor(value) is not None
 
 
-def _tables(total: ir.Value) -> dict[str, ir.Value]:
+def _tables(total: ir.Value | None) -> dict[str, ir.Value | None]:
     """The embedding tables whose rows are summed to ``total``, by what looks them up."""
-    found, values = {}, [total]
+    found: dict[str, ir.Value | None] = {}
+    values = [total]
     while values:
-        node = values.pop().producer()
+        node = producer(values.pop())
         if node is None:
             return {}
         if node.op_type == "Add":
@@ -261,7 +283,8 @@ def _tables(total: ir.Value) -> dict[str, ir.Value]:
         elif node.op_type == "Gather":
             table, index = node.inputs
             asked = {"input_ids": "word", "token_type_ids": "type"}
-            found[asked.get(index.name, "position")] = table
+            name = index.name if index is not None else None
+            found[asked.get(name or "", "position")] = table
         else:
             return {}
     return found

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tutorial_utils import rewrites
-from tutorial_utils.rewrites import is_constant
+from tutorial_utils.rewrites import array_of, is_constant, producer
 
 # Operators whose answer for a position depends on that position alone.
 _BY_POSITION = {
@@ -42,10 +42,8 @@ def _chooses_position(node: ir.Node) -> bool:
     """A ``Gather`` of one index along the positions: (batch, sequence, width) → (batch, width)."""
     if node.op_type != "Gather" or "axis" not in node.attributes:
         return False
-    index = ir.convenience.get_const_tensor(node.inputs[1])
-    table = ir.convenience.get_const_tensor(node.inputs[0])
-    one = index is not None and index.shape.rank() == 0
-    return one and table is None and node.attributes["axis"].as_int() == 1
+    one = is_constant(node.inputs[1]) and array_of(node.inputs[1]).ndim == 0
+    return one and not is_constant(node.inputs[0]) and node.attributes["axis"].as_int() == 1
 
 
 class _Mover:
@@ -54,18 +52,18 @@ class _Mover:
     def __init__(self, model: ir.Model, gather: ir.Node):
         self.model, self.gather, self.passed = model, gather, 0
         self.movable = _read_by_position(model, gather)
-        index = ir.convenience.get_const_tensor(gather.inputs[1]).numpy().reshape(1)
+        index = array_of(gather.inputs[1]).reshape(1)
         self.index = rewrites.constant(model, f"position_{index[0]}", index.astype(np.int64))
-        self.made: dict[ir.Value, ir.Value] = {}
+        self.made: dict[ir.Value | None, ir.Value] = {}
 
-    def chosen(self, value: ir.Value) -> ir.Value:
+    def chosen(self, value: ir.Value | None) -> ir.Value:
         """``value`` (batch, sequence, width) at the position: (batch, 1, width)."""
         if value not in self.made:
             self.made[value] = self._choose(value)
         return self.made[value]
 
-    def _choose(self, value: ir.Value) -> ir.Value:
-        node = value.producer()
+    def _choose(self, value: ir.Value | None) -> ir.Value:
+        node = producer(value)
         if node is None or node not in self.movable:
             return self._insert(ir.node("Gather", [value, self.index], {"axis": 1}))
         if node.op_type == "Attention":
@@ -112,8 +110,8 @@ def _read_by_position(model: ir.Model, gather: ir.Node) -> set[ir.Node]:
     for node in reversed(model.graph):  # readers come before what they read
         readers = [reader for value in node.outputs for reader, _ in value.uses()]
         free = readers and not any(value.is_graph_output() for value in node.outputs)
-        behind = all(r in found and r.op_type != "Attention" for r in readers)
-        if free and behind and (_by_position(node) or _plain(node)):
+        chosen = all(r in found and r.op_type != "Attention" for r in readers)
+        if free and chosen and (_by_position(node) or _plain(node)):
             found.add(node)
     return found - {gather}
 
@@ -126,13 +124,15 @@ def _by_position(node: ir.Node) -> bool:
     if node.op_type == "MatMul":
         return is_constant(node.inputs[1]) and not is_constant(node.inputs[0])
     # A constant with a row for each position would have to be chosen from, too.
-    known = [v for v in node.inputs if v is not None and v.shape is not None]
-    return all(v.shape.rank() <= 1 if is_constant(v) else _has_positions(v) for v in known)
+    return all(_fits(value) for value in node.inputs)
 
 
-def _has_positions(value: ir.Value) -> bool:
-    """Whether a value of known shape is (batch, sequence, width), not broadcast to it."""
-    return value.shape.rank() == 3 and value.shape[1] != 1
+def _fits(value: ir.Value | None) -> bool:
+    """A constant for all positions, or a value (batch, sequence, width) as far as it is known."""
+    shape = value.shape if value is not None else None
+    if shape is None:
+        return True
+    return shape.rank() <= 1 if is_constant(value) else shape.rank() == 3 and shape[1] != 1
 
 
 def _plain(node: ir.Node) -> bool:
@@ -146,7 +146,6 @@ def _plain(node: ir.Node) -> bool:
     )
 
 
-def _thirds(value: ir.Value) -> list[np.ndarray]:
+def _thirds(value: ir.Value | None) -> list[np.ndarray]:
     """Queries', keys' and values' parts of packed weights or biases."""
-    array = ir.convenience.get_const_tensor(value).numpy()
-    return [np.ascontiguousarray(part) for part in np.split(array, 3, axis=-1)]
+    return [np.ascontiguousarray(part) for part in np.split(array_of(value), 3, axis=-1)]

@@ -165,7 +165,10 @@ def _open(path: Path | str, recipe: SessionRecipe) -> ort.InferenceSession:
         providers = {}
     else:
         providers = {"providers": [(PROVIDERS[recipe.provider], recipe.provider_options)]}
+    before = pages.anonymous() if recipe.huge_pages else []
     session = ort.InferenceSession(str(path), options, disabled_optimizers=disabled, **providers)
     if recipe.huge_pages:
-        pages.collapse()
+        # Only what this session added: a server that loads a second version while it answers
+        # would wait for pages of the first one that are moved under it.
+        pages.collapse(pages.added(before, pages.anonymous()))
     return session

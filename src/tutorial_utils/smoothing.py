@@ -24,7 +24,7 @@ import onnx
 import onnx_ir as ir
 
 from tutorial_utils import paths
-from tutorial_utils.rewrites import constant
+from tutorial_utils.rewrites import array_of, constant, is_constant, producer
 from tutorial_utils.session import SessionRecipe, open_session
 
 PRODUCTS = ("MatMul", "Attention")
@@ -119,18 +119,18 @@ def migrate(
         out = norm.outputs[0]
         products = [node for node, _ in out.uses() if _is_product(node, ops)]
         foldable = [i for i, value in enumerate(norm.inputs) if i and value is not None]
-        known = all(norm.inputs[i].const_value is not None for i in foldable)
+        known = all(is_constant(norm.inputs[i]) for i in foldable)
         if not products or out.name not in seen or not known:
             continue
         others = [use for use in out.uses() if use[0] not in products]
-        weights = [_array(node.inputs[1]) for node in products]
+        weights = [array_of(node.inputs[1]) for node in products]
         largest = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
-        scale = seen[out.name].largest ** alpha / np.maximum(largest, 1e-5) ** (1 - alpha)
+        scale = seen[out.name or ""].largest ** alpha / np.maximum(largest, 1e-5) ** (1 - alpha)
         scale = (scale / np.exp(np.log(scale).mean())).astype(np.float32)
         for node, weight in zip(products, weights, strict=True):
             _replace(model, node, 1, weight * scale[:, None])
         for i in foldable:
-            _replace(model, norm, i, _array(norm.inputs[i]) / scale)
+            _replace(model, norm, i, array_of(norm.inputs[i]) / scale)
         if others:
             restored = ir.node("Mul", [out, constant(model, f"{out.name}_restoring", scale)])
             model.graph.insert_after(norm, [restored])
@@ -151,28 +151,28 @@ def keep_neurons(model: ir.Model, seen: Mapping[str, Range], most: int = NEURONS
     taken = {node.name for node in model.graph}
     for gelu in [node for node in model.graph if node.op_type == "Gelu"] if most else []:
         layer = _feed_forward(gelu)
-        if layer is None or gelu.outputs[0].name not in seen:
+        if layer is None or (out := gelu.outputs[0].name or "") not in seen:
             continue
         first, add, position, second = layer
         if (first.name or "").startswith(KEPT):
             continue
-        before, bias = _array(first.inputs[1]).copy(), _array(add.inputs[position]).copy()
-        after = _array(second.inputs[1])
+        before, bias = array_of(first.inputs[1]).copy(), array_of(add.inputs[position]).copy()
+        after = array_of(second.inputs[1])
         number = next(i for i in itertools.count(count // most) if f"{KEPT}{i}_first" not in taken)
         name = f"{KEPT}{number}"
         taken.add(f"{name}_first")
-        chosen = np.argsort(-seen[gelu.outputs[0].name].largest)[:most]
+        chosen = np.argsort(-seen[out].largest)[:most]
         parts = {"before": before[:, chosen], "bias": bias[chosen], "after": after[chosen]}
-        parts = {part: constant(model, f"{name}_{part}", a) for part, a in parts.items()}
+        held = {part: constant(model, f"{name}_{part}", a) for part, a in parts.items()}
         before[:, chosen] = bias[chosen] = 0
         _replace(model, first, 1, before)
         _replace(model, add, position, bias)
 
-        aside = [ir.node("MatMul", [first.inputs[0], parts["before"]], name=f"{name}_first")]
-        aside.append(ir.node("Add", [aside[-1].outputs[0], parts["bias"]]))
+        aside = [ir.node("MatMul", [first.inputs[0], held["before"]], name=f"{name}_first")]
+        aside.append(ir.node("Add", [aside[-1].outputs[0], held["bias"]]))
         aside.append(ir.node("Gelu", aside[-1].outputs, domain=gelu.domain))
         aside.append(
-            ir.node("MatMul", [aside[-1].outputs[0], parts["after"]], name=f"{name}_second")
+            ir.node("MatMul", [aside[-1].outputs[0], held["after"]], name=f"{name}_second")
         )
         # After the bias: ONNX Runtime computes a product and its bias in one node.
         uses = [node for node, _ in second.outputs[0].uses()]
@@ -188,27 +188,23 @@ def keep_neurons(model: ir.Model, seen: Mapping[str, Range], most: int = NEURONS
 
 def _feed_forward(gelu: ir.Node) -> tuple[ir.Node, ir.Node, int, ir.Node] | None:
     """The product and addition before a Gelu, which input the bias is, and the product after it."""
-    add = gelu.inputs[0].producer()
+    add = producer(gelu.inputs[0])
     uses = [node for node, _ in gelu.outputs[0].uses()]
     if add is None or add.op_type != "Add" or len(uses) != 1 or not _is_product(uses[0]):
         return None
     for position in (0, 1):
-        first = add.inputs[1 - position].producer()
-        if add.inputs[position].const_value is not None and first and _is_product(first):
+        first = producer(add.inputs[1 - position])
+        if is_constant(add.inputs[position]) and first and _is_product(first):
             return first, add, position, uses[0]
     return None
 
 
 def _adds_constant(node: ir.Node) -> bool:
-    return node.op_type == "Add" and any(value.const_value is not None for value in node.inputs)
+    return node.op_type == "Add" and any(map(is_constant, node.inputs))
 
 
 def _is_product(node: ir.Node, ops: Sequence[str] = PRODUCTS) -> bool:
-    return node.op_type in ops and node.inputs[1].const_value is not None
-
-
-def _array(value: ir.Value) -> np.ndarray:
-    return value.const_value.numpy()
+    return node.op_type in ops and is_constant(node.inputs[1])
 
 
 def _replace(model: ir.Model, node: ir.Node, position: int, array: np.ndarray) -> None:
@@ -217,5 +213,5 @@ def _replace(model: ir.Model, node: ir.Node, position: int, array: np.ndarray) -
     name = f"{node.outputs[0].name}_smooth_{position}"
     value = constant(model, name, np.ascontiguousarray(array))
     node.replace_input_with(position, value)
-    if not old.uses():
-        model.graph.initializers.pop(old.name)
+    if old is not None and old.name and not old.uses():
+        model.graph.initializers.pop(old.name, None)

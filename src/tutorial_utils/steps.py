@@ -13,9 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tutorial_utils import assets, machine, paths, provenance
+from tutorial_utils import assets, hashing, machine, paths, provenance
 from tutorial_utils.errors import TutorialError
-from tutorial_utils.recipe import Recipe, check_name, write_version
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import ModelForm, check_name, write_version
 from tutorial_utils.session import SessionRecipe
 
 MODELS = ("classifier", "bert-base")
@@ -90,7 +91,8 @@ def publish(registry: Path, name: str = "sentiment") -> Path:
     tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
     texts = reviews.splits().test.texts[:PROFILE_SENTENCES]
     normal = profile.of_model(file, how, tokenizer, texts).to_dict()
-    return write_version(registry, name, file, tokenizer, how, reviews.LABELS, profile=normal)
+    form = ModelForm(file, how, "int8", machine.describe().features)
+    return write_version(registry, name, [form], tokenizer, reviews.LABELS, profile=normal)
 
 
 def prepare(progress: Callable[[str], None] = print) -> None:
@@ -121,7 +123,7 @@ def _stamp(step: str, source: Path, model: str) -> dict:
     file = source / "training.json" if source.is_dir() else source.with_suffix(".json")
     return {
         # The BERT-base shape comes from a seed, not from a file.
-        "source": assets.sha256(file) if file.exists() else model,
+        "source": hashing.sha256(file) if file.exists() else model,
         **asdict(provenance.of(_BUILDERS[step])),
     }
 

@@ -10,7 +10,8 @@ from tutorial_utils import batching, classifiers, paths, quality
 from tutorial_utils.batching import Padding
 from tutorial_utils.classifiers import BadClassifier, Classifier, Predict
 from tutorial_utils.optimize.texts import Texts
-from tutorial_utils.recipe import MODEL, TOKENIZER, Recipe
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import MODEL, TOKENIZER
 from tutorial_utils.session import SessionRecipe
 
 # ONNX Runtime would fuse again, while it loads the file, what was left apart because it costs.
@@ -75,13 +76,30 @@ class Answers:
         """
         task = self.classifier.task
         chosen = self.texts.choosing if indices is None else indices
-        both = self.of_file(path), np.load(self.stored) if reference is None else reference
-        ours, theirs = (quality.answers(logits[chosen], task) for logits in both)
+        theirs = np.load(self.stored) if reference is None else reference
+        both = [logits[chosen] for logits in (self.of_file(path), theirs)]
         score = None
         if self.texts.labels is not None:
-            classes, labels = len(self.classifier.labels), self.texts.labels[chosen]
-            score = quality.evaluate(ours, labels, theirs, task=task, classes=classes)
-        return Fidelity(quality.agreement(ours, theirs, task), score)
+            score = quality.evaluate(
+                quality.answers(both[0], task),
+                self.texts.labels[chosen],
+                quality.answers(both[1], task),
+                task=task,
+                classes=len(self.classifier.labels),
+                spread=self.spread,
+            )
+        ours, theirs = (quality.probabilities(logits, task) for logits in both)
+        return Fidelity(float(quality.agrees(ours, theirs, task, self.spread).mean()), score)
+
+    @property
+    def spread(self) -> tuple[float, ...] | None:
+        """Standard deviation of each target of a regression; None for other tasks.
+
+        That of the labels; without any, that of PyTorch's values, which ``store`` keeps.
+        """
+        if self.classifier.task != "regression" or self.texts.spread:
+            return self.texts.spread
+        return quality.spread_of(np.load(self.stored))
 
     def problem(self, path: Path) -> str | None:
         """Why an fp32 file is not the same function as PyTorch's model, or None."""

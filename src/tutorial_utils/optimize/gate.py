@@ -19,8 +19,10 @@ __all__ = ["Check", "Evidence", "Limits", "Ratio", "check", "keeps_to", "table"]
 class Limits:
     """What a promoted version must keep to. Ratios are times or sizes: 1 is as much as before.
 
-    score_fall: how far the score may lie below PyTorch's, or the promoted version's.
-    certain: the whole 95 % interval of the difference must keep to ``score_fall``, not its middle.
+    score_fall: how far F1 may lie below PyTorch's, or the promoted version's.
+    rmse_rise: how far the RMSE of a regression may lie above it, as a share of the standard
+    deviation of the labels; of several targets, for each.
+    certain: the whole 95 % interval of the difference must keep to that limit, not its middle.
     agreement: least share of texts with PyTorch's answer. latency, size: relative to PyTorch fp32.
     slower: time relative to the version promoted before, in the same run.
     Limits of time hold for each workload by itself. size: bytes of the weights, without the graph
@@ -28,6 +30,7 @@ class Limits:
     """
 
     score_fall: float = 0.005
+    rmse_rise: float = 0.01
     certain: bool = False
     agreement: float = 0.98
     latency: float = 1.0
@@ -98,12 +101,30 @@ def table(checks: tuple[Check, ...]) -> Table:
     return Table.of(("check", "measured", "limit", ""), rows)
 
 
+def tolerated(score: Quality, limits: Limits) -> float:
+    """How far ``score`` may get worse: points of F1, or RMSE in the label's unit."""
+    return limits.score_fall if score.spread is None else limits.rmse_rise * score.spread
+
+
 def _score(name: str, score: Quality, limits: Limits) -> Check:
-    deciding = score.low if limits.certain else score.difference
-    middle = f"{score.metric} {score.difference:+.4f} [{score.low:+.4f}, {score.high:+.4f}]"
-    what = "the interval's low end" if limits.certain else "the difference"
-    limit = f"{what} not below -{limits.score_fall:g}"
-    return Check(name, middle, limit, deciding >= -limits.score_fall)
+    """Of a regression with several targets, the worst one decides."""
+
+    def deciding(one: Quality) -> float:
+        middle, _, worst = one.worsening
+        return worst if limits.certain else middle
+
+    one = max(score.targets or (score,), key=deciding)
+    measured = f"{one.metric} {one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
+    may, what = tolerated(one, limits), "the difference"
+    if one.spread is None:
+        if limits.certain:
+            what = "the interval's low end"
+        limit = f"{what} not below -{may:g}"
+        return Check(name, measured, limit, deciding(one) <= limits.score_fall)
+    if limits.certain:
+        what = "the interval's high end"
+    limit = f"{what} not above +{may:.4g}, {limits.rmse_rise:.2%} of the labels' standard deviation"
+    return Check(name, measured, limit, deciding(one) <= limits.rmse_rise)
 
 
 def keeps_to(time: Ratio, limit: float) -> bool | None:

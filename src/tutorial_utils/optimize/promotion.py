@@ -4,12 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutorial_utils import assets, profile, quality
+from tutorial_utils import hashing, machine, profile, quality
 from tutorial_utils.classifiers import Classifier
 from tutorial_utils.optimize.answers import Fidelity
 from tutorial_utils.optimize.variants import VariantBuilder
-from tutorial_utils.recipe import MODEL, BadModel, Manifest, Recipe, read_manifest, write_version
-from tutorial_utils.serving import registry as versions
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import (
+    MODEL,
+    BadModel,
+    Manifest,
+    ModelForm,
+    read_manifest,
+    versions,
+    write_version,
+)
 
 NO_PROFILE = (
     f"The version has no profile, so drift cannot be seen: that needs {profile.LEAST} texts to "
@@ -36,12 +44,12 @@ class Previous:
 
     def is_file(self, file: Path) -> bool:
         """Whether ``file`` is this version's model."""
-        return bool(self.version) and assets.sha256(self.folder / MODEL) == assets.sha256(file)
+        return bool(self.version) and hashing.sha256(self.folder / MODEL) == hashing.sha256(file)
 
 
 def find_previous(registry: Path, name: str, classifier: Classifier) -> Previous:
     """The newest version of ``name`` that was not withdrawn, if it can be compared with."""
-    in_use = versions.versions(registry, name)
+    in_use = versions(registry, name)
     if not in_use:
         return Previous(registry, name)
     try:
@@ -56,7 +64,7 @@ def find_previous(registry: Path, name: str, classifier: Classifier) -> Previous
 
 
 def reference_profile(
-    builder: VariantBuilder, file: Path, recipe: Recipe, found: Fidelity
+    builder: VariantBuilder, file: Path, found: Fidelity
 ) -> dict[str, Any] | None:
     """What the service detects drift by, from the texts that the gate judged on.
 
@@ -66,18 +74,15 @@ def reference_profile(
     if builder.texts.labels is None or len(texts) < profile.LEAST:
         return None
     logits = builder.answers.of_file(file)[texts]
-    never = profile.unknown_ids(builder.classifier.tokenizer())
-    expected = {}
-    if recipe.task != "regression":
-        # As if one text more agreed and one did not: none in a few hundred is not none ever.
-        differ = (1 - found.agreement) * len(texts)
-        expected = {"disagreement": (differ + 1) / (len(texts) + 2)}
+    task = builder.classifier.task
+    # As if one text more agreed and one did not: none in a few hundred is not none ever.
+    differ = (1 - found.agreement) * len(texts)
     return profile.Profile.of_rows(
         [builder.texts.rows[i] for i in texts],
-        quality.probabilities(logits, recipe.task),
-        never=never,
-        task=recipe.task,
-        **expected,
+        quality.probabilities(logits, task),
+        never=profile.unknown_ids(builder.classifier.tokenizer()),
+        task=task,
+        disagreement=(differ + 1) / (len(texts) + 2),
     ).to_dict()
 
 
@@ -92,7 +97,15 @@ def promote(
     """Write the next version into the registry; return its number."""
     tokenizer = builder.folder / "tokenizer.json"
     builder.classifier.tokenizer().save(str(tokenizer))
-    labels = builder.classifier.labels
+    precision = "int8" if file.stem.endswith("int8") else "fp32"
     return write_version(
-        previous.registry, previous.name, file, tokenizer, recipe, labels, figures, reference
+        previous.registry,
+        previous.name,
+        [ModelForm(file, recipe, precision, machine.describe().features)],
+        tokenizer,
+        builder.classifier.labels,
+        task=builder.classifier.task,
+        label_spread=builder.answers.spread,
+        figures=figures,
+        profile=reference,
     ).name

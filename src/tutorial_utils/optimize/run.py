@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 from tutorial_utils import (
-    assets,
     classifiers,
     graph,
+    hashing,
     labelled,
     machine,
     paths,
@@ -32,7 +32,8 @@ from tutorial_utils.optimize.stages import Bench, Measured, Trial
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.optimize.timing import ONE_TEXT, TUNED, Timer
 from tutorial_utils.optimize.variants import VariantBuilder
-from tutorial_utils.recipe import Recipe, check_name
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import check_name
 
 STAGES = ("reference", "export", "fuse", "quantize", "tune", "evaluate")
 Result = TypeVar("Result")
@@ -129,7 +130,7 @@ def fingerprint(classifier: Classifier, data: Path | None, effort: Effort) -> st
     digest = hashlib.sha256(repr(known).encode())
     files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
     for file in [*files, *([Path(data)] if data else [])]:
-        digest.update(f"{file.name} {assets.sha256(file)}".encode())
+        digest.update(f"{file.name} {hashing.sha256(file)}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -201,7 +202,7 @@ def _judge(
             figures = {"agreement": right.agreement, "size": evidence.size}
             figures |= {"time": evidence.time[ONE_TEXT].ratio}
             figures |= {right.score.metric: right.score.score} if right.score else {}
-            reference = promotion.reference_profile(builder, file, recipe, right)
+            reference = promotion.reference_profile(builder, file, right)
             notes += [] if reference else [promotion.NO_PROFILE]
             version = promotion.promote(builder, previous, file, recipe, figures, reference)
     return Outcome(
@@ -224,7 +225,7 @@ def _evidence(
 ) -> gate.Evidence:
     before = None
     if previous.manifest:
-        reference = builder.answers.of_version(previous.folder, previous.manifest.recipe)
+        reference = builder.answers.of_version(previous.folder, previous.manifest.forms[0].recipe)
         before = builder.answers.fidelity(file, builder.texts.judging, reference).score
     best = found.quantized.best
     return gate.Evidence(
@@ -246,7 +247,6 @@ def _recipe(found: Found, classifier: Classifier) -> Recipe:
         token_budget=found.tuned.budget,
         max_length=classifier.max_length,
         padding=classifier.padding,
-        task=classifier.task,
     )
 
 
@@ -259,7 +259,7 @@ def _notes(builder: VariantBuilder, right: Fidelity, limits: gate.Limits) -> lis
         ]
     notes = [f"Chosen by a quarter of {count:,} texts, judged by the others."]
     wide = score.high is not None and score.low is not None and score.high - score.low
-    if wide and wide > 2 * limits.score_fall:
+    if wide and wide > 2 * gate.tolerated(score, limits):
         notes.append(
             f"The interval of the {score.metric} difference is wider than the tolerance: with "
             "more labelled texts the gate would decide more surely."

@@ -205,7 +205,9 @@ class Evaluate:
         for name in ("exported", self.fused.best, best):
             entries[name] = Entry(builder.file(name), padding, budget)
         if manifest := self.previous.manifest:
-            entries[BEFORE] = Entry.of_version(self.previous.folder, manifest.recipe, budget)
+            entries[BEFORE] = Entry.of_version(
+                self.previous.folder, manifest.forms[0].recipe, budget
+            )
         times: dict[str, dict[str, Measured]] = {}
         against: dict[str, Ratio] = {}
         for workload, rows in bench.timer.workloads(budget).items():
@@ -246,7 +248,6 @@ def _wrong(found: Fidelity) -> str | None:
     """Why a candidate is not worth showing to the gate, or None."""
     if found.agreement < LEAST_AGREEMENT:
         return f"answers differ too often: {found.agreement:.2%} agree"
-    score = found.score
-    if score and score.high is not None and score.difference is not None and score.high < 0:
-        return f"{score.metric} falls by {-score.difference:.4f}"
+    if found.score and found.score.worsening[1] > 0:  # the whole interval is worse
+        return f"{found.score.metric} is worse: {found.score.difference:+.4f}"
     return None

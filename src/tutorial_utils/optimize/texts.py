@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tutorial_utils import quality
 from tutorial_utils.classifiers import Classifier
 from tutorial_utils.labelled import Labelled
 
@@ -14,12 +15,15 @@ WITHOUT_DATA = 256  # rows of random tokens that agreement is measured on
 class Texts:
     """rows: token ids of each text. texts, labels: None where the rows are random tokens.
 
+    spread: standard deviation of each target's labels, of a regression.
+
     A quarter of the texts chooses among variants; the gate looks at the others only.
     """
 
     rows: tuple[tuple[int, ...], ...]
     texts: tuple[str, ...] | None = None
     labels: np.ndarray | None = None
+    spread: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, classifier: Classifier, data: Labelled | None, most: int = 4_000) -> "Texts":
@@ -28,11 +32,13 @@ class Texts:
         if data is None:
             longest = min(128, classifier.max_length)
             lengths = generator.integers(4, longest, WITHOUT_DATA, endpoint=True)
-            rows = [classifier.random_rows(1, n, seed)[0] for seed, n in enumerate(lengths)]
-            return cls(tuple(map(tuple, rows)))
+            drawn = (classifier.random_rows(1, n, seed)[0] for seed, n in enumerate(lengths))
+            return cls(tuple(map(tuple, drawn)))
         order = generator.permutation(len(data))[:most]
         texts = tuple(data.texts[i] for i in order)
-        return cls(tuple(map(tuple, classifier.encode(texts))), texts, data.labels[order])
+        rows = tuple(map(tuple, classifier.encode(texts)))
+        spread = quality.spread_of(data.labels) if classifier.task == "regression" else None
+        return cls(rows, texts, data.labels[order], spread)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -12,7 +12,8 @@ from tutorial_utils.intervals import RESOLUTION, Ratio
 from tutorial_utils.optimize.answers import SESSION
 from tutorial_utils.optimize.effort import Effort
 from tutorial_utils.optimize.texts import Texts
-from tutorial_utils.recipe import MODEL, Recipe
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import MODEL
 from tutorial_utils.session import SessionRecipe
 
 Rows = tuple[tuple[int, ...], ...]

@@ -1,4 +1,4 @@
-"""Changing the versions by hand. These routes exist only where a token was set."""
+"""Changing versions by hand. These routes exist only if a token is set."""
 
 import hmac
 from typing import Annotated
@@ -17,13 +17,13 @@ Number = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 
 
 class Switch(BaseModel):
-    """A version to serve: its number, or ``latest`` to follow the registry again."""
+    """A version to serve: a number pins it, ``latest`` follows the registry again."""
 
     version: Annotated[str, Field(pattern=r"^(latest|[0-9]{1,9})$")] = LATEST
 
 
 class Try(BaseModel):
-    """A version to try: its share of the callers, and of the answers it is asked for too."""
+    """A version to try: its share of callers, and the share of answers compared with its own."""
 
     version: Number
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -31,16 +31,20 @@ class Try(BaseModel):
 
 
 class State(BaseModel):
-    """Which versions run, in which role, and which were taken back."""
+    """Which versions run, in which role, and which were taken back.
+
+    follows_latest: false while the version is pinned.
+    """
 
     model: str
+    follows_latest: bool
     running: dict[str, str]
     taken_back: list[str]
     refused: list[str]
 
 
 def router(deployment: Deployment, watcher: Watcher, token: str) -> APIRouter:
-    """The routes under ``/admin``, open to who sends ``Authorization: Bearer <token>``."""
+    """The routes under ``/admin``, for callers that send ``Authorization: Bearer <token>``."""
     bearer = HTTPBearer(auto_error=False)
 
     def allowed(sent: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
@@ -56,6 +60,7 @@ def router(deployment: Deployment, watcher: Watcher, token: str) -> APIRouter:
     def state() -> State:
         return State(
             model=deployment.settings.model,
+            follows_latest=deployment.follows,
             running=deployment.roles,
             taken_back=sorted(deployment.taken_back, key=int),
             refused=sorted(watcher.refused, key=int),

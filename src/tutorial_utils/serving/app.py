@@ -10,7 +10,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
 import tutorial_utils
-from tutorial_utils.serving import admin, callers, errors, protocol, registry, texts
+from tutorial_utils import registry
+from tutorial_utils.serving import admin, callers, errors, protocol, texts
 from tutorial_utils.serving.deployment import Deployment
 from tutorial_utils.serving.errors import documented
 from tutorial_utils.serving.metrics import Metrics
@@ -69,7 +70,7 @@ def create(settings: Settings) -> Service:
     if settings.canary:
         candidate = registry.load(settings.registry, settings.model, settings.canary)
         share, shadow = settings.canary_share, settings.shadow_share
-        deployment.place(candidate, share, shadow if share or shadow else 1.0)
+        deployment.place(candidate, share, shadow if share or shadow else 1.0, by_hand=True)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI):
@@ -77,7 +78,8 @@ def create(settings: Settings) -> Service:
         yield
         if watching:
             watching.cancel()
-        await asyncio.to_thread(deployment.close)
+            await asyncio.gather(watching, return_exceptions=True)
+        await deployment.close()
 
     app = Service(
         title="Sentiment",
@@ -118,7 +120,8 @@ def create(settings: Settings) -> Service:
 
     @app.get("/info")
     async def info():
-        return registry.describe(deployment.stable.model) | {"running": deployment.roles}
+        state = {"running": deployment.roles, "follows_latest": deployment.follows}
+        return registry.describe(deployment.stable.model) | state
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def scrape():

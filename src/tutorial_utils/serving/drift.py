@@ -1,4 +1,4 @@
-"""Is the traffic still what the version was made for? Windows of it, compared with its profile.
+"""Drift monitor: windows of the traffic, compared with the reference profile of a version.
 
     monitor = Monitor(profile)
     monitor.add(lengths, profile.unknown(rows), probabilities)
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tutorial_utils.features import DISAGREEMENT, Feature, values_of
 from tutorial_utils.profile import Profile
@@ -46,7 +47,7 @@ class Monitor:
         self.profile = profile
         self._windows = {n: _Window(f, profile) for n, f in profile.features.items()}
 
-    def add(self, lengths: Sequence[int], unknown: Sequence[float], probabilities) -> None:
+    def add(self, lengths: ArrayLike, unknown: ArrayLike, probabilities: ArrayLike) -> None:
         """Take texts that were answered, as ``Profile.of`` has them.
 
         Raises:
@@ -57,12 +58,12 @@ class Monitor:
             if name in self._windows:
                 self._windows[name].add(found)
 
-    def add_rows(self, rows: Sequence[Sequence[int]], probabilities) -> None:
+    def add_rows(self, rows: Sequence[Sequence[int]], probabilities: ArrayLike) -> None:
         """Take tokenized texts that were answered."""
         self.add(list(map(len, rows)), self.profile.unknown(rows), probabilities)
 
-    def disagreed(self, differs: Sequence[bool]) -> None:
-        """Take texts that another version has labelled too: is its label another one?"""
+    def disagreed(self, differs: ArrayLike) -> None:
+        """Take for each text whether another version's answer differs (``quality.agrees``)."""
         self._windows[DISAGREEMENT].add(np.asarray(differs, int))
 
     def state(self) -> dict[str, State]:
@@ -80,7 +81,8 @@ class _Window:
 
     def __init__(self, feature: Feature, profile: Profile):
         self.feature, self.every = feature, profile.every
-        self.blocks: deque[np.ndarray] = deque(maxlen=profile.window // profile.every)
+        self.most = profile.window // profile.every
+        self.blocks: deque[np.ndarray] = deque(maxlen=self.most)
         self.pending = np.empty(0, int)
         self.distance, self.drifting, self.alarms = math.nan, False, 0
 
@@ -92,12 +94,12 @@ class _Window:
         self.pending = self.pending[whole:]
 
     def state(self) -> State:
-        filled = len(self.blocks) / self.blocks.maxlen
+        filled = len(self.blocks) / self.most
         return State(self.distance, self.feature.limit, self.drifting, self.alarms, filled)
 
     def _look(self, bins: np.ndarray) -> None:
         self.blocks.append(np.bincount(bins, minlength=len(self.feature.shares)))
-        if len(self.blocks) < self.blocks.maxlen:
+        if len(self.blocks) < self.most:
             return
         self.distance = float(self.feature.distance(np.sum(self.blocks, axis=0)))
         if self.drifting:

@@ -9,12 +9,12 @@ import time
 from contextlib import suppress
 
 from tutorial_utils.quality import probabilities, softmax
+from tutorial_utils.registry import LoadedModel
 from tutorial_utils.serving.batcher import Batcher
 from tutorial_utils.serving.breaker import Breaker
 from tutorial_utils.serving.metrics import Metrics
 from tutorial_utils.serving.observer import Observer
 from tutorial_utils.serving.policy import BatchingPolicy
-from tutorial_utils.serving.registry import LoadedModel
 from tutorial_utils.serving.request import (
     DeadlineExceeded,
     InferenceFailed,
@@ -60,7 +60,7 @@ class Engine:
     ):
         self.model = model
         self._settings = settings
-        wanted = model.manifest.recipe
+        wanted = model.recipe
         self._batcher = Batcher(
             settings.max_waiting_texts,
             wanted.token_budget,
@@ -105,15 +105,18 @@ class Engine:
             self.metrics.unanswered(refusal)
         return refusal
 
-    async def predict(self, texts: list[str]) -> Prediction:
+    async def predict(self, texts: list[str], deadline: float | None = None) -> Prediction:
         """Probabilities of ``texts`` in their order, all by one model.
+
+        deadline: seconds for the answer, if not those of the settings.
 
         Raises:
             Overloaded: too many texts wait already; decided at once, before any work.
             DeadlineExceeded: not done within the deadline. Work not begun by then is dropped.
             InferenceFailed: the model raised (the log says what), or no model may be asked.
         """
-        request = Request(texts, self._settings.deadline)
+        seconds = self._settings.deadline if deadline is None else deadline
+        request = Request(texts, seconds)
         loop = asyncio.get_running_loop()
         ended = loop.create_future()  # of this loop; the request's own belongs to threads
         # First, since the caller waits for it: wake this coroutine.
@@ -122,7 +125,7 @@ class Engine:
         request.future.add_done_callback(lambda _: self._batcher.drop(request))
         if self.observer and texts != [PROBE]:
             request.future.add_done_callback(lambda _: self._watch(request))
-        late = loop.call_later(self._settings.deadline, request.fail, DeadlineExceeded())
+        late = loop.call_later(seconds, request.fail, DeadlineExceeded())
         with self.metrics.outcome():
             try:
                 # Last: it wakes the worker, who needs the interpreter that this thread leaves now.

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from tutorial_utils.errors import TutorialError
-from tutorial_utils.recipe import BadModel
+from tutorial_utils.registry import BadModel
 from tutorial_utils.serving.deployment import NothingToDo, UnknownVersion
 from tutorial_utils.serving.engine import DeadlineExceeded, InferenceFailed, Overloaded, Unavailable
 

@@ -86,7 +86,7 @@ class Observer:
         self._put((rows, probabilities), len(rows))
 
     def disagreed(self, differs: Sequence[bool]) -> None:
-        """Take whether another version labels the same texts otherwise."""
+        """Take for each text whether another version's answer differs (``quality.agrees``)."""
         self._put((None, differs), len(differs))
 
     def settle(self) -> None:

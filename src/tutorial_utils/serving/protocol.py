@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 import tutorial_utils
-from tutorial_utils.recipe import Manifest
+from tutorial_utils.registry import Manifest
 from tutorial_utils.serving import callers, tensors
 from tutorial_utils.serving.deployment import Deployment, UnknownVersion
 from tutorial_utils.serving.errors import documented

@@ -11,7 +11,7 @@ import numpy as np
 
 from tutorial_utils.errors import TutorialError
 from tutorial_utils.quality import probabilities
-from tutorial_utils.recipe import Manifest
+from tutorial_utils.registry import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Request:
         manifest = self.lane.model.manifest
         rows = np.stack([self.answers[item] for item in self.items])
         prediction = Prediction(
-            probabilities=probabilities(rows, manifest.recipe.task),
+            probabilities=probabilities(rows, manifest.task),
             tokens=sum(len(item.row) for item in self.items),
             queue_ms=(self.begun - self.submitted - self.tokenize_seconds) * 1e3,
             tokenize_ms=self.tokenize_seconds * 1e3,

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tutorial_utils.registry import LoadedModel
 from tutorial_utils.serving.engine import Engine, Prediction
-from tutorial_utils.serving.registry import LoadedModel
 
 
 @dataclass(eq=False)
@@ -20,15 +20,21 @@ class Running:
     engine: Engine
     in_flight: int = 0
     retired: bool = False
+    _closing: threading.Thread | None = None
 
     @property
     def version(self) -> str:
         return self.model.manifest.version
 
-    async def predict(self, texts: list[str]) -> Prediction:
+    @property
+    def closed(self) -> bool:
+        """Has its engine closed, after it was retired?"""
+        return self._closing is not None and not self._closing.is_alive()
+
+    async def predict(self, texts: list[str], deadline: float | None = None) -> Prediction:
         """As ``Engine.predict``."""
         with self._held():
-            return await self.engine.predict(texts)
+            return await self.engine.predict(texts, deadline)
 
     async def probe(self) -> None:
         """As ``Engine.probe``."""
@@ -50,6 +56,7 @@ class Running:
             self._close_if_drained()
 
     def _close_if_drained(self) -> None:
-        if self.retired and self.in_flight == 0:
-            # A run that its caller gave up may still go on; nobody waits for it.
-            threading.Thread(target=self.engine.close, name="closing", daemon=True).start()
+        if self.retired and self.in_flight == 0 and self._closing is None:
+            # Off the event loop: a run that its caller gave up may still go on.
+            self._closing = threading.Thread(target=self.engine.close, name="closing", daemon=True)
+            self._closing.start()

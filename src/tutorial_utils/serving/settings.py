@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tutorial_utils.errors import TutorialError
-from tutorial_utils.recipe import check_name
+from tutorial_utils.registry import check_name
 
 LATEST = "latest"
 PROGRAM = "python -m tutorial_utils serve"
@@ -53,10 +53,8 @@ class Settings(BaseSettings):
     canary_share: float = Field(0.0, ge=0, le=1, description="of the callers that a canary answers")
     shadow_share: float = Field(0.0, ge=0, le=1, description="of the answers it is asked for too")
     salt: str = Field("", max_length=100, description="another one divides the callers anew")
-    trial: int = Field(200, ge=1, description="last answers that a canary is judged by")
-    trial_least: int = Field(20, ge=1, description="answers before it is judged at all")
     max_errors: float = Field(0.05, ge=0, le=1, description="share above the stable version's")
-    min_agreement: float = Field(0.9, ge=0, le=1, description="share of texts labelled alike")
+    min_agreement: float = Field(0.9, ge=0, lt=1, description="share of texts labelled alike")
 
     grace: float = Field(1.0, ge=0, description="serving on after SIGTERM, while not ready")
     drain: float = Field(6.0, ge=0, description="then, at most, for what was accepted")

@@ -1,13 +1,13 @@
-"""Who is answered by which version, and when a trial has failed. Nothing here runs a model."""
+"""Which version answers whom, and when a trial has failed. Nothing here runs a model."""
 
 import hashlib
-import math
-from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from tutorial_utils.serving.settings import Settings
+from tutorial_utils.serving import sequential
+from tutorial_utils.serving.sequential import Counts
 
 STABLE, CANARY, SHADOW = "stable", "canary", "shadow"
 ERRORS, DISAGREEMENT, BY_HAND = "errors", "disagreement", "by hand"
@@ -15,67 +15,66 @@ COMPARED = ("agrees", "differs", "failed", "dropped")  # what becomes of a text 
 
 
 def place(caller: str, salt: str) -> float:
-    """Where a caller stands, between 0 and 1: always there for one salt, anywhere for another.
+    """A hash of the caller between 0 and 1, which depends on the salt.
 
-    A share s is given to the callers below s. So it is sticky without a table, every replica
-    decides alike, and who is in at 10 % stays in at 20 %.
+    A canary with a share s answers the callers below s. So the split is sticky without a table,
+    all replicas decide alike, and a caller who is in at 10 % stays in at 20 %.
     """
     digest = hashlib.sha256(f"{salt}\0{caller}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8]) / 2**64
 
 
-class Window:
-    """Share of the last ``size`` outcomes that were true."""
-
-    def __init__(self, size: int):
-        self._seen: deque[bool] = deque(maxlen=size)
-        self._true = 0
-
-    def __len__(self) -> int:
-        return len(self._seen)
-
-    def add(self, outcome: bool) -> None:
-        if len(self._seen) == self._seen.maxlen:
-            self._true -= self._seen[0]
-        self._seen.append(outcome)
-        self._true += outcome
-
-    @property
-    def share(self) -> float:
-        """Between 0 and 1; not a number while nothing was seen."""
-        return self._true / len(self) if self._seen else math.nan
-
-
 @dataclass
 class Trial:
-    """How a candidate does beside the stable version, over the last answers of each."""
+    """What a candidate and the stable version have answered beside each other.
 
-    errors: Window
-    stable_errors: Window
-    agreement: Window
-    least: int
+    max_errors: a candidate's share of errors may be this much above the stable version's.
+    min_agreement: share of texts that it has to answer as the stable version does.
+    """
+
     max_errors: float
     min_agreement: float
+    canary: Counts = Counts()
+    stable: Counts = Counts()
+    failed_by_both: int = 0
+    agreeing: int = 0
+    differing: int = 0
+    _significant: bool = False  # at the last look, the errors were no chance
 
-    @classmethod
-    def of(cls, settings: Settings) -> "Trial":
-        windows = (Window(settings.trial) for _ in range(3))
-        limits = (settings.trial_least, settings.max_errors, settings.min_agreement)
-        return cls(*windows, *limits)
+    def answered(self, error: bool) -> None:
+        """The candidate answered a request, or failed one that the stable version answered."""
+        self.canary = self.canary.plus(error)
+        self._look()
+
+    def failed_both(self) -> None:
+        """Both versions failed a request: the text is at fault rather than the candidate."""
+        self.failed_by_both += 1
+        self._look()
+
+    def compared(self, agrees: Sequence[bool]) -> None:
+        """Both answered these texts, alike or not."""
+        self.agreeing += sum(agrees)
+        self.differing += len(agrees) - sum(agrees)
 
     def verdict(self) -> str | None:
-        """Why the candidate has failed, or None.
-
-        Errors are those in excess of the stable version's: a text that no model can read, or a
-        machine out of memory, is not the candidate's fault.
-        """
-        if len(self.errors) >= self.least:
-            excess = self.errors.share - (self.stable_errors.share if self.stable_errors else 0.0)
-            if excess > self.max_errors:
-                return ERRORS
-        if len(self.agreement) >= self.least and self.agreement.share < self.min_agreement:
+        """Why the candidate has failed, or None."""
+        if self._significant:
+            return ERRORS
+        if sequential.disagrees(self.agreeing, self.differing, self.min_agreement):
             return DISAGREEMENT
         return None
+
+    def _look(self) -> None:
+        alpha = sequential.alpha_at(self.canary.answers + self.failed_by_both)
+        if not alpha:
+            return
+        canary, stable = self.canary, self.stable
+        retried = canary.errors + self.failed_by_both
+        if stable.answers < retried:  # the candidate has most callers: compare on what it failed
+            canary = Counts(canary.answers + self.failed_by_both, retried)
+            stable = Counts(retried, self.failed_by_both)
+        more = canary.rate - stable.rate > self.max_errors
+        self._significant = more and sequential.fails_more(canary, stable, alpha)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 
-from tutorial_utils.recipe import BadModel
-from tutorial_utils.serving import registry, traffic
+from tutorial_utils import registry
+from tutorial_utils.registry import BadModel
+from tutorial_utils.serving import traffic
 from tutorial_utils.serving.deployment import Deployment
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ class Watcher:
     async def look(self) -> None:
         """Leave versions that were withdrawn; take up the newest if it is newer than all that run.
 
-        A version that is broken is refused, and what runs stays.
+        A broken version is refused, and what runs stays. An operator comes first: a pinned version
+        and a trial begun by hand are left alone, also if the operator acts while a version loads.
         """
         deployment, settings = self.deployment, self.deployment.settings
         if not deployment.follows:
@@ -54,11 +56,22 @@ class Watcher:
     async def _take_up(self, version: str, share: float, shadow: float) -> None:
         deployment = self.deployment
         async with deployment.changing:
+            if not self._may_place(version):
+                return
             try:
-                await deployment.take_up(version, share, shadow)
+                model = await deployment.load(version)
             except BadModel as error:
                 self.refused[version] = await deployment.read(self._stamp, version)
                 log.error("version %s is refused: %s", version, error)
+                return
+            if self._may_place(version):  # nobody has pinned another one meanwhile
+                deployment.place(model, share, shadow)
+
+    def _may_place(self, version: str) -> bool:
+        deployment = self.deployment
+        newer = int(version) > int(deployment.stable.version)
+        free = deployment.follows and version not in deployment.roles
+        return free and not (newer and deployment.on_trial_by_hand)
 
     def _newer(self) -> str | None:
         """The newest version, if it is newer than all that run."""

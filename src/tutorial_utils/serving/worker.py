@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tutorial_utils import batching
+from tutorial_utils.registry import LoadedModel
 from tutorial_utils.serving.batcher import Batcher
 from tutorial_utils.serving.breaker import Breaker
 from tutorial_utils.serving.metrics import EngineMetrics
-from tutorial_utils.serving.registry import LoadedModel
 from tutorial_utils.serving.request import InferenceFailed, Item, Request, Unavailable
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Lane:
         Raises:
             ValueError: the model gave something other than one finite row for each.
         """
-        logits = self.model.logits(batching.pad(rows, padding=self.model.manifest.recipe.padding))
+        logits = self.model.logits(batching.pad(rows, padding=self.model.recipe.padding))
         if len(logits) != len(rows) or not np.isfinite(logits).all():
             raise ValueError("the logits are not finite, or not one row for each text")
         return logits

@@ -1,10 +1,9 @@
-"""Which files an ONNX model reads besides itself, found without the onnx package.
+"""ONNX external data: which other files a model reads, found without the onnx package.
 
-Weights can lie outside the model file (``TensorProto.external_data``), and the path to them stands
-in the file: a model may ask for any file of the machine. An ONNX file is a protobuf message, and
-walking it needs its field numbers only (onnx.proto3 of the ONNX project, IR version 10):
-length-delimited fields are either entered or stepped over, so that a large file is read in
-milliseconds.
+Weights can lie outside the model file (``TensorProto.external_data``), at a path that the file
+names: a model can ask for any file of the machine. An ONNX file is a protobuf message, and walking
+it needs only its field numbers (onnx.proto3 of the ONNX project, IR version 13): each
+length-delimited field is either entered or skipped, so that a large file takes milliseconds.
 """
 
 import mmap
@@ -30,14 +29,14 @@ _FIELDS = {
     "TensorProto": {13: "StringStringEntryProto"},
 }
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
-_DEEPEST = 200  # messages inside messages; more is no model
+_DEEPEST = 200  # nested messages; no real model has more
 
 
 def locations(path: Path) -> set[str]:
-    """The ``location`` of each tensor that lies outside the file, as it is written there.
+    """The ``location`` of each tensor that is stored outside the file, as the file has it.
 
     Raises:
-        ValueError: the file is no protobuf message: truncated, empty, or something else.
+        ValueError: the file is not a protobuf message: it is truncated, empty, or another format.
     """
     with Path(path).open("rb") as file:
         try:
@@ -49,7 +48,7 @@ def locations(path: Path) -> set[str]:
 
 def _locations(data, start: int, end: int, message: str, depth: int = 0) -> Iterator[str]:
     if depth > _DEEPEST:
-        raise ValueError("messages lie in one another without end")
+        raise ValueError("its messages are nested too deeply")
     if message == "StringStringEntryProto":
         pair = {number: data[a:b] for number, a, b in _fields(data, start, end)}
         if pair.get(1) == b"location":

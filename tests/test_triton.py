@@ -10,9 +10,9 @@ import shelves
 from onnx import TensorProto, helper, numpy_helper
 from service import bytes_as_tokens, mean_of_tokens, publish
 
-from tutorial_utils import cli, recipe
-from tutorial_utils.recipe import BadModel, Recipe
-from tutorial_utils.serving import registry, repository
+from tutorial_utils import cli, registry
+from tutorial_utils.recipe import Recipe
+from tutorial_utils.registry import BadModel, ModelForm, loading, triton
 from tutorial_utils.session import SessionRecipe
 
 
@@ -24,7 +24,7 @@ def shelf(tmp_path):
 
 def test_the_layout_holds_the_version_its_labels_and_its_tokenizer(shelf, tmp_path, capsys):
     target = tmp_path / "models"
-    arguments = ["repository", "--registry", str(shelf), "--out", str(target)]
+    arguments = ["triton", "--registry", str(shelf), "--out", str(target)]
     assert cli.main(arguments) == 0
     found = {str(p.relative_to(target)) for p in target.rglob("*") if p.is_file()}
     files = ("1/model.onnx", "config.pbtxt", "labels.txt", "tokenizer.json")
@@ -38,7 +38,7 @@ def test_the_layout_holds_the_version_its_labels_and_its_tokenizer(shelf, tmp_pa
 def test_a_later_version_joins_the_first(shelf, tmp_path):
     publish(shelf)
     target = tmp_path / "models"
-    folders = [repository.write(shelf, "sentiment", target, version) for version in "12"]
+    folders = [triton.write(shelf, "sentiment", target, version) for version in "12"]
     assert [folder.name for folder in folders] == ["1", "2"]
     assert all((folder / "model.onnx").is_file() for folder in folders)
 
@@ -47,7 +47,7 @@ def test_the_configuration_is_one_of_tritons_and_names_what_the_model_takes(shel
     grpc = pytest.importorskip("tritonclient.grpc", reason="needs grpcio, which [scale] brings")
     from google.protobuf import text_format
 
-    repository.write(shelf, "sentiment", tmp_path)
+    triton.write(shelf, "sentiment", tmp_path)
     text = (tmp_path / "sentiment" / "config.pbtxt").read_text()
     told = text_format.Parse(text, grpc.model_config_pb2.ModelConfig())
     assert (told.name, told.backend) == ("sentiment", "onnxruntime")
@@ -59,7 +59,7 @@ def test_the_configuration_is_one_of_tritons_and_names_what_the_model_takes(shel
     assert (output.name, list(output.dims), output.label_filename) == ("logits", [2], "labels.txt")
     assert told.max_batch_size > 1
     assert not any(given.allow_ragged_batch for given in told.input)
-    assert told.optimization.graph.level == repository.NO_REWRITES
+    assert told.optimization.graph.level == triton.NO_REWRITES
 
 
 def test_without_rewrites_it_answers_as_the_service_does(tmp_path):
@@ -69,8 +69,9 @@ def test_without_rewrites_it_answers_as_the_service_does(tmp_path):
     bytes_as_tokens().save(str(tokenizer))
     session = SessionRecipe(threads=1, disabled_optimizers=("ConstantFolding",))
     made = Recipe(session=session)
-    recipe.write_version(tmp_path / "registry", "sentiment", model, tokenizer, made, shelves.LABELS)
-    folder = repository.write(tmp_path / "registry", "sentiment", tmp_path / "models")
+    forms = [ModelForm(model, made)]
+    registry.write_version(tmp_path / "registry", "sentiment", forms, tokenizer, shelves.LABELS)
+    folder = triton.write(tmp_path / "registry", "sentiment", tmp_path / "models")
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     plain = ort.InferenceSession(str(folder / "model.onnx"), options, ["CPUExecutionProvider"])
@@ -97,7 +98,7 @@ def test_a_rewrite_left_out_by_name_is_not_in_the_file(tmp_path):
     def operators(*disabled: str) -> set[str]:
         target = tmp_path / f"{len(disabled)}.onnx"
         left_out = SessionRecipe(disabled_optimizers=disabled)
-        repository.save_as_it_runs(tmp_path / "made.onnx", left_out, target)
+        triton.save_as_it_runs(tmp_path / "made.onnx", left_out, target)
         return {node.op_type for node in onnx.load(target).graph.node}
 
     assert operators() == {"SkipLayerNormalization"}
@@ -106,11 +107,11 @@ def test_a_rewrite_left_out_by_name_is_not_in_the_file(tmp_path):
 
 def test_what_triton_could_not_run_so_is_refused(shelf, tmp_path, monkeypatch):
     with pytest.raises(BadModel, match="has no version"):
-        repository.write(shelf, "sentiment", tmp_path / "models", "7")
+        triton.write(shelf, "sentiment", tmp_path / "models", "7")
     model = registry.load(shelf, "sentiment")
-    cuda = replace(model.manifest.recipe, session=SessionRecipe(provider="cuda"))
-    other = replace(model, manifest=replace(model.manifest, recipe=cuda))
-    monkeypatch.setattr(registry, "load", lambda *_: other)
+    cuda = replace(model.recipe, session=SessionRecipe(provider="cuda"))
+    other = replace(model, form=replace(model.form, recipe=cuda))
+    monkeypatch.setattr(loading, "load", lambda *_: other)
     with pytest.raises(BadModel, match="not for a CPU"):
-        repository.write(shelf, "sentiment", tmp_path / "models")
+        triton.write(shelf, "sentiment", tmp_path / "models")
     assert not (tmp_path / "models").exists()

@@ -5,8 +5,8 @@
             /tokenizer.json   for the caller: Triton tokenizes nothing here
             /N/model.onnx     version N of the registry, as ONNX Runtime runs it here
 
-The backend knows levels of graph rewrites, and not the single ones that a recipe leaves out or
-needs. So they are done here, once, and the backend is told to do none.
+The backend has levels of graph rewrites, and cannot leave out single ones as a recipe can. So the
+graph is rewritten here, once, and the backend is told to rewrite nothing.
 
 Triton batches requests of equal shape only, and counts requests, not tokens. Its *ragged* batches
 need a model that takes one flat row of tokens, which BERT's attention does not. So a caller pads,
@@ -16,14 +16,15 @@ README of its ONNX Runtime backend.
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import onnxruntime as ort
 
 from tutorial_utils import paths
-from tutorial_utils.recipe import MODEL, TOKENIZER, BadModel
-from tutorial_utils.serving import registry
-from tutorial_utils.serving.registry import LoadedModel
+from tutorial_utils.registry import loading, store
+from tutorial_utils.registry.loading import LoadedModel
+from tutorial_utils.registry.manifest import MODEL, TOKENIZER, BadModel
 from tutorial_utils.session import LEVELS, PROVIDERS, SessionRecipe
 
 MAX_BATCH = 32  # texts; of max_length tokens each they are the most memory that a run may take
@@ -33,35 +34,38 @@ LABELS = "labels.txt"
 TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(int32)": "TYPE_INT32", "tensor(float)": "TYPE_FP32"}
 
 
-def write(source: Path, name: str, target: Path, version: str = "latest") -> Path:
-    """Write a version into a model repository; return its folder there.
+def write(registry: Path, name: str, target: Path, version: str = "latest") -> Path:
+    """Write a version into Triton's model repository ``target``; return its folder there.
 
     The model's folder appears under its number only when it is complete; a second version joins
     the first, and shares its configuration.
 
     Raises:
+        BadName: ``name`` cannot be a model's name.
         BadModel: the registry has no such version, or it is broken, or not for a CPU.
         FileExistsError: the repository has that version.
     """
-    model = registry.load(source, name, version)
-    manifest = model.manifest
-    if manifest.recipe.session.provider != "cpu":
+    model = loading.load(registry, name, version)
+    manifest, recipe = model.manifest, model.recipe
+    if recipe.session.provider != "cpu":
         raise BadModel(
             f"{name} {manifest.version} is not for a CPU: write its config.pbtxt by hand."
         )
-    shelf = Path(target) / name
-    folder, scratch = shelf / manifest.version, shelf / f".{manifest.version}-incomplete"
+    source = store.model_folder(registry, name) / manifest.version
+    model_folder = store.model_folder(target, name)
+    folder = model_folder / manifest.version
     if folder.exists():
         raise FileExistsError(f"{name} {manifest.version} is there already: remove it first.")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    files = Path(source) / name / manifest.version
-    save_as_it_runs(files / MODEL, manifest.recipe.session, scratch / MODEL)
-    with paths.replacing(shelf / TOKENIZER) as temporary:
-        shutil.copyfile(files / TOKENIZER, temporary)
-    _write(shelf / LABELS, "".join(f"{label}\n" for label in manifest.labels))
-    _write(shelf / "config.pbtxt", config(model))
-    return scratch.rename(folder)
+    model_folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=model_folder, prefix=".incomplete-") as scratch:
+        complete = Path(scratch, manifest.version)
+        complete.mkdir()
+        save_as_it_runs(source / model.form.file, recipe.session, complete / MODEL)
+        with paths.replacing(model_folder / TOKENIZER) as temporary:
+            shutil.copyfile(source / TOKENIZER, temporary)
+        _write(model_folder / LABELS, "".join(f"{label}\n" for label in manifest.labels))
+        _write(model_folder / "config.pbtxt", config(model))
+        return complete.rename(folder)
 
 
 def config(model: LoadedModel) -> str:
@@ -95,7 +99,7 @@ dynamic_batching {{
 }}
 optimization {{ graph {{ level: {NO_REWRITES} }} }}
 parameters {{
-  key: "intra_op_thread_count" value: {{ string_value: "{manifest.recipe.session.threads}" }}
+  key: "intra_op_thread_count" value: {{ string_value: "{model.recipe.session.threads}" }}
 }}
 parameters {{ key: "inter_op_thread_count" value: {{ string_value: "1" }} }}
 """
