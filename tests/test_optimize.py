@@ -514,7 +514,9 @@ def test_the_default_command_tunes_and_promotes_with_labelled_data(clock, tmp_pa
 @pytest.mark.slow
 def test_the_default_command_with_real_timing(tmp_path):
     fast = ["--rounds", "2", "--seconds", "0.01", "--max-latency", "1e9", "--min-agreement", "0.9"]
-    assert cli.main(command(tmp_path, "--data", str(data_of(tmp_path)), *fast)) == 0
+    # Whether two rounds on a busy machine are enough for the gate is not the question here.
+    code = cli.main(command(tmp_path, "--data", str(data_of(tmp_path)), *fast))
+    assert code in (cli.DONE, cli.REFUSED)
     times = json.loads((tmp_path / "out" / "report.json").read_text())["times"]
     assert all(entry["p50_ms"] > 0 for found in times.values() for entry in found.values())
 
