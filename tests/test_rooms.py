@@ -70,13 +70,14 @@ def test_every_pin_says_what_needs_it():
 
 
 ORDER = [
-    {"__init__", "hashing", "load", "pages", "quiet", "tables"}, {"paths"}, {"assets", "machine"},
+    {"__init__", "errors"}, {"hashing", "intervals", "load", "pages", "quiet", "records", "scoped",
+     "tables"}, {"provenance"}, {"paths"}, {"assets", "machine"},
     {"reviews"}, {"session"},
     {"batching"}, {"candidates"}, {"baseline"}, {"export"}, {"graph"}, {"rewrites"}, {"selection"},
     {"fusion"}, {"embeddings", "smoothing"}, {"quantization"}, {"sensitivity"}, {"recipe"},
     {"benchmark"}, {"roofline"}, {"quality"}, {"features"}, {"profile"}, {"registry"},
     {"classifiers"}, {"labelled"},
-    {"variants"}, {"gate"}, {"optimize"}, {"ledger"}, {"figures"}, {"report"}, {"steps"},
+    {"ledger"}, {"figures"}, {"optimize"}, {"steps"},
     {"measure"}, {"audit"}, {"claims"}, {"exercises"}, {"preflight"}, {"notebooks"}, {"serving"},
     {"cli"}, {"__main__"},
 ]  # fmt: skip

@@ -28,6 +28,9 @@ _TOKENIZER_FILES = (
 _COUNTING_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
 
 
+Predict = Callable[[dict[str, np.ndarray]], np.ndarray]  # padded inputs → logits
+
+
 class BadClassifier(TutorialError, ValueError):
     """What was given is not a trained encoder classifier with a fast tokenizer."""
 
@@ -37,7 +40,7 @@ class Classifier:
     """What has to be known of a classifier beside its weights.
 
     source: its folder, or its name on the hub. inputs: those that it takes. vocabulary: the range
-    of ordinary token ids. task: one of ``quality.TASKS``.
+    of ordinary token ids. task: one of ``quality.TASKS``. revision: the commit on the hub.
     """
 
     source: str
@@ -48,6 +51,7 @@ class Classifier:
     vocabulary: tuple[int, int]
     padding: Padding
     max_length: int
+    revision: str | None = None
 
     def module(self):
         """The PyTorch model in fp32, ready for inference."""
@@ -76,7 +80,7 @@ class Classifier:
         padded = batching.pad(self.random_rows(2, 16), padding=self.padding)
         return {name: torch.from_numpy(padded[name]) for name in self.inputs}
 
-    def predictor(self) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    def predictor(self) -> Predict:
         """Padded inputs → logits, by PyTorch on all cores."""
         import torch
 
@@ -152,6 +156,7 @@ def open_classifier(source: str | Path) -> Classifier:
         vocabulary=(min(1_000, config.vocab_size // 2), config.vocab_size),
         padding=Padding(token, tokenizer.padding_side),
         max_length=int(min(positions, tokenizer.model_max_length, LONGEST)),
+        revision=getattr(config, "_commit_hash", None),
     )
 
 

@@ -192,7 +192,8 @@ def _notebooks(options: argparse.Namespace) -> int:
 
 
 def _optimize(options: argparse.Namespace) -> int:
-    from tutorial_utils import gate, optimize, report
+    from tutorial_utils import optimize
+    from tutorial_utils.optimize import gate, report
 
     limits = gate.Limits(
         score_fall=options.max_score_fall,

@@ -93,3 +93,12 @@ def _size(dims) -> int:
     for length in dims:
         size *= length
     return size
+
+
+def weight_megabytes(path: Path | str) -> float:
+    """Size of the weights in a file in MB (10^6 bytes): numbers with a fraction, and 8-bit ones.
+
+    Unlike ``megabytes`` it leaves out the graph itself and its wider integers, such as shapes.
+    """
+    arrays = (onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer)
+    return sum(a.nbytes for a in arrays if a.dtype.kind not in "iu" or a.itemsize == 1) / 1e6

@@ -1,5 +1,7 @@
 """One step of the series measured beside the one before it: the row that goes into the ledger."""
 
+import hashlib
+
 import numpy as np
 
 from tutorial_utils import (
@@ -9,6 +11,7 @@ from tutorial_utils import (
     ledger,
     machine,
     paths,
+    provenance,
     quality,
     reviews,
     steps,
@@ -61,15 +64,20 @@ def predictions(step: str) -> np.ndarray:
 
 
 def _pytorch_predictions() -> np.ndarray:
-    """PyTorch's answers, which every step is compared with: kept, as long as its weights are."""
+    """PyTorch's answers, which every step is compared with: kept while weights and code are."""
     weights = hashing.sha256(steps.ensure("pytorch") / "model.safetensors")
-    kept = paths.home() / "models" / f"pytorch-answers-{weights[:16]}.npy"
+    made_by = f"{weights}{provenance.of(_answers_of_pytorch)}".encode()
+    name = hashlib.sha256(made_by).hexdigest()[:16]
+    kept = paths.home() / "models" / f"pytorch-answers-{name}.npy"
     if not kept.exists():
-        budget = steps.recipe("pytorch").token_budget
-        texts = reviews.splits().test.texts
         with paths.replacing(kept) as temporary:
-            np.save(temporary, label(texts, torch_predict("classifier"), budget=budget))
+            np.save(temporary, _answers_of_pytorch())
     return np.load(kept)
+
+
+def _answers_of_pytorch() -> np.ndarray:
+    budget = steps.recipe("pytorch").token_budget
+    return label(reviews.splits().test.texts, torch_predict("classifier"), budget=budget)
 
 
 def evaluate(step: str) -> quality.Quality:

@@ -19,7 +19,7 @@ from tutorial_utils.errors import InvalidArgument
 # Modules that find, store and describe files, and change nothing in what is computed. Forgetting
 # one here costs a needless rebuild, never a stale result.
 NEUTRAL = frozenset(
-    {"assets", "errors", "machine", "paths", "provenance", "quiet", "records", "tables"}
+    {"assets", "errors", "hashing", "machine", "paths", "provenance", "quiet", "records", "tables"}
 )
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -33,6 +33,7 @@ class Provenance:
     libraries: dict[str, str]
 
 
+@functools.cache  # the code of a process stays as it was loaded
 def of(*functions: Callable) -> Provenance:
     """The provenance of what ``functions``, defined at the top level of modules, compute.
 
@@ -43,10 +44,9 @@ def of(*functions: Callable) -> Provenance:
     Raises:
         InvalidArgument: a function is not defined at the top level of its module.
     """
-    owners = {function.__module__.split(".")[0] for function in functions} | {
-        __name__.split(".")[0]
-    }
-    roots = {name: root for name in owners if (root := _folder(name))}
+    names = (__name__, *(function.__module__ for function in functions))
+    tops = {name.split(".")[0] for name in names}
+    roots = {top: folder for top in tops if (folder := _folder(top))}
     code: list[str] = []
     imports: list[ast.Import | ast.ImportFrom] = []
     for function in functions:
@@ -56,7 +56,9 @@ def of(*functions: Callable) -> Provenance:
             raise InvalidArgument(f"{function.__qualname__} is not at the top level of a module.")
         code += [ast.dump(node) for node in used if not isinstance(node, _IMPORTS)]
         imports += _imports(*used)
-    libraries, waiting, seen = set(), list(imports), set()
+    libraries: set[str] = set()
+    seen: set[Path] = set()
+    waiting = list(imports)
     while waiting:
         for name in _names(waiting.pop()):
             if name.split(".")[0] not in roots:

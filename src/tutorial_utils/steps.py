@@ -8,12 +8,12 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from filelock import FileLock
 
-from tutorial_utils import assets, hashing, machine, paths
+from tutorial_utils import assets, hashing, machine, paths, provenance
 from tutorial_utils.errors import TutorialError
 from tutorial_utils.recipe import Recipe
 from tutorial_utils.registry import ModelForm, check_name, write_version
@@ -25,12 +25,6 @@ STEPS = ("pytorch", "exported", "fused", "int8", "tuned")
 REFUSING = ("SkipLayerNormFusion", "BiasGeluFusion")
 CALIBRATION_SENTENCES = 512
 PROFILE_SENTENCES = 1_000  # the first of the test sentences; the others are clean, and unseen
-_MADE_BY = ("torch", "onnx", "onnxruntime-gpu", "onnxruntime")
-_ROOMS = {  # which modules build it
-    "exported": ("export",),
-    "fused": ("fusion", "rewrites", "selection"),
-    "int8": ("quantization", "embeddings", "smoothing"),
-}
 _PREVIOUS = {"exported": "pytorch", "fused": "exported", "int8": "fused"}
 
 
@@ -63,7 +57,7 @@ def ensure(step: str, model: str = "classifier") -> Path:
         if not target.exists() or not record.exists() or json.loads(record.read_text()) != stamp:
             start = time.perf_counter()
             _say(f"Building {step} ({model}) … ")
-            _build(step, model, source, target)
+            _BUILDERS[step](model, source, target)
             _say(f"done in {time.perf_counter() - start:.0f} s\n")
             with paths.replacing(record) as temporary:
                 temporary.write_text(json.dumps(stamp, indent=2))
@@ -130,25 +124,27 @@ def _stamp(step: str, source: Path, model: str) -> dict:
     return {
         # The BERT-base shape comes from a seed, not from a file.
         "source": hashing.sha256(file) if file.exists() else model,
-        "code": [hashing.sha256(Path(__file__).with_name(f"{room}.py")) for room in _ROOMS[step]],
-        "versions": {name: v for name in _MADE_BY if (v := machine.version(name))},
+        **asdict(provenance.of(_BUILDERS[step])),
     }
 
 
-def _build(step: str, model: str, source: Path, target: Path) -> None:
-    if step == "exported":
-        from tutorial_utils import baseline, export
+def _export(model: str, source: Path, target: Path) -> None:
+    from tutorial_utils import baseline, export
 
-        module = baseline.load() if model == "classifier" else baseline.bert_base()
-        export.export(module, target)
-    elif step == "fused":
-        from tutorial_utils import fusion
+    module = baseline.load() if model == "classifier" else baseline.bert_base()
+    export.export(module, target)
 
-        fusion.fuse_what_pays(source, target)
-    else:
-        from tutorial_utils import quantization
 
-        quantization.recommended(source, target, _calibration(model))
+def _fuse(model: str, source: Path, target: Path) -> None:
+    from tutorial_utils import fusion
+
+    fusion.fuse_what_pays(source, target)
+
+
+def _quantize(model: str, source: Path, target: Path) -> None:
+    from tutorial_utils import quantization
+
+    quantization.recommended(source, target, _calibration(model))
 
 
 def _calibration(model: str) -> list[dict]:
@@ -163,3 +159,6 @@ def _calibration(model: str) -> list[dict]:
     rows = reviews.encode(reviews.splits().train.texts[:CALIBRATION_SENTENCES])
     batches = batching.by_tokens([len(row) for row in rows], Recipe().token_budget)
     return [batching.pad([rows[i] for i in batch]) for batch in batches]
+
+
+_BUILDERS = {"exported": _export, "fused": _fuse, "int8": _quantize}

@@ -1,14 +1,13 @@
 """What a run of ``optimize`` found, for people (``report.md``, figures) and programs (JSON)."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from tutorial_utils import figures, gate, paths
-from tutorial_utils.intervals import Ratio
-from tutorial_utils.optimize import Outcome, Trial
+from tutorial_utils import figures, paths, records
+from tutorial_utils.optimize import gate, stages, timing
+from tutorial_utils.optimize.run import Outcome
+from tutorial_utils.optimize.stages import Trial
 from tutorial_utils.tables import Table
 
 REPORT, RESULT, GAINS, FRONT = "report.md", "report.json", "gains.png", "candidates.png"
@@ -22,7 +21,7 @@ def write(outcome: Outcome, folder: Path) -> Path:
         with paths.replacing(folder / "figures" / name) as temporary:
             figure.savefig(temporary, dpi=100)
     with paths.replacing(folder / RESULT) as temporary:
-        temporary.write_text(json.dumps(asdict(outcome), indent=2))
+        temporary.write_text(records.dumps(outcome))
     with paths.replacing(folder / REPORT) as temporary:
         temporary.write_text(markdown(outcome, tuple(drawn)), encoding="utf-8")
     return folder / REPORT
@@ -77,10 +76,8 @@ def gain_table(outcome: Outcome) -> Table:
         row = [name]
         for measured in outcome.times.values():
             found = measured[name]
-            if "ratio" in found:
-                row.append(Ratio(found["ratio"], found["low"], found["high"]).cell)
-            else:
-                row.append(f"1 ({found['p50_ms']:,.1f} ms)")
+            first = name == stages.PYTORCH
+            row.append(f"1 ({found.p50_ms:,.1f} ms)" if first else found.time.cell)
         rows.append(row)
     return Table.of(("step", *outcome.times), rows)
 
@@ -97,8 +94,7 @@ def gains(outcome: Outcome) -> Figure:
     for workload, measured in outcome.times.items():
         for name, found in measured.items():
             key = f"{workload}: {name}"
-            bars[key] = found.get("ratio", 1.0)
-            intervals[key] = (found.get("low", 1.0), found.get("high", 1.0))
+            bars[key], intervals[key] = found.ratio, (found.low, found.high)
     return figures.bars(
         bars,
         title=f"{outcome.name}: what each step gained",
@@ -124,9 +120,9 @@ def front(outcome: Outcome) -> Figure:
 
 def _placed(outcome: Outcome) -> dict[str, tuple[float, float]]:
     return {
-        trial.name: (trial.time.ratio, 100 * (1 - trial.agreement))
+        trial.name: (timing.mean(trial.times), 100 * (1 - trial.agreement))
         for trial in outcome.trials
-        if trial.time is not None and trial.agreement is not None
+        if trial.times and trial.agreement is not None
     }
 
 
@@ -135,7 +131,7 @@ def _row(trial: Trial) -> tuple:
         trial.stage,
         trial.name,
         "kept" if trial.kept else "rejected",
-        trial.time.cell if trial.time else None,
+        "; ".join(f"{workload} {ratio.cell}" for workload, ratio in trial.times.items()) or None,
         f"{trial.megabytes:,.1f}" if trial.megabytes else None,
         f"{trial.agreement:.2%}" if trial.agreement is not None else None,
         f"{trial.difference:+.4f}" if trial.difference is not None else None,

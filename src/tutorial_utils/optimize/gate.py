@@ -25,7 +25,8 @@ class Limits:
     certain: the whole 95 % interval of the difference must keep to that limit, not its middle.
     agreement: least share of texts with PyTorch's answer. latency, size: relative to PyTorch fp32.
     slower: time relative to the version promoted before, in the same run.
-    Limits of time hold for each workload by itself.
+    Limits of time hold for each workload by itself. size: bytes of the weights, without the graph
+    around them, which a tiny model would be refused for.
     """
 
     score_fall: float = 0.005
@@ -81,7 +82,7 @@ def check(evidence: Evidence, limits: Limits = Limits()) -> tuple[Check, ...]:
         ),
         *_times("PyTorch", evidence.time, limits.latency),
         Check(
-            "size against PyTorch",
+            "size of the weights against PyTorch",
             f"{evidence.size:.2f} ×",
             f"at most {limits.size:.2f} ×",
             evidence.size <= limits.size,
