@@ -11,18 +11,17 @@ from typing import Any
 
 from benchmarks.common import run_folder
 from benchmarks.interval_coverage import same_twice
-from tutorial_utils import benchmark, measure
+from tutorial_utils.bench import timer
+from tutorial_utils.lessons import measure
 
 NAME, RUNS, ROUNDS, SECONDS = "aa", 20, 7, 0.25
 
 
-def compare(
-    candidate: benchmark.Candidate, runs: int, rounds: int, seconds: float
-) -> dict[str, Any]:
+def compare(candidate: timer.Candidate, runs: int, rounds: int, seconds: float) -> dict[str, Any]:
     """Ratio, interval and rounds of each run; a run has new processes and an order of its own."""
     found = []
     for seed in range(runs):
-        result = benchmark.compare(
+        result = timer.compare(
             {"first": candidate, "again": candidate}, rounds=rounds, seconds=seconds, seed=seed
         )
         found.append(asdict(result.verdicts["again"]) | {"times": result.rounds})

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tutorial_utils import benchmark, machine, paths
-from tutorial_utils.intervals import Ratio
-from tutorial_utils.machine import Machine
-from tutorial_utils.tables import Table
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import machine, paths
+from tutorial_utils.core.machine import Machine
+from tutorial_utils.core.tables import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "benchmarks" / "results"  # in git, a folder for each machine
@@ -116,10 +117,10 @@ def write_between(document: Path, marker: str, text: str) -> None:
     write(document, f"{before}{begin}\n{text.strip()}\n{end}{after}")
 
 
-def restored(values: dict) -> benchmark.Comparison:
+def restored(values: dict) -> timer.Comparison:
     """A comparison as it was before ``asdict``."""
-    return benchmark.Comparison(
-        {name: benchmark.Timing(**timing) for name, timing in values["timings"].items()},
+    return timer.Comparison(
+        {name: timer.Timing(**timing) for name, timing in values["timings"].items()},
         {name: ratio(verdict) for name, verdict in values["verdicts"].items()},
         {name: tuple(times) for name, times in values["rounds"].items()},
         values["machine"],
@@ -151,7 +152,7 @@ def interval(ratio: Ratio | None) -> str:
     return "–" if ratio is None else ratio.cell
 
 
-def ratios(result: benchmark.Comparison | dict) -> dict[str, Ratio]:
+def ratios(result: timer.Comparison | dict) -> dict[str, Ratio]:
     """Ratio and interval of each candidate against the first, which has exactly 1."""
     values = result if isinstance(result, dict) else asdict(result)
     reference = next(iter(values["timings"]))

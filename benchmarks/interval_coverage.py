@@ -15,9 +15,9 @@ import numpy as np
 from scipy.special import stdtrit
 
 from benchmarks.common import ROOT, STORED, comparisons, write
+from tutorial_utils.bench.intervals import QUANTILE, RESOLUTION, Array, Ratio, student
+from tutorial_utils.core.tables import Table
 from tutorial_utils.gate import Limits, keeps_to
-from tutorial_utils.intervals import QUANTILE, RESOLUTION, Array, Ratio, student
-from tutorial_utils.tables import Table
 
 DOCUMENT = ROOT / "docs" / "measuring.md"
 ROUNDS, DRAWS = (3, 5, 7, 11), 10_000

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks import store
 from benchmarks.common import STORED, Folder, comparisons, ratio, write
-from tutorial_utils.intervals import Ratio
+from tutorial_utils.bench.intervals import Ratio
 
 
 def recompute(comparison: dict[str, Any]) -> Iterator[tuple[str, Ratio, Ratio]]:

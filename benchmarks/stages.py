@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from benchmarks.common import Folder, run_folder
-from tutorial_utils import machine
+from tutorial_utils.core import machine
 
 Stage = Callable[[bool], Iterator[dict]]  # quick? → what it has measured so far, piece by piece
 

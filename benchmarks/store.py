@@ -21,7 +21,7 @@ from benchmarks import interval_coverage
 from benchmarks.common import README, ROOT, STORED, Folder, measured_folder, write, write_between
 from benchmarks.scale import plan
 from benchmarks.search import fusion, quantization, roofline, runtime
-from tutorial_utils import claims
+from tutorial_utils.lessons import claims
 
 REPORTS: dict[str, Callable[[dict, Folder], None] | None] = {  # None: docs show it
     "results": benchmarks.steps.report.draw,

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_utils import pages, registry
-from tutorial_utils.serving.engine import Engine
+from tutorial_utils import registry
+from tutorial_utils.runtime import huge_pages
+from tutorial_utils.runtime.session import open_session
+from tutorial_utils.serving.engine.engine import Engine
 from tutorial_utils.serving.settings import Settings
-from tutorial_utils.session import open_session
 
 MODES = ("none", "own", "all")
 CALLERS = 2
@@ -31,7 +32,7 @@ def load(folder: Path, model: registry.LoadedModel, mode: str) -> None:
     session = dataclasses.replace(model.manifest.recipe.session, huge_pages=mode == "own")
     opened = open_session(folder / "model.onnx", session)
     if mode == "all":
-        pages.collapse()
+        huge_pages.collapse()
     dataclasses.replace(model, session=opened).logits(
         {name: np.ones((1, 8), np.int64) for name in registry.INPUTS}
     )

@@ -15,10 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from shelves import LABELS
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tutorial_utils import profile
-from tutorial_utils.recipe import Recipe
+from tutorial_utils.drift import profile
 from tutorial_utils.registry import ModelForm, write_version
-from tutorial_utils.serving import app, connection, server
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.serving.http import app
+from tutorial_utils.serving.process import connection, server
 from tutorial_utils.serving.settings import Settings
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]

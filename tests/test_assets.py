@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from tutorial_utils import assets, hashing, paths
-from tutorial_utils.assets import Asset, AssetError, Member
+from tutorial_utils.core import hashing, paths
+from tutorial_utils.data import assets
+from tutorial_utils.data.assets import Asset, AssetError, Member
 
 
 def digest(data: bytes) -> str:

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tutorial_utils import batching
-from tutorial_utils.batching import Padding
-from tutorial_utils.recipe import Recipe
 from tutorial_utils.registry import Manifest, ModelForm
-from tutorial_utils.serving import batcher as batcher_room
-from tutorial_utils.serving import supervisor
-from tutorial_utils.serving.batcher import Batcher
-from tutorial_utils.serving.breaker import Breaker
-from tutorial_utils.serving.metrics import Metrics
-from tutorial_utils.serving.request import (
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.batching import Padding
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.serving.engine import batcher as batcher_room
+from tutorial_utils.serving.engine import supervisor
+from tutorial_utils.serving.engine.batcher import Batcher
+from tutorial_utils.serving.engine.breaker import Breaker
+from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
     InferenceFailed,
     Item,
@@ -30,7 +30,7 @@ from tutorial_utils.serving.request import (
     Unavailable,
     probabilities,
 )
-from tutorial_utils.serving.worker import PROBE, Abandoned, Lane, Worker
+from tutorial_utils.serving.engine.worker import PROBE, Abandoned, Lane, Worker
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=40)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from tutorial_utils import benchmark
-from tutorial_utils.intervals import Ratio
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.intervals import Ratio
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def children() -> set[int]:
 
 
 def test_known_durations_come_out_in_order_with_verdicts():
-    result = benchmark.compare({"slow": Sleep(0.02), "fast": Sleep(0.005)}, rounds=4, seconds=0.05)
+    result = timer.compare({"slow": Sleep(0.02), "fast": Sleep(0.005)}, rounds=4, seconds=0.05)
     rounds = result.rounds
     assert result.verdicts == {"fast": Ratio.of_rounds(rounds["fast"], rounds["slow"])}
     assert result.verdict("slow", "fast") == Ratio.of_rounds(rounds["slow"], rounds["fast"])
@@ -83,7 +83,7 @@ def test_known_durations_come_out_in_order_with_verdicts():
 
 
 def test_throughput_counts_items_and_ratios_are_per_item():
-    result = benchmark.compare({"one": Sleep(0.01), "batch": Sleep(0.02, items=8)}, rounds=3)
+    result = timer.compare({"one": Sleep(0.01), "batch": Sleep(0.02, items=8)}, rounds=3)
     timing = result.timings["batch"]
     assert timing.items_per_s == pytest.approx(8 * 1e3 / timing.mean_ms)
     medians = {name: timing.p50_ms for name, timing in result.timings.items()}
@@ -94,7 +94,7 @@ def test_candidates_run_in_processes_of_their_own_and_never_at_once(tmp_path):
     path = tmp_path / "runs.txt"
     recorders = {name: Recorder(str(path)) for name in "ab"}
     # Warming up may overlap; what is timed may not.
-    benchmark.compare(recorders, rounds=3, seconds=0.05, warmup=0)
+    timer.compare(recorders, rounds=3, seconds=0.05, warmup=0)
     runs = [line.split() for line in path.read_text().splitlines()]
     assert len({pid for pid, _, _ in runs}) == 2
     assert str(os.getpid()) not in {pid for pid, _, _ in runs}
@@ -105,7 +105,7 @@ def test_candidates_run_in_processes_of_their_own_and_never_at_once(tmp_path):
 
 
 def test_peak_memory_is_that_of_the_candidates_own_process():
-    result = benchmark.compare({"small": Hungry(1), "large": Hungry(301)}, rounds=2, seconds=0.01)
+    result = timer.compare({"small": Hungry(1), "large": Hungry(301)}, rounds=2, seconds=0.01)
     difference = result.timings["large"].peak_mb - result.timings["small"].peak_mb
     assert difference == pytest.approx(300, rel=0.15)
 
@@ -114,8 +114,8 @@ def test_peak_memory_is_that_of_the_candidates_own_process():
     ("when", "message"), [("build", "no such model"), ("call", "ZeroDivisionError"), ("dies", "7")]
 )
 def test_a_candidate_that_fails_is_named_and_no_process_is_left(when, message):
-    with pytest.raises(benchmark.CandidateFailed, match=f"(?s)'bad'.*{message}"):
-        benchmark.compare({"good": Sleep(0.001), "bad": Fails(when)}, rounds=2)
+    with pytest.raises(timer.CandidateFailed, match=f"(?s)'bad'.*{message}"):
+        timer.compare({"good": Sleep(0.001), "bad": Fails(when)}, rounds=2)
     assert children() == set()
 
 
@@ -139,20 +139,20 @@ class KilledBetweenTurns:
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")
 def test_a_candidate_killed_while_suspended_is_named_with_its_exit_code():
     candidates = {"good": Sleep(0.01), "bad": KilledBetweenTurns()}
-    with pytest.raises(benchmark.CandidateFailed, match="'bad' ended with exit code -9"):
-        benchmark.compare(candidates, rounds=1_000, seconds=0.05)
+    with pytest.raises(timer.CandidateFailed, match="'bad' ended with exit code -9"):
+        timer.compare(candidates, rounds=1_000, seconds=0.05)
     assert children() == set()
 
 
 @pytest.mark.parametrize("method", ["stop_when_ready", "turn", "peak_mb"])
 def test_each_request_to_a_dead_process_fails_alike(method):
-    worker = benchmark._Worker("bad", Sleep(0.001), warmup=1)
+    worker = timer._Worker("bad", Sleep(0.001), warmup=1)
     try:
         if method != "stop_when_ready":
             worker.stop_when_ready()
         worker.process.kill()
         worker.process.join()  # no zombie is left: its process id is unknown to the system
-        with pytest.raises(benchmark.CandidateFailed, match="'bad' ended with exit code -9"):
+        with pytest.raises(timer.CandidateFailed, match="'bad' ended with exit code -9"):
             getattr(worker, method)(*([0.01, 1] if method == "turn" else []))
     finally:
         worker.kill()
@@ -160,17 +160,17 @@ def test_each_request_to_a_dead_process_fails_alike(method):
 
 def test_at_a_quick_pace_no_more_rounds_are_made_than_proving_needs(monkeypatch):
     monkeypatch.setenv("TUTORIAL_PACE", "quick")
-    result = benchmark.compare({"a": Sleep(0.001), "b": Sleep(0.001)}, rounds=9, seconds=5)
-    assert {len(rounds) for rounds in result.rounds.values()} == {benchmark.QUICK_ROUNDS}
+    result = timer.compare({"a": Sleep(0.001), "b": Sleep(0.001)}, rounds=9, seconds=5)
+    assert {len(rounds) for rounds in result.rounds.values()} == {timer.QUICK_ROUNDS}
 
 
 def test_no_process_is_left_after_a_comparison():
-    benchmark.compare({"a": Sleep(0.001), "b": Sleep(0.001)}, rounds=2, seconds=0.01)
+    timer.compare({"a": Sleep(0.001), "b": Sleep(0.001)}, rounds=2, seconds=0.01)
     assert children() == set()
 
 
 def test_nothing_to_compare_is_refused():
     with pytest.raises(ValueError, match="two rounds"):
-        benchmark.compare({})
+        timer.compare({})
     with pytest.raises(ValueError, match="two rounds"):
-        benchmark.compare({"a": Sleep(0.001)}, rounds=1)
+        timer.compare({"a": Sleep(0.001)}, rounds=1)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import tutorial_utils
-from tutorial_utils import benchmark, cli, optimize
-from tutorial_utils.errors import TutorialError
+from tutorial_utils import cli, optimize
+from tutorial_utils.bench import timer
+from tutorial_utils.core.errors import TutorialError
 
 OPTIMIZE = ["optimize", "model", "--out", "out"]
 
@@ -30,7 +31,7 @@ def raising(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "error",
     [KeyError("x"), TypeError("two\nlines"), ImportError("no name"), IndexError(), ValueError("?"),
-     RuntimeError("?"), AssertionError(), benchmark.CandidateFailed("'a' failed:\nTraceback")],
+     RuntimeError("?"), AssertionError(), timer.CandidateFailed("'a' failed:\nTraceback")],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
 def test_a_fault_is_code_3_one_line_and_a_file_with_the_traceback(error, raising, capsys, tmp_path):
@@ -46,7 +47,7 @@ def test_a_fault_is_code_3_one_line_and_a_file_with_the_traceback(error, raising
 @pytest.mark.parametrize(
     "error",
     [OSError(28, "No space left on device"), MemoryError("no room"), TutorialError("fix it"),
-     benchmark.CandidateKilled("'a' ended")],
+     timer.CandidateKilled("'a' ended")],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
 def test_what_the_user_can_fix_is_code_2_and_one_line(error, raising, capsys, tmp_path):

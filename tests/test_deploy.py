@@ -9,8 +9,11 @@ from service import publish
 
 from benchmarks.common import Folder
 from benchmarks.scale import plan as scale
-from tutorial_utils import claims, machine
-from tutorial_utils.serving import app, server, settings
+from tutorial_utils.core import machine
+from tutorial_utils.lessons import claims
+from tutorial_utils.serving import settings
+from tutorial_utils.serving.http import app
+from tutorial_utils.serving.process import server
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,12 +17,13 @@ from test_serving import running
 
 from tutorial_utils import registry
 from tutorial_utils.registry import BadModel
-from tutorial_utils.serving import app, traffic
-from tutorial_utils.serving.deployment import Deployment, NothingToDo, UnknownVersion
-from tutorial_utils.serving.engine import InferenceFailed, Overloaded
+from tutorial_utils.serving.engine.engine import InferenceFailed, Overloaded
+from tutorial_utils.serving.http import app
+from tutorial_utils.serving.rollout import traffic
+from tutorial_utils.serving.rollout.deployment import Deployment, NothingToDo, UnknownVersion
+from tutorial_utils.serving.rollout.traffic import Split, place
+from tutorial_utils.serving.rollout.watcher import Watcher
 from tutorial_utils.serving.settings import Settings
-from tutorial_utils.serving.traffic import Split, place
-from tutorial_utils.serving.watcher import Watcher
 
 
 def publish(shelf: Path, *versions: int, flipped: bool = False) -> Path:

@@ -14,16 +14,18 @@ from prometheus_client import CollectorRegistry
 from scipy import stats
 from service import publish, sentences
 
-from tutorial_utils import profile as profiles
-from tutorial_utils import quality, registry, reviews, steps
-from tutorial_utils.features import ORDERED, SHARES, Feature, unfamiliar
-from tutorial_utils.profile import BadProfile, Profile
+from tutorial_utils import quality, registry
+from tutorial_utils.data import reviews
+from tutorial_utils.drift import profile as profiles
+from tutorial_utils.drift.monitor import CALM, Monitor
+from tutorial_utils.drift.profile import BadProfile, Profile
+from tutorial_utils.drift.statistics import ORDERED, SHARES, Feature, unfamiliar
+from tutorial_utils.lessons import pipeline
 from tutorial_utils.registry import BadModel, ModelForm, write_version
-from tutorial_utils.serving import observer
-from tutorial_utils.serving.deployment import Deployment
-from tutorial_utils.serving.drift import CALM, Monitor
-from tutorial_utils.serving.engine import Engine, Metrics
-from tutorial_utils.serving.observer import DriftMetrics, Observer
+from tutorial_utils.serving.engine import observer
+from tutorial_utils.serving.engine.engine import Engine, Metrics
+from tutorial_utils.serving.engine.observer import DriftMetrics, Observer
+from tutorial_utils.serving.rollout.deployment import Deployment
 from tutorial_utils.serving.settings import Settings
 
 numbers = st.lists(st.integers(-50, 50), min_size=20, max_size=300).map(np.array)
@@ -367,12 +369,12 @@ def test_a_fault_of_the_watching_is_nobodys_end(normal, caplog):
 @pytest.fixture(scope="module")
 def real():
     """The classifier's profile, and a function from texts to token ids and probabilities."""
-    from tutorial_utils import batching, candidates
+    from tutorial_utils.runtime import batching, inference
 
-    int8 = steps.ensure("int8")
+    int8 = pipeline.ensure("int8")
 
     def read(texts, file=int8):
-        predict = candidates.onnx_predict(file, steps.recipe("int8").session)
+        predict = inference.onnx_predict(file, pipeline.recipe("int8").session)
         rows = reviews.encode(texts)
         batches = batching.by_tokens(list(map(len, rows)), 1024)
         return rows, quality.softmax(batching.run(predict, rows, batches))
@@ -404,7 +406,7 @@ def test_a_damaged_model_disagrees_with_the_reference_in_its_shadow(real, tmp_pa
     import onnx
 
     made, read = real
-    model = onnx.load(steps.ensure("int8"))
+    model = onnx.load(pipeline.ensure("int8"))
     rng = np.random.default_rng(0)
     for weight in model.graph.initializer:
         if weight.name.endswith("_quantized"):  # flip a bit in one of ten
@@ -417,7 +419,7 @@ def test_a_damaged_model_disagrees_with_the_reference_in_its_shadow(real, tmp_pa
     texts = reviews.splits().validation.texts[:100]
     fp32, sound, damaged = (
         read(texts, file)[1].argmax(axis=1)
-        for file in (steps.ensure("fused"), steps.ensure("int8"), tmp_path / "damaged.onnx")
+        for file in (pipeline.ensure("fused"), pipeline.ensure("int8"), tmp_path / "damaged.onnx")
     )
     monitor = Monitor(made)
     monitor.disagreed(sound != fp32)

@@ -13,8 +13,8 @@ import service
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 from tutorial_utils import registry
-from tutorial_utils.recipe import Recipe
-from tutorial_utils.serving.engine import (
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.serving.engine.engine import (
     DeadlineExceeded,
     Engine,
     InferenceFailed,
@@ -22,7 +22,7 @@ from tutorial_utils.serving.engine import (
     Prediction,
     Unavailable,
 )
-from tutorial_utils.serving.metrics import Metrics
+from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.settings import Settings
 
 TEXTS = [("a joy from the first scene to the last " * 3)[: 4 * i + 3] for i in range(20)]

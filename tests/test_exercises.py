@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tutorial_utils.errors import InvalidArgument
-from tutorial_utils.exercises import EXERCISES, Status, check, predict
+from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.lessons.exercises import EXERCISES, Status, check, predict
 
 ROOT = Path(__file__).parents[1]
 SOLUTIONS = ROOT / "notebooks" / "solutions"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tutorial_utils.intervals import Ratio
+from tutorial_utils.bench.intervals import Ratio
 
 SPREADS = {
     "normal": lambda draw, shape: draw.normal(size=shape),

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tutorial_utils import figures, ledger
+from tutorial_utils.lessons import figures, ledger
 
 ROW = ledger.Row(
     step="pytorch", position=0, latency_ms=100.0, latency_p95_ms=110.0, texts_per_s=50.0,

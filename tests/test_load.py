@@ -16,9 +16,9 @@ from benchmarks.load.model import Model
 from benchmarks.load.policies import POLICIES
 from benchmarks.load.servers import OURS, POPULAR
 from benchmarks.servers import on_core
-from tutorial_utils import load
-from tutorial_utils.serving.batcher import Batcher
-from tutorial_utils.serving.request import Request
+from tutorial_utils.bench import load_generator
+from tutorial_utils.serving.engine.batcher import Batcher
+from tutorial_utils.serving.engine.request import Request
 
 ASKED = [{"texts": ["a joy"]}, {"texts": ["dull", "long"]}]
 
@@ -79,8 +79,8 @@ def open_counter(clerk: Clerk):
 def test_an_open_loop_sends_what_is_due_and_counts_every_answer():
     clerk = Clerk(statuses=(200, 429, 504))
     with open_counter(clerk) as url:
-        run = load.offer(url, ASKED, rate=300, seconds=0.5, seed=3)
-        again = load.offer(url, ASKED, rate=300, seconds=0.5, seed=3)
+        run = load_generator.offer(url, ASKED, rate=300, seconds=0.5, seed=3)
+        again = load_generator.offer(url, ASKED, rate=300, seconds=0.5, seed=3)
     assert sum(run.statuses.values()) == sum(again.statuses.values()) > 100
     assert set(run.statuses) == {200, 429, 504}
     assert len(run.latencies_ms) == run.statuses[200]
@@ -91,7 +91,7 @@ def test_an_open_loop_sends_what_is_due_and_counts_every_answer():
 
 def test_latency_counts_from_the_moment_a_request_was_due():
     with open_counter(Clerk(seconds=0.05, alone=True)) as url:
-        run = load.offer(url, ASKED, rate=100, seconds=0.4)
+        run = load_generator.offer(url, ASKED, rate=100, seconds=0.4)
     served_in = 50 * sum(run.statuses.values())  # milliseconds: one after another
     assert run.percentile(100) > served_in - 400
     assert run.percentile(0) >= 50
@@ -100,7 +100,7 @@ def test_latency_counts_from_the_moment_a_request_was_due():
 def test_a_closed_loop_has_no_more_on_the_way_than_callers():
     clerk = Clerk(seconds=0.01)
     with open_counter(clerk) as url:
-        run = load.keep_busy(url, ASKED, callers=3, seconds=0.3)
+        run = load_generator.keep_busy(url, ASKED, callers=3, seconds=0.3)
     assert clerk.most == 3
     assert run.statuses == {200: len(clerk.bodies)}
     assert run.rate == pytest.approx(run.goodput)
@@ -109,7 +109,7 @@ def test_a_closed_loop_has_no_more_on_the_way_than_callers():
 def test_no_answer_is_status_0_and_the_next_request_has_a_new_connection():
     clerk = Clerk(statuses=(200, 0))
     with open_counter(clerk) as url:
-        run = load.keep_busy(url, ASKED, callers=1, seconds=0.1)
+        run = load_generator.keep_busy(url, ASKED, callers=1, seconds=0.1)
     assert run.statuses.keys() == {0, 200}
     assert clerk.connections >= run.statuses[0]
 
@@ -118,17 +118,19 @@ def test_nobody_there_is_status_0_as_well():
     with open_counter(Clerk()) as url:
         pass
     gone = url.replace("127.0.0.1:", "127.0.0.1:1")[:22] + "/predict"
-    assert load.keep_busy(gone, ASKED, callers=1, seconds=0.01).statuses.keys() == {0}
+    assert load_generator.keep_busy(gone, ASKED, callers=1, seconds=0.01).statuses.keys() == {0}
 
 
 def test_headers_of_an_answer_can_be_read_whatever_their_case():
-    reply = load.Reply(200, b"HTTP/1.1 200 OK\r\nX-Time: 1.5\r\ncontent-length: 0\r\n\r\n")
+    reply = load_generator.Reply(
+        200, b"HTTP/1.1 200 OK\r\nX-Time: 1.5\r\ncontent-length: 0\r\n\r\n"
+    )
     assert reply.header("x-time") == "1.5"
     assert reply.header("x-other") is None
 
 
 def test_load_is_for_servers_on_this_machine():
-    for offered in (load.offer, load.keep_busy):
+    for offered in (load_generator.offer, load_generator.keep_busy):
         with pytest.raises(ValueError, match="this machine"):
             offered("http://example.com/predict", ASKED, 1, 1)
 
@@ -196,7 +198,7 @@ def test_a_server_has_its_core_and_who_started_it_keeps_his(folder):
     with on_core(own), servers.started(OURS, folder, core) as server:
         assert os.sched_getaffinity(server.process.pid) == {core}
         assert os.sched_getaffinity(0) == {own}
-        pinned = load.in_a_loop_of_its_own(asyncio.to_thread(os.sched_getaffinity, 0))
+        pinned = load_generator.in_a_loop_of_its_own(asyncio.to_thread(os.sched_getaffinity, 0))
         assert pinned == {own}
     assert os.sched_getaffinity(0) == before
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import shelves
 
-from tutorial_utils import machine, registry
-from tutorial_utils.batching import Padding
-from tutorial_utils.hashing import sha256
-from tutorial_utils.recipe import Recipe
+from tutorial_utils import registry
+from tutorial_utils.core import machine
+from tutorial_utils.core.hashing import sha256
 from tutorial_utils.registry import BadModel, Manifest, ModelForm, loading
-from tutorial_utils.session import SessionRecipe
+from tutorial_utils.runtime.batching import Padding
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import SessionRecipe
 
 CPU, CUDA = Recipe(), Recipe(session=SessionRecipe(provider="cuda"))
 FORMAT_1 = """{

@@ -12,14 +12,18 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from tutorial_utils import benchmark, classifiers, cli, fusion, graph, labelled, provenance, records
-from tutorial_utils.intervals import Ratio
+from tutorial_utils import cli
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import provenance, records
+from tutorial_utils.data import labelled
+from tutorial_utils.graph import fusion, inspection
+from tutorial_utils.models import classifiers
 from tutorial_utils.optimize import gate, report, run, stages, timing
 from tutorial_utils.optimize.effort import QUICK, Effort
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.optimize.variants import CannotExport, VariantBuilder
 from tutorial_utils.quality import Quality
-from tutorial_utils.recipe import Recipe
 from tutorial_utils.registry import (
     ModelForm,
     read_manifest,
@@ -28,6 +32,7 @@ from tutorial_utils.registry import (
     withdraw,
     write_version,
 )
+from tutorial_utils.runtime.recipe import Recipe
 
 WORDS = ("good", "bad", "fine", "poor", "film", "plot", "actor", "scene", "joy", "bore", "a", "the")
 SIZE = {
@@ -109,11 +114,11 @@ def test_each_family_is_exported_fused_where_it_can_be_and_quantized(family, tmp
     fused = variants.fused()
     assert [v.problem for v in (exported, *fused)] == [None] * (1 + len(fused))
     attention = FAMILIES[family][1]
-    assert graph.op_counts(fused[0].path)["Attention"] == attention
+    assert inspection.op_counts(fused[0].path)["Attention"] == attention
     assert ("No attention was fused" in fused[0].note) == (attention == 0)
     eight = variants.int8(fused[0].name)
     assert eight.problem is None
-    assert graph.op_counts(eight.path)["QAttention"] == attention
+    assert inspection.op_counts(eight.path)["QAttention"] == attention
     assert variants.answers.fidelity(exported.path).agreement == 1
     assert variants.answers.fidelity(eight.path).agreement > 0.9
 
@@ -413,8 +418,8 @@ def clock(monkeypatch):
         assert len({answer.shape for answer in answers}) == 1
         times = {name: (told(name),) * rounds for name in candidates}
         first = next(iter(times))
-        return benchmark.Comparison(
-            timings={n: benchmark.Timing(n, 1, rounds, *t[:1] * 4, 1.0, 1.0) for n, t in
+        return timer.Comparison(
+            timings={n: timer.Timing(n, 1, rounds, *t[:1] * 4, 1.0, 1.0) for n, t in
                      ((n, times[n] * 2) for n in times)},
             verdicts={n: Ratio.of_rounds(t, times[first]) for n, t in times.items() if n != first},
             rounds=times,
@@ -546,7 +551,7 @@ def test_a_tiny_fp32_version_is_not_refused_for_the_size_of_its_graph(clock, tmp
     file = tmp_path / "out" / "registry" / "model" / "1" / "model.onnx"
     model = classifiers.open_classifier(tmp_path / "model").module()
     weights = sum(p.numel() * p.element_size() for p in model.parameters()) / 1e6
-    assert graph.megabytes(file) > weights >= graph.weight_megabytes(file) > 0.9 * weights
+    assert inspection.megabytes(file) > weights >= inspection.weight_megabytes(file) > 0.9 * weights
 
 
 def test_what_was_found_at_another_pace_is_measured_again(clock, tmp_path, capsys, monkeypatch):

@@ -10,7 +10,7 @@ from benchmarks.common import Folder
 from benchmarks.isolated import Crashed, in_a_process
 from benchmarks.peers import report, targets
 from benchmarks.peers.targets import OURS, PADDED, PYTORCH
-from tutorial_utils import machine
+from tutorial_utils.core import machine
 
 
 def comparison(**milliseconds: float) -> dict:

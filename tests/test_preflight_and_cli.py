@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from tutorial_utils import cli, ledger, preflight
-from tutorial_utils.preflight import Check
+from tutorial_utils import cli
+from tutorial_utils.lessons import ledger, preflight
+from tutorial_utils.lessons.preflight import Check
 
 
 def test_a_machine_that_runs_these_tests_passes(capsys):
@@ -63,7 +64,7 @@ def test_the_constraints_are_read():
 
 
 def test_providers_are_those_that_load(monkeypatch):
-    from tutorial_utils import session
+    from tutorial_utils.runtime import session
 
     monkeypatch.setattr(
         session, "provider_problem", lambda name: None if name == "cpu" else f"{name} is broken"

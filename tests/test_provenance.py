@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tutorial_utils import baseline, benchmark, export, fusion, measure, provenance, steps
-from tutorial_utils.errors import InvalidArgument
+from tutorial_utils.bench import timer
+from tutorial_utils.core import provenance
+from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.graph import export, fusion
+from tutorial_utils.lessons import measure, pipeline
+from tutorial_utils.models import finetuning
 
 FILES = {
     "__init__": "",
@@ -121,10 +125,10 @@ def test_what_is_not_at_the_top_of_a_module_is_refused():
 @pytest.mark.parametrize(
     ("builds", "libraries"),
     [
-        (steps._export, {"torch", "transformers", "onnxscript"}),
-        (steps._fuse, {"onnx", "onnx-ir", "onnxscript"}),
-        (steps._quantize, {"onnx", "tokenizers"}),
-        (baseline._train, {"torch", "transformers", "tokenizers"}),
+        (pipeline._export, {"torch", "transformers", "onnxscript"}),
+        (pipeline._fuse, {"onnx", "onnx-ir", "onnxscript"}),
+        (pipeline._quantize, {"onnx", "tokenizers"}),
+        (finetuning._train, {"torch", "transformers", "tokenizers"}),
         (measure._answers_of_pytorch, {"torch", "transformers"}),
     ],
 )
@@ -133,7 +137,7 @@ def test_the_libraries_that_build_a_step_are_found(builds, libraries):
 
 
 def test_another_library_makes_a_built_file_stale(tmp_path, monkeypatch):
-    before = steps._stamp("exported", tmp_path, "bert-base")
+    before = pipeline._stamp("exported", tmp_path, "bert-base")
     real = provenance.importlib.metadata.version
     monkeypatch.setattr(
         provenance.importlib.metadata,
@@ -141,10 +145,10 @@ def test_another_library_makes_a_built_file_stale(tmp_path, monkeypatch):
         lambda name: "9" if name == "onnxscript" else real(name),
     )
     provenance.of.cache_clear()
-    assert steps._stamp("exported", tmp_path, "bert-base") != before
+    assert pipeline._stamp("exported", tmp_path, "bert-base") != before
     provenance.of.cache_clear()
 
 
 def test_the_timer_and_the_exporter_are_apart():
-    assert provenance.of(benchmark.compare) != provenance.of(export.export)
+    assert provenance.of(timer.compare) != provenance.of(export.export)
     assert provenance.of(fusion.fuse, export.export).code != provenance.of(export.export).code

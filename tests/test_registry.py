@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from shelves import classifier
 
 from tutorial_utils import cli, registry
-from tutorial_utils.hashing import sha256
+from tutorial_utils.core.hashing import sha256
 from tutorial_utils.registry import BadModel, external_data
 from tutorial_utils.serving.settings import Settings
 
@@ -197,7 +197,7 @@ def test_the_registry_needs_neither_torch_nor_transformers_nor_onnx_nor_the_down
     shelves.add(tmp_path, classifier())
     code = (
         "import sys\n"
-        "unwanted = ('torch', 'transformers', 'onnx', 'tutorial_utils.assets')\n"
+        "unwanted = ('torch', 'transformers', 'onnx', 'tutorial_utils.data.assets')\n"
         "sys.modules.update(dict.fromkeys(unwanted))  # importing one of them raises\n"
         "from pathlib import Path\n"
         "from tutorial_utils import registry\n"

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import recompute, stages, store
 from benchmarks.common import STORED, Folder, measured_folder, slug, write_between
-from tutorial_utils import machine, paths
-from tutorial_utils.intervals import Ratio
-from tutorial_utils.machine import Machine
+from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import machine, paths
+from tutorial_utils.core.machine import Machine
 
 ROOT = Path(__file__).parents[1]
 MACHINES = sorted(path.name for path in STORED.iterdir())

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper, parser
 
-from tutorial_utils import embeddings, export, fusion, rewrites
+from tutorial_utils.graph import export, fusion, int8_embeddings, rewrites
 
 TEXT = """<ir_version: 8, opset_import: ["": 18]>
 same (float[n, 4] x) => (float[n, 4] y) { held = Identity(x) y = Identity(held) }"""
@@ -86,8 +86,8 @@ def test_tables_stored_by_rows_already_are_left_alone_and_no_name_is_taken_twice
     tables = {n: rng.normal(0, 1, (6, 4)).astype(np.float32) for n in ("table", "table_levels")}
     for name, table in tables.items():
         model.graph.initializer.append(numpy_helper.from_array(table, name))
-    assert embeddings.quantize_rows(model) == 2
-    assert embeddings.quantize_rows(model) == 0
+    assert int8_embeddings.quantize_rows(model) == 2
+    assert int8_embeddings.quantize_rows(model) == 0
     onnx.checker.check_model(model)
     found = onnx.reference.ReferenceEvaluator(model).run(None, {"ids": np.arange(6)})
     for answer, table in zip(found, tables.values(), strict=True):

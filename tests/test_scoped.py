@@ -9,7 +9,10 @@ import torch
 from transformers import BertConfig
 from transformers.utils import logging as transformers_logging
 
-from tutorial_utils import baseline, candidates, export, machine, quantization
+from tutorial_utils.core import machine
+from tutorial_utils.graph import export, quantization
+from tutorial_utils.models import finetuning, torch_inference
+from tutorial_utils.runtime import inference
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def test_quantizing_puts_the_logging_back(before, error, tiny_onnx, tmp_path, mo
 def test_opening_a_classifier_leaves_transformers_as_loud_as_it_was(
     transformers_settings, tmp_path
 ):
-    from tutorial_utils import classifiers
+    from tutorial_utils.models import classifiers
 
     with pytest.raises(classifiers.BadClassifier):
         classifiers.open_classifier(tmp_path)
@@ -64,9 +67,9 @@ def test_seeded_models_leave_the_random_numbers_alone(monkeypatch):
     small = BertConfig(
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
     )
-    monkeypatch.setattr(baseline, "BertConfig", lambda **_: small)
+    monkeypatch.setattr(finetuning, "BertConfig", lambda **_: small)
     state = torch.get_rng_state()
-    first, second = (baseline.bert_base().classifier.weight for _ in range(2))
+    first, second = (finetuning.bert_base().classifier.weight for _ in range(2))
     assert torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -80,11 +83,11 @@ def test_predicting_leaves_the_threads_of_torch_alone(monkeypatch, tiny_model):
             inside.append(torch.get_num_threads())
             return tiny_model(**inputs)
 
-    monkeypatch.setattr(baseline, "bert_base", Model)
+    monkeypatch.setattr(finetuning, "bert_base", Model)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        candidates.torch_predict("bert-base")(candidates.random_inputs(1, 8))
+        torch_inference.torch_predict("bert-base")(inference.random_inputs(1, 8))
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

@@ -8,9 +8,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from tutorial_utils import export, fusion, graph, quantization
-from tutorial_utils.batching import Padding
-from tutorial_utils.candidates import random_inputs
+from tutorial_utils.graph import export, fusion, inspection, quantization
+from tutorial_utils.runtime.batching import Padding
+from tutorial_utils.runtime.inference import random_inputs
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_one_position_gives_the_same_logits_at_all_shapes(tiny_model, narrowed, 
 
 def test_only_the_last_layer_is_narrowed(narrowed):
     path, passed = narrowed
-    counts = graph.op_counts(path)
+    counts = inspection.op_counts(path)
     # Of two layers one keeps its fused attention; the other has one query a text.
     assert (counts["Attention"], counts["MultiHeadAttention"]) == (1, 1)
     assert passed == 12  # attention, 3 products, 5 additions, Gelu, 2 normalizations
@@ -48,7 +48,7 @@ def test_the_last_layer_works_on_one_row_a_text(narrowed, tiny_model):
 
 
 def test_a_narrowed_graph_quantizes_whole(narrowed, tmp_path):
-    counts = graph.op_counts(quantization.dynamic(narrowed[0], tmp_path / "int8.onnx"))
+    counts = inspection.op_counts(quantization.dynamic(narrowed[0], tmp_path / "int8.onnx"))
     assert counts["QAttention"] == 1
     assert counts["MatMul"] == 0
 
@@ -61,7 +61,7 @@ def test_a_narrowed_graph_is_not_narrowed_again(narrowed, tmp_path):
 def test_of_an_unfused_graph_no_operator_is_computed_twice(tiny_model, tiny_onnx, tmp_path):
     """Its attention is many nodes, and the residual path leads past them to the first layer."""
     passed = fusion.narrow(tiny_onnx, tmp_path / "narrow.onnx")
-    before, after = graph.op_counts(tiny_onnx), graph.op_counts(tmp_path / "narrow.onnx")
+    before, after = inspection.op_counts(tiny_onnx), inspection.op_counts(tmp_path / "narrow.onnx")
     gathers = after["Gather"] - before["Gather"]
     assert after - before == Counter(Gather=gathers, Squeeze=1)
     assert before - after == Counter()
@@ -96,4 +96,4 @@ def test_a_graph_that_mixes_positions_is_left_as_it_is(op, tmp_path):
     proto = helper.make_model(helper.make_graph(nodes, "mixes", [given], [made], constants))
     onnx.save(proto, tmp_path / "mixes.onnx")
     assert fusion.narrow(tmp_path / "mixes.onnx", tmp_path / "same.onnx") == 0
-    assert graph.op_counts(tmp_path / "same.onnx") == {op: 1, "Gather": 1}
+    assert inspection.op_counts(tmp_path / "same.onnx") == {op: 1, "Gather": 1}

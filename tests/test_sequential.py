@@ -8,9 +8,9 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutorial_utils.serving import sequential
-from tutorial_utils.serving.sequential import ALPHA, FIRST, Counts
-from tutorial_utils.serving.traffic import DISAGREEMENT, ERRORS, Trial
+from tutorial_utils.serving.rollout import sequential
+from tutorial_utils.serving.rollout.sequential import ALPHA, FIRST, Counts
+from tutorial_utils.serving.rollout.traffic import DISAGREEMENT, ERRORS, Trial
 
 LIMIT, TOLERATED = 0.9, 0.05  # the settings' min_agreement and max_errors
 

@@ -21,9 +21,10 @@ from shelves import LABELS
 
 from benchmarks.servers import free_port
 from tutorial_utils import registry
-from tutorial_utils.recipe import Recipe
 from tutorial_utils.registry import BadModel
-from tutorial_utils.serving import app, engine
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.serving.engine import engine
+from tutorial_utils.serving.http import app
 from tutorial_utils.serving.settings import Settings
 
 

@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tutorial_utils.registry import Manifest, ModelForm, read_manifest, write_version
-from tutorial_utils.serving.request import Prediction
-from tutorial_utils.serving.shadow import Shadow, same_answers
-from tutorial_utils.serving.traffic import TrafficMetrics
+from tutorial_utils.serving.engine.request import Prediction
+from tutorial_utils.serving.rollout.shadow import Shadow, same_answers
+from tutorial_utils.serving.rollout.traffic import TrafficMetrics
 
 FORMS = (ModelForm("model.onnx"),)
 

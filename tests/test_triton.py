@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from service import bytes_as_tokens, mean_of_tokens, publish
 
 from tutorial_utils import cli, registry
-from tutorial_utils.recipe import Recipe
 from tutorial_utils.registry import BadModel, ModelForm, loading, triton
-from tutorial_utils.session import SessionRecipe
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import SessionRecipe
 
 
 @pytest.fixture

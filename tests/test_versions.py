@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import shelves
 
-from tutorial_utils import cli, optimize, registry, steps
+from tutorial_utils import cli, optimize, registry
+from tutorial_utils.lessons import pipeline
 from tutorial_utils.registry import BadModel, ModelForm, store, triton
 from tutorial_utils.serving.settings import Settings
 
@@ -157,13 +158,13 @@ def test_a_bad_model_name_is_refused_by_all_before_anything_is_done(name, tmp_pa
         raise AssertionError("the name is checked first")
 
     monkeypatch.setattr(optimize.classifiers, "open_classifier", work)
-    monkeypatch.setattr(steps, "ensure", work)
+    monkeypatch.setattr(pipeline, "ensure", work)
     root, model = tmp_path / "in" / "registry", tmp_path / "m"
     model.write_text("model")
     uses = [
         lambda: registry.write_version(root, name, [ModelForm(model)], model, ("a",)),
         lambda: optimize.optimize("model", tmp_path / "out", registry=root, name=name),
-        lambda: steps.publish(root, name),
+        lambda: pipeline.publish(root, name),
         lambda: registry.load(root, name),
         lambda: registry.versions(root, name),
         lambda: registry.latest(root, name),

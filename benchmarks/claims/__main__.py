@@ -9,7 +9,7 @@ import time
 
 from benchmarks.claims import graphs, running, serving
 from benchmarks.common import run_folder
-from tutorial_utils import claims
+from tutorial_utils.lessons import claims
 
 
 def main() -> None:

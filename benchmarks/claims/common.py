@@ -5,7 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_utils import benchmark, measure, paths, quality, reviews
+from tutorial_utils import quality
+from tutorial_utils.bench import timer
+from tutorial_utils.core import paths
+from tutorial_utils.data import reviews
+from tutorial_utils.lessons import measure
 
 SHORT = {"rounds": 5, "seconds": 0.3}
 
@@ -18,10 +22,10 @@ def folder() -> Path:
 
 def compare(given: dict, first: str, second: str, **effort) -> dict[str, float]:
     """Time of ``first`` relative to ``second``, in one run."""
-    return ratio(benchmark.compare(given, **(SHORT | effort)), first, second)
+    return ratio(timer.compare(given, **(SHORT | effort)), first, second)
 
 
-def ratio(found: benchmark.Comparison, first: str, second: str) -> dict[str, float]:
+def ratio(found: timer.Comparison, first: str, second: str) -> dict[str, float]:
     return asdict(found.verdict(first, second))
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI, HTTPException
 
-from tutorial_utils import steps
-from tutorial_utils.candidates import random_inputs
-from tutorial_utils.session import open_session
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.runtime.inference import random_inputs
+from tutorial_utils.runtime.session import open_session
 
 
 def create(file: Path) -> FastAPI:
     """One model behind three routes, beside a health check."""
-    app, session = FastAPI(), open_session(file, steps.recipe("int8").session)
+    app, session = FastAPI(), open_session(file, pipeline.recipe("int8").session)
     batch, worker = random_inputs(8, 128), ThreadPoolExecutor(1)
     session.run(None, batch)
 

@@ -12,17 +12,13 @@ from onnxruntime.transformers import optimizer
 from onnxscript import optimizer as folding
 
 from benchmarks.claims.common import SHORT, folder, ratio, scored
-from tutorial_utils import (
-    baseline,
-    benchmark,
-    candidates,
-    export,
-    graph,
-    quantization,
-    reviews,
-    steps,
-)
-from tutorial_utils.candidates import Onnx
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.candidates import Onnx
+from tutorial_utils.data import reviews
+from tutorial_utils.graph import export, inspection, quantization
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.models import finetuning, labelling
+from tutorial_utils.runtime import inference
 
 FINAL = ("EmbedLayerNormalization", "Attention", "SkipLayerNormalization", "BiasGelu")
 
@@ -34,7 +30,7 @@ def program(opset: int, optimize: bool = True):
     with warnings.catch_warnings(), export.quiet_exporter():
         warnings.simplefilter("ignore")
         return torch.onnx.export(
-            baseline.load(), (), kwargs=inputs, input_names=list(inputs), output_names=["logits"],
+            finetuning.load(), (), kwargs=inputs, input_names=list(inputs), output_names=["logits"],
             dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in inputs},
             opset_version=opset, optimize=optimize, dynamo=True, verbose=False,
         )  # fmt: skip
@@ -59,9 +55,9 @@ def opsets() -> dict:
     for opset, file in files.items():
         program(opset).save(file)
     given = {str(opset): Onnx(file, 1, 24) for opset, file in files.items()}
-    found = benchmark.compare(given, **SHORT)
+    found = timer.compare(given, **SHORT)
     return {
-        "nodes": {str(opset): graph.op_counts(file).total() for opset, file in files.items()},
+        "nodes": {str(opset): inspection.op_counts(file).total() for opset, file in files.items()},
         "17 to 18": ratio(found, "17", "18"),
         "17 to 23": ratio(found, "17", "23"),
     }
@@ -76,7 +72,7 @@ def popular(file: Path, level: int | None = None):
 
 def six_fusions() -> dict:
     legacy = folder() / "legacy.onnx"
-    model = baseline.load()
+    model = finetuning.load()
     model.set_attn_implementation("eager")
     with warnings.catch_warnings(action="ignore"):
         torch.onnx.export(
@@ -84,7 +80,7 @@ def six_fusions() -> dict:
             input_names=list(export.INPUTS), opset_version=17, dynamo=False,
             dynamic_axes={name: {0: "batch", 1: "sequence"} for name in export.INPUTS},
         )  # fmt: skip
-    today = popular(steps.ensure("exported")).get_fused_operator_statistics()
+    today = popular(pipeline.ensure("exported")).get_fused_operator_statistics()
     before = popular(legacy).get_fused_operator_statistics()
     # LayerNormalization and Gelu go into SkipLayerNormalization and BiasGelu: the end is counted.
     return {
@@ -94,41 +90,41 @@ def six_fusions() -> dict:
 
 
 def level_99() -> dict:
-    exported, saved = steps.ensure("exported"), folder() / "level99.onnx"
+    exported, saved = pipeline.ensure("exported"), folder() / "level99.onnx"
     popular(exported, level=99).save_model_to_file(str(saved))
-    ours = Onnx(steps.ensure("fused"), recipe=steps.recipe("fused").session)
+    ours = Onnx(pipeline.ensure("fused"), recipe=pipeline.recipe("fused").session)
     given = {"plain": Onnx(exported), "saved": Onnx(saved), "ours": ours}
-    found = benchmark.compare(given, **SHORT)
+    found = timer.compare(given, **SHORT)
     return {
         "saved to plain": ratio(found, "saved", "plain"),
         "saved to ours": ratio(found, "saved", "ours"),
-        "attention": graph.op_counts(saved)["Attention"],
+        "attention": inspection.op_counts(saved)["Attention"],
     }
 
 
 def reduced_range() -> dict:
     """The two files differ in the range and in nothing else, and are asked in the same batches."""
-    texts, fused = reviews.splits().test.texts, steps.ensure("fused")
+    texts, fused = reviews.splits().test.texts, pipeline.ensure("fused")
     found = {}
     for name, reduce in (("reduced", True), ("full", False)):
         made = quantization.dynamic(
             fused, folder() / f"{name}.onnx", per_channel=True, reduce_range=reduce
         )
-        predict = candidates.onnx_predict(made, steps.recipe("int8").session)
-        found[name] = scored(candidates.label(texts, predict, budget=1024))
+        predict = inference.onnx_predict(made, pipeline.recipe("int8").session)
+        found[name] = scored(labelling.label(texts, predict, budget=1024))
     difference, same = found["reduced"]
     return {"f1": difference, "agreement": same, "full range": found["full"][1]}
 
 
 def sizes() -> dict:
-    fp32, listed = steps.ensure("fused", "bert-base"), folder() / "listed.onnx"
+    fp32, listed = pipeline.ensure("fused", "bert-base"), folder() / "listed.onnx"
     logging.disable(logging.WARNING)  # the quantizer advises a preparation that fails here
     quantize_dynamic(
         fp32, listed, op_types_to_quantize=["MatMul", "Add", "Gemm"], per_channel=True,
         weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1},
     )  # fmt: skip
     logging.disable(logging.NOTSET)
-    files = {"fp32": fp32, "listed": listed, "ours": steps.ensure("int8", "bert-base")}
-    found = {name: graph.megabytes(file) for name, file in files.items()}
+    files = {"fp32": fp32, "listed": listed, "ours": pipeline.ensure("int8", "bert-base")}
+    found = {name: inspection.megabytes(file) for name, file in files.items()}
     listed.unlink()
     return found

@@ -7,8 +7,12 @@ import numpy as np
 import onnxruntime as ort
 
 from benchmarks.claims.common import SHORT, compare, scored
-from tutorial_utils import benchmark, graph, measure, reviews, session, steps
-from tutorial_utils.candidates import Labelling, Onnx
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.candidates import Labelling, Onnx
+from tutorial_utils.data import reviews
+from tutorial_utils.graph import inspection
+from tutorial_utils.lessons import measure, pipeline
+from tutorial_utils.runtime import session
 
 CPU = ["CPUExecutionProvider"]
 
@@ -30,7 +34,7 @@ def session_options() -> dict:
     options.log_severity_level = 3
     options.add_session_config_entry("no_such_option", "1")
     try:
-        opened = ort.InferenceSession(str(steps.ensure("int8")), options, providers=CPU)
+        opened = ort.InferenceSession(str(pipeline.ensure("int8")), options, providers=CPU)
         silent = opened.get_provider_options() == {"CPUExecutionProvider": {}}
     except Exception:  # ONNX Runtime's own exceptions share no base class
         silent = False
@@ -42,7 +46,7 @@ def device() -> dict:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         asked = ort.InferenceSession(
-            str(steps.ensure("int8")), providers=["CUDAExecutionProvider", *CPU]
+            str(pipeline.ensure("int8")), providers=["CUDAExecutionProvider", *CPU]
         )
     ort.set_default_logger_severity(3)
     return {"get_device": ort.get_device(), "providers": asked.get_providers()}
@@ -52,7 +56,7 @@ def tensorrt() -> dict:
     problem = session.provider_problem("tensorrt") or "no machine of the series has it"
     return {
         "problem": problem,
-        "QuantizeLinear": graph.op_counts(steps.ensure("int8"))["QuantizeLinear"],
+        "QuantizeLinear": inspection.op_counts(pipeline.ensure("int8"))["QuantizeLinear"],
     }
 
 
@@ -65,7 +69,7 @@ class Twice(Onnx):
 
 
 def warm_up() -> dict:
-    file, recipe = steps.ensure("int8"), steps.recipe("int8").session
+    file, recipe = pipeline.ensure("int8"), pipeline.recipe("int8").session
     given = {"once": Onnx(file, 1, 128, recipe), "twice": Twice(file, 1, 128, recipe)}
     answers = [candidate.build()()[0] for candidate in given.values()]
     return {
@@ -75,7 +79,7 @@ def warm_up() -> dict:
 
 
 def padding() -> dict:
-    file, recipe = steps.ensure("int8"), steps.recipe("int8").session
+    file, recipe = pipeline.ensure("int8"), pipeline.recipe("int8").session
     lengths = [len(row) for row in reviews.encode(reviews.splits().test.texts)]
     given = {
         "own length": Labelling(file, recipe, width=None, items=60),
@@ -89,14 +93,14 @@ def padding() -> dict:
 
 
 def throughput() -> dict:
-    file, recipe = steps.ensure("int8"), steps.recipe("int8").session
+    file, recipe = pipeline.ensure("int8"), pipeline.recipe("int8").session
     given = {str(batch): Onnx(file, batch, 24, recipe) for batch in (1, 8, 32)}
-    timings = benchmark.compare(given, **SHORT).timings
+    timings = timer.compare(given, **SHORT).timings
     return {"factor": {n: t.items_per_s / (1000 / t.mean_ms) for n, t in timings.items()}}
 
 
 def arena() -> dict:
-    file, recipe = steps.ensure("int8"), steps.recipe("int8").session
+    file, recipe = pipeline.ensure("int8"), pipeline.recipe("int8").session
     ways = {"neither": (0, 0), "pattern": (0, 1), "arena": (1, 0), "both": (1, 1)}
     given = {
         name: Labelling(
@@ -104,5 +108,5 @@ def arena() -> dict:
         )
         for name, (a, p) in ways.items()
     }
-    found = benchmark.compare(given, rounds=3, seconds=0.3, warmup=1, minimum_calls=1)
+    found = timer.compare(given, rounds=3, seconds=0.3, warmup=1, minimum_calls=1)
     return {name: timing.peak_mb for name, timing in found.timings.items()}

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 
 from benchmarks.servers import answers, free_port, running
-from tutorial_utils import steps
+from tutorial_utils.lessons import pipeline
 
 INSIDE = {  # what a caller should not read of → how it shows
     "the library": "onnxruntime",
@@ -25,7 +25,7 @@ INSIDE = {  # what a caller should not read of → how it shows
 @contextmanager
 def served() -> Iterator[httpx.Client]:
     """A client of the popular endpoints, which run in a process of their own."""
-    port, file = free_port(), steps.ensure("int8", "bert-base")
+    port, file = free_port(), pipeline.ensure("int8", "bert-base")
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "benchmarks.claims.endpoints", str(file), str(port)]
     with running(command, lambda: answers(f"{url}/health")), httpx.Client(base_url=url) as client:

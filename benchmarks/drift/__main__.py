@@ -32,9 +32,11 @@ from benchmarks.drift.streams import (
     joined,
     shifts,
 )
-from tutorial_utils import profile, reviews, steps
-from tutorial_utils.serving.drift import Monitor, Profile
-from tutorial_utils.serving.observer import DriftMetrics, Observer
+from tutorial_utils.data import reviews
+from tutorial_utils.drift import profile
+from tutorial_utils.drift.monitor import Monitor, Profile
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.serving.engine.observer import DriftMetrics, Observer
 
 PROFILES = 100  # draws of profile and clean traffic for false alarms
 TRIALS = 40  # draws for each delay
@@ -71,8 +73,8 @@ def main() -> None:
 
 def read() -> dict[str, Answered]:
     """Name → texts answered: clean by INT8, by fp32, by damaged models; and what is shifted."""
-    int8, texts = steps.ensure("int8"), held_out()
-    streams = {"movies": asked(int8, *texts), "fp32": asked(steps.ensure("fused"), *texts)}
+    int8, texts = pipeline.ensure("int8"), held_out()
+    streams = {"movies": asked(int8, *texts), "fp32": asked(pipeline.ensure("fused"), *texts)}
     streams |= {name: asked(int8, *shifted) for name, shifted in shifts().items()}
     with tempfile.TemporaryDirectory() as scratch:
         for name in DAMAGES:
@@ -84,10 +86,10 @@ def read() -> dict[str, Answered]:
 def draw(movies: Answered, seed: int) -> Draw:
     """A profile of 1,000 movie sentences, and the indices of the others in random order."""
     order = np.random.default_rng(seed).permutation(len(movies))
-    own = movies.take(order[: steps.PROFILE_SENTENCES])
+    own = movies.take(order[: pipeline.PROFILE_SENTENCES])
     never = profile.unknown_ids(reviews.tokenizer())
     made = Profile.of_rows(own.rows, own.probabilities, never=never)
-    return made, order[steps.PROFILE_SENTENCES :]
+    return made, order[pipeline.PROFILE_SENTENCES :]
 
 
 def differs(first: Answered, second: Answered) -> np.ndarray:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from benchmarks.common import Folder
-from tutorial_utils import figures
-from tutorial_utils.tables import Table
+from tutorial_utils import plots
+from tutorial_utils.core.tables import Table
 
 MARKERS = {"length": "o", "vocabulary": "s", "confidence": "D", "labels": "^"}
 
@@ -126,9 +126,9 @@ def figure(found: dict):
         f"A new domain is noticed after some {slowest:.0f} texts, at "
         f"{alarms['together']:.1f} false alarms on 10,000"
     )
-    fig, (above, below) = figures.figure(title, rows=2, size=(11, 8))
+    fig, (above, below) = plots.figure(title, rows=2, size=(11, 8))
     every = drawn["every"]
-    for (name, marker), colour in zip(MARKERS.items(), figures.PALETTE, strict=False):
+    for (name, marker), colour in zip(MARKERS.items(), plots.PALETTE, strict=False):
         line = np.array(drawn["lines"][name], float)
         texts = np.arange(1, len(line) + 1) * every
         above.plot(texts, line, color=colour, marker=marker, markevery=12, label=name)
@@ -146,7 +146,7 @@ def figure(found: dict):
     after = drawn["damage"]["after"]
     line = np.array(drawn["lines"]["disagreement"], float)[: 2 * after // every]
     texts = np.arange(1, len(line) + 1) * every
-    below.plot(texts, line, color=figures.PINK)
+    below.plot(texts, line, color=plots.PINK)
     below.axvline(after, color="black", linestyle=":")
     below.annotate(
         f" now damaged: {drawn['damage']['name']}", (after, 0.95),

@@ -8,7 +8,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from tutorial_utils import batching, candidates, quality, reviews, steps
+from tutorial_utils import quality
+from tutorial_utils.data import reviews
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.runtime import batching, inference
 
 SHORT, REVERSED, BAD = "movies, five words", "movies, letters reversed", "movies, bad ones only"
 
@@ -44,7 +47,7 @@ def joined(*parts: Answered) -> Answered:
 
 def asked(file: Path, texts, truth) -> Answered:
     """Texts answered by a model file, in batches sorted by length."""
-    predict = candidates.onnx_predict(file, steps.recipe("tuned").session)
+    predict = inference.onnx_predict(file, pipeline.recipe("tuned").session)
     rows = reviews.encode(texts)
     logits = batching.run(predict, rows, batching.by_tokens(list(map(len, rows)), 1024))
     return Answered(tuple(map(tuple, rows)), quality.softmax(logits), np.asarray(truth))

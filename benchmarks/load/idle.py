@@ -13,8 +13,9 @@ import numpy as np
 
 from benchmarks.load.policies import POLICIES
 from benchmarks.load.texts import bodies
-from tutorial_utils import batching, registry
-from tutorial_utils.serving.engine import Engine, softmax
+from tutorial_utils import registry
+from tutorial_utils.runtime import batching
+from tutorial_utils.serving.engine.engine import Engine, softmax
 from tutorial_utils.serving.settings import Settings
 
 DIRECT = "direct call"

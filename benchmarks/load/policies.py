@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks.load.texts import long_texts, mixed_texts, short_texts
 from tutorial_utils import registry
-from tutorial_utils.serving.engine import Engine
-from tutorial_utils.serving.metrics import Metrics
+from tutorial_utils.serving.engine.engine import Engine
+from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.settings import Settings
 
 CALLERS = 64  # each with one text, and the next one as soon as it is answered

@@ -5,9 +5,9 @@ import numpy as np
 from benchmarks.common import Folder, Target, target_table, versions
 from benchmarks.load.servers import OURS, PEERS, POPULAR, SINGLE
 from benchmarks.stages import notes
-from tutorial_utils import figures
-from tutorial_utils.machine import Machine
-from tutorial_utils.tables import Table
+from tutorial_utils import plots
+from tutorial_utils.core.machine import Machine
+from tutorial_utils.core.tables import Table
 
 KINDS = ("short", "long", "mixed")
 PLACES = ("all cores", "one core")
@@ -108,7 +108,7 @@ def _overload(stage: dict, folder: Folder) -> str:
         least = min(share for factor, share in of_c.items() if factor >= 1)
         title = f"{shape}: from capacity on, at least {least:.2f} of it is answered"
         below = [factor for factor in of_c if factor <= 1]
-        figure = figures.lines(
+        figure = plots.lines(
             {"answered": (list(of_c), list(of_c.values())), "due": (below, below)},
             title=title,
             x="requests due, in capacities",
@@ -140,7 +140,7 @@ def _batching(stage: dict, folder: Folder) -> str:
     best = [name for name in bars if name.endswith("sorted")]
     sorted_, timer = bars["mixed, tokens, sorted"], bars["mixed, timer"]
     title = f"Mixed texts: {sorted_:.2f} × by tokens and length, {timer:.2f} × by a timer"
-    figure = figures.bars(
+    figure = plots.bars(
         bars, title=title, unit="texts a second, without batching = 1", highlight=best, digits=2
     )
     folder.save_figure("load_batching", figure)
@@ -213,7 +213,7 @@ def _endpoints(stage: dict, folder: Folder) -> str:
     second = max(others, key=others.get)
     gain = np.median(stage["speeds"][OURS][CROWD]) / others[second]
     title = f"At {CROWD} callers ours answers {gain:.2f} × as many requests as {second}"
-    figure = figures.lines(
+    figure = plots.lines(
         {
             name: ([int(n) for n in callers], [float(np.median(speeds[n])) for n in callers])
             for name, speeds in stage["speeds"].items()

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from benchmarks.common import ROOT
 from benchmarks.servers import free_port, on_core, running
-from tutorial_utils import load, steps
+from tutorial_utils.bench import load_generator
+from tutorial_utils.lessons import pipeline
 
 PEERS_PYTHON = ROOT / ".venv-servers" / "bin" / "python"
 OURS, POPULAR, SINGLE = "ours", "popular endpoint", "one request at a time"
@@ -53,7 +54,7 @@ def cores() -> tuple[int, int]:
 def published() -> Iterator[Path]:
     """A registry that holds the tuned classifier; yields the folder of its version."""
     with tempfile.TemporaryDirectory() as registry:
-        yield steps.publish(Path(registry))
+        yield pipeline.publish(Path(registry))
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def started(name: str, folder: Path, core: int, **settings) -> Iterator[Server]:
 
 def predicts(url: str) -> bool:
     """Whether a text sent to ``url`` is answered with 200."""
-    return 200 in load.keep_busy(url, [{"texts": ["Are you there?"]}], 1, 0.01).statuses
+    return 200 in load_generator.keep_busy(url, [{"texts": ["Are you there?"]}], 1, 0.01).statuses
 
 
 def command(name: str, folder: Path, port: int, settings: dict) -> list[str]:

@@ -30,7 +30,7 @@ from benchmarks.load.servers import (
 )
 from benchmarks.load.texts import bodies, long_texts, short_texts
 from benchmarks.servers import NotStarted, on_core
-from tutorial_utils import load
+from tutorial_utils.bench import load_generator
 
 FACTORS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
 CALLERS = (1, 4, 16, 64)
@@ -73,15 +73,15 @@ def beyond(url: str, asked: list[dict], callers: int, effort: Effort) -> dict:
     """What becomes of each rate of ``FACTORS``, in rounds; latencies of all rounds together."""
 
     def capacity() -> float:
-        return load.keep_busy(url, asked, callers, effort.level).goodput
+        return load_generator.keep_busy(url, asked, callers, effort.level).goodput
 
-    runs: dict[float, list[load.Load]] = {factor: [] for factor in FACTORS}
+    runs: dict[float, list[load_generator.Load]] = {factor: [] for factor in FACTORS}
     shares: dict[float, list[float]] = {factor: [] for factor in FACTORS}
     capacity()  # warm
     found = [capacity()]
     for number in range(effort.rounds):
         for factor in FACTORS:
-            run = load.offer(url, asked, factor * found[-1], effort.seconds, seed=number)
+            run = load_generator.offer(url, asked, factor * found[-1], effort.seconds, seed=number)
             found.append(capacity())
             runs[factor].append(run)
             shares[factor].append(run.goodput / float(np.mean(found[-2:])))
@@ -139,13 +139,13 @@ def age(effort: Effort) -> dict:
         for bound in (MAX_AGE, 100.0):
             with started(OURS, folder, core, max_age=bound) as server:
                 work = flood(server.url, effort.seconds)
-                found["waits_ms"][str(bound)] = load.in_a_loop_of_its_own(work)
+                found["waits_ms"][str(bound)] = load_generator.in_a_loop_of_its_own(work)
     return found
 
 
 async def flood(url: str, seconds: float) -> dict:
     """Milliseconds in the queue, of long texts and of the short ones around them."""
-    connections = load.Connections(url)
+    connections = load_generator.Connections(url)
     short = [connections.request({"texts": [text]}) for text in short_texts()]
     long = [connections.request({"texts": [text]}) for text in long_texts(512)]
     until = time.perf_counter() + seconds  # the requests are made: that takes a while, once
@@ -195,9 +195,9 @@ def endpoints(effort: Effort) -> dict:
         for _ in range(effort.rounds):
             for name, server in running.items():
                 server.resume()
-                load.keep_busy(server.url, asked, 4, effort.level / 4)
+                load_generator.keep_busy(server.url, asked, 4, effort.level / 4)
                 for callers in CALLERS:
-                    run = load.keep_busy(server.url, asked, callers, effort.level)
+                    run = load_generator.keep_busy(server.url, asked, callers, effort.level)
                     found["speeds"][name][str(callers)].append(run.goodput)
                     found["p99_ms"][name][str(callers)].append(run.percentile(99))
                 server.pause()
@@ -205,11 +205,13 @@ def endpoints(effort: Effort) -> dict:
     return found
 
 
-def one_by_one(url: str, asked: list[dict], count: int) -> tuple[list[load.Reply], list[float]]:
+def one_by_one(
+    url: str, asked: list[dict], count: int
+) -> tuple[list[load_generator.Reply], list[float]]:
     """Answers of a caller that is alone, and the seconds until each."""
 
-    async def ask() -> tuple[list[load.Reply], list[float]]:
-        connections, replies, seconds = load.Connections(url), [], []
+    async def ask() -> tuple[list[load_generator.Reply], list[float]]:
+        connections, replies, seconds = load_generator.Connections(url), [], []
         for i in range(count):
             request = connections.request(asked[i % len(asked)])
             start = time.perf_counter()
@@ -218,7 +220,7 @@ def one_by_one(url: str, asked: list[dict], count: int) -> tuple[list[load.Reply
         await connections.close()
         return replies, seconds
 
-    return load.in_a_loop_of_its_own(ask())
+    return load_generator.in_a_loop_of_its_own(ask())
 
 
 def header(url: str, asked: list[dict], name: str, count: int = 50) -> list[float]:
@@ -230,7 +232,7 @@ def labels_of(url: str, asked: list[dict]) -> list[str]:
     return [p["label"] for reply in replies for p in json.loads(reply.body)["predictions"]]
 
 
-def together(runs: list[load.Load]) -> dict:
+def together(runs: list[load_generator.Load]) -> dict:
     """Rates and goodput as medians of the rounds; latencies and statuses of all of them."""
     latencies = np.concatenate([run.latencies_ms for run in runs])
     p50, p99 = np.percentile(latencies, (50, 99)).tolist() if len(latencies) else (None, None)

@@ -3,8 +3,8 @@
 import functools
 import itertools
 
-from tutorial_utils import reviews
-from tutorial_utils.candidates import sentences
+from tutorial_utils.data import reviews
+from tutorial_utils.models.labelling import sentences
 
 MANY = 800
 

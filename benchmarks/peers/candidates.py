@@ -7,8 +7,13 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.peers import files
-from tutorial_utils import batching, candidates, machine, reviews, steps
-from tutorial_utils.session import SessionRecipe
+from tutorial_utils.bench import candidates
+from tutorial_utils.core import machine
+from tutorial_utils.data import reviews
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.models import labelling
+from tutorial_utils.runtime import batching, inference
+from tutorial_utils.runtime.session import SessionRecipe
 
 Predict = Callable[[dict[str, np.ndarray]], np.ndarray]  # padded inputs of a batch → logits
 TOGETHER = 32  # texts of a batch where a peer does not say how many; its own examples use 32
@@ -79,7 +84,7 @@ class Ort:
 
     def predict(self) -> Predict:
         recipe = SessionRecipe(threads=self.threads)
-        return candidates.onnx_predict(files.path(self.kind, self.model), recipe)
+        return inference.onnx_predict(files.path(self.kind, self.model), recipe)
 
 
 @dataclass(frozen=True)
@@ -119,13 +124,13 @@ class Ours:
     step: str
 
     def prepare(self) -> float:
-        from tutorial_utils import graph
+        from tutorial_utils.graph import inspection
 
-        return graph.megabytes(steps.ensure(self.step, self.model))
+        return inspection.megabytes(pipeline.ensure(self.step, self.model))
 
     def predict(self) -> Predict:
-        recipe = steps.recipe(self.step).session
-        return candidates.onnx_predict(steps.ensure(self.step, self.model), recipe)
+        recipe = pipeline.recipe(self.step).session
+        return inference.onnx_predict(pipeline.ensure(self.step, self.model), recipe)
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ class Shape:
 
     def build(self) -> Callable[[], object]:
         predict = self.engine.predict()
-        inputs = candidates.random_inputs(self.batch, self.length)
+        inputs = inference.random_inputs(self.batch, self.length)
         return lambda: predict(inputs)
 
 
@@ -157,7 +162,7 @@ class Parts(Shape):
         import openvino
 
         requests = openvino.AsyncInferQueue(self.engine.compile("THROUGHPUT"))
-        parts = candidates.cut(candidates.random_inputs(self.batch, self.length), self.rows)
+        parts = inference.cut(inference.random_inputs(self.batch, self.length), self.rows)
         logits: list = [None] * len(parts)
 
         def keep(request, place: int) -> None:
@@ -192,11 +197,11 @@ class Texts:
 
     def build(self) -> Callable[[], np.ndarray]:
         predict = self.engine.predict()
-        texts = candidates.sentences(self.sentences, self.items)
+        texts = labelling.sentences(self.sentences, self.items)
         if self.size is None:
             width = None if self.budget else 128
             how = {"budget": self.budget, "width": width, "workers": self.workers}
-            return candidates.on_texts(lambda some: candidates.label(some, predict, **how), texts)
+            return candidates.on_texts(lambda some: labelling.label(some, predict, **how), texts)
 
         def label(some: tuple[str, ...]) -> np.ndarray:
             rows = reviews.encode(some)
@@ -216,12 +221,15 @@ class Pipeline:
     size: int = TOGETHER
 
     def build(self) -> Callable[[], np.ndarray]:
-        from transformers import AutoTokenizer, pipeline
+        from transformers import AutoTokenizer
+        from transformers import pipeline as transformers_pipeline
 
-        texts = candidates.sentences(self.sentences, self.items)
-        tokenizer = AutoTokenizer.from_pretrained(steps.ensure("pytorch"))
+        texts = labelling.sentences(self.sentences, self.items)
+        tokenizer = AutoTokenizer.from_pretrained(pipeline.ensure("pytorch"))
         module = Torch("classifier", self.bf16).module()
-        answer = pipeline("text-classification", model=module, tokenizer=tokenizer, device="cpu")
+        answer = transformers_pipeline(
+            "text-classification", model=module, tokenizer=tokenizer, device="cpu"
+        )
         positive = reviews.LABELS[1]
 
         def label(some: tuple[str, ...]) -> np.ndarray:
@@ -248,7 +256,7 @@ class SentenceTransformers:
         import torch
         from sentence_transformers import SentenceTransformer, models
 
-        folder = str(steps.ensure("pytorch"))
+        folder = str(pipeline.ensure("pytorch"))
         encoder = models.Transformer(folder, backend=self.backend)
         classifier = Torch("classifier").module()
         width = classifier.config.hidden_size
@@ -260,7 +268,7 @@ class SentenceTransformers:
         model = SentenceTransformer(modules=modules, device="cpu")
         if self.bf16:
             model = model.to(torch.bfloat16)
-        texts = candidates.sentences(self.sentences, self.items)
+        texts = labelling.sentences(self.sentences, self.items)
 
         def label(some: tuple[str, ...]) -> np.ndarray:
             logits = model.encode(
@@ -290,7 +298,7 @@ class OpenVinoQueue:
         requests = openvino.AsyncInferQueue(
             OpenVino("classifier", self.precision).compile("THROUGHPUT")
         )
-        texts = candidates.sentences(self.sentences, self.items)
+        texts = labelling.sentences(self.sentences, self.items)
         labels = np.zeros(len(texts), dtype=np.int64)
 
         def keep(request, places: list[int]) -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tutorial_utils import candidates, hashing, machine, paths, reviews, steps
-from tutorial_utils.session import ERRORS_ONLY
+from tutorial_utils.core import hashing, machine, paths
+from tutorial_utils.data import reviews
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.runtime import inference
+from tutorial_utils.runtime.session import ERRORS_ONLY
 
 CALIBRATION = {"classifier": 300, "bert-base": 32}  # samples; random ones need not be many
 _MADE_BY = ("torch", "transformers", "onnx", "onnxruntime-gpu", "openvino", "nncf")
@@ -54,13 +57,13 @@ def megabytes(file: Path) -> float:
 
 def load(model: str):
     """The PyTorch model in fp32."""
-    from tutorial_utils import baseline
+    from tutorial_utils.models import finetuning
 
-    return {"classifier": baseline.load, "bert-base": baseline.bert_base}[model]()
+    return {"classifier": finetuning.load, "bert-base": finetuning.bert_base}[model]()
 
 
 def _stamp(model: str) -> dict:
-    weights = steps.ensure("pytorch") / "model.safetensors"
+    weights = pipeline.ensure("pytorch") / "model.safetensors"
     return {
         "source": hashing.sha256(weights) if model == "classifier" else model,
         "code": hashing.sha256(Path(__file__)),
@@ -76,7 +79,7 @@ def _popular(model: str, target: Path) -> None:
     from onnxruntime.transformers import optimizer
     from onnxruntime.transformers.fusion_options import FusionOptions
 
-    from tutorial_utils import export
+    from tutorial_utils.graph import export
 
     module = load(model)
     inputs = export.example_inputs()
@@ -126,7 +129,7 @@ def _exporters(model: str, target: Path) -> None:
         OnnxRuntimeQuantizer,
     )
 
-    from tutorial_utils import export
+    from tutorial_utils.graph import export
 
     logging.disable(logging.WARNING)
     dynamic = OnnxRuntimeDynamicConfig(
@@ -142,7 +145,7 @@ def _openvino(model: str, target: Path) -> None:
     """OpenVINO's converter; the precision is chosen when the file is compiled."""
     import openvino
 
-    from tutorial_utils import export
+    from tutorial_utils.graph import export
 
     converted = openvino.convert_model(load(model), example_input=export.example_inputs())
     openvino.save_model(converted, target, compress_to_fp16=False)
@@ -154,12 +157,12 @@ def _openvino_int8(model: str, target: Path) -> None:
     import openvino
 
     if model == "classifier":
-        from tutorial_utils import batching
+        from tutorial_utils.runtime import batching
 
         rows = reviews.encode(reviews.splits().validation.texts[: CALIBRATION[model]])
         samples = [batching.pad([row]) for row in rows]
     else:
-        samples = [candidates.random_inputs(1, 64, seed) for seed in range(CALIBRATION[model])]
+        samples = [inference.random_inputs(1, 64, seed) for seed in range(CALIBRATION[model])]
     plain = openvino.Core().read_model(ensure("openvino", model))
     quantized = nncf.quantize(
         plain,

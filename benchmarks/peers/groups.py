@@ -15,8 +15,9 @@ from benchmarks.peers.candidates import (
     Torch,
 )
 from benchmarks.peers.targets import OURS, PADDED, PYTORCH, is_ours
-from tutorial_utils import benchmark, measure, steps
-from tutorial_utils.candidates import Labelling
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.candidates import Labelling
+from tutorial_utils.lessons import measure, pipeline
 
 STEP = {"ours fp32": "fused", OURS: "tuned"}
 
@@ -37,13 +38,13 @@ def engines(model: str) -> dict[str, Engine]:
     }
 
 
-def with_our_batching() -> dict[str, benchmark.Candidate]:
+def with_our_batching() -> dict[str, timer.Candidate]:
     """Every engine with length-sorted batches of our token budget.
 
     Where ours runs batches side by side, so may those peers that can.
     """
     ours = replace(measure.labelling_candidate(STEP[OURS]), sentences="all")
-    found: dict[str, benchmark.Candidate] = {}
+    found: dict[str, timer.Candidate] = {}
     for name, engine in engines("classifier").items():
         if not is_ours(name):
             found[name] = Texts(engine, "all", budget=ours.budget)
@@ -54,12 +55,12 @@ def with_our_batching() -> dict[str, benchmark.Candidate]:
             found[name] = ours
         else:
             step = STEP[name]
-            recipe = steps.recipe(step).session
-            found[name] = replace(ours, path=steps.ensure(step), recipe=recipe, workers=1)
+            recipe = pipeline.recipe(step).session
+            found[name] = replace(ours, path=pipeline.ensure(step), recipe=recipe, workers=1)
     return found
 
 
-def _side_by_side(engine: Engine, ours: Labelling) -> benchmark.Candidate | None:
+def _side_by_side(engine: Engine, ours: Labelling) -> timer.Candidate | None:
     """The engine with batches like ours that run at the same time, where it has a way to that."""
     if isinstance(engine, OpenVino):
         return OpenVinoQueue(engine.precision, ours.sentences, budget=ours.budget)
@@ -69,13 +70,11 @@ def _side_by_side(engine: Engine, ours: Labelling) -> benchmark.Candidate | None
     return None
 
 
-def own() -> dict[str, benchmark.Candidate]:
+def own() -> dict[str, timer.Candidate]:
     """Every peer with the best batching that it offers itself; the first is the reference."""
     every = engines("classifier")
     batches = f"batches of {TOGETHER}"
-    found: dict[str, benchmark.Candidate] = {
-        PADDED: Texts(every[PYTORCH], "all", measure.ONE_BY_ONE)
-    }
+    found: dict[str, timer.Candidate] = {PADDED: Texts(every[PYTORCH], "all", measure.ONE_BY_ONE)}
     for name, engine in every.items():
         if name == "popular recipe":
             found[f"{name}, one by one, padded to 128"] = Texts(engine, "all", measure.ONE_BY_ONE)
@@ -92,7 +91,7 @@ def own() -> dict[str, benchmark.Candidate]:
     return found
 
 
-def one_by_one(candidate: benchmark.Candidate) -> bool:
+def one_by_one(candidate: timer.Candidate) -> bool:
     """Whether each sentence is padded to 128 and run alone: a few tell the time of all."""
     return isinstance(candidate, Texts) and candidate.size is None and candidate.budget is None
 

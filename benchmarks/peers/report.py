@@ -12,9 +12,9 @@ from benchmarks.peers.targets import (
     verdict,
 )
 from benchmarks.stages import notes
-from tutorial_utils import figures
-from tutorial_utils.machine import Machine
-from tutorial_utils.tables import Table
+from tutorial_utils import plots
+from tutorial_utils.core.machine import Machine
+from tutorial_utils.core.tables import Table
 
 STAGES = ("shapes", "roof", "texts", "growth")
 TITLES = {
@@ -120,7 +120,7 @@ def _section(title: str, comparison: dict, key: str, folder: Folder) -> str:
     headers = ("candidate", "p50 ms a call", "p95", "texts/s", "peak MB")
     headers += (f"time, {reference} = 1", "95 % interval", "verdict")
     finding = _finding(comparison)
-    figure = figures.bars(
+    figure = plots.bars(
         dict(sorted(shown.items(), key=lambda item: item[1])),
         title=f"{_where(key)}: {finding}",
         unit=f"time a text, {reference} = 1; whisker: 95 % interval",

@@ -13,18 +13,13 @@ from benchmarks.peers.checks import labels, logits, run
 from benchmarks.peers.groups import STEP, engine_of, engines, one_by_one, own, with_our_batching
 from benchmarks.peers.report import draw
 from benchmarks.peers.targets import OURS, PADDED, best_peer, is_ours
-from tutorial_utils import (
-    batching,
-    benchmark,
-    candidates,
-    hashing,
-    machine,
-    measure,
-    quality,
-    reviews,
-    roofline,
-    steps,
-)
+from tutorial_utils import quality
+from tutorial_utils.bench import roofline, timer
+from tutorial_utils.core import hashing, machine
+from tutorial_utils.data import reviews
+from tutorial_utils.lessons import measure, pipeline
+from tutorial_utils.models import labelling
+from tutorial_utils.runtime import batching
 
 SHAPES = ((1, 24), (1, 128), (8, 128))
 VERSIONS = ("openvino", "nncf", "sentence-transformers")
@@ -84,7 +79,7 @@ def shapes(effort: Effort) -> Iterator[dict]:
 
 def _in_parts(running: dict[str, Engine], batch: int, length: int) -> dict[str, Parts]:
     """OpenVINO with a large batch in parts side by side, as ours runs it too."""
-    recipe = steps.recipe(STEP[OURS])
+    recipe = pipeline.recipe(STEP[OURS])
     rows = max(1, recipe.token_budget // length)
     if recipe.workers == 1 or batch <= rows:
         return {}
@@ -101,7 +96,7 @@ def roof(effort: Effort) -> Iterator[dict]:
     found = roofline.roofs(kinds=(kind,), rounds=min(3, effort.rounds))
     if kind in found.failed:
         raise Crashed(found.failed[kind])
-    work = roofline.work(steps.ensure("int8", "bert-base"), 8, 128)
+    work = roofline.work(pipeline.ensure("int8", "bert-base"), 8, 128)
     print(f"roof: {found.operations[kind]:.2f} · 10^12 operations a second", flush=True)
     yield {"roof": found.operations[kind], "work": work.operations / 1e12}
 
@@ -152,11 +147,11 @@ def texts(effort: Effort) -> Iterator[dict]:
 
 def _padding_waste(count: int) -> float:
     """Of our batches, as ``candidates.label`` makes them."""
-    lengths = [len(row) for row in reviews.encode(candidates.sentences("all", count))]
+    lengths = [len(row) for row in reviews.encode(labelling.sentences("all", count))]
     budget = measure.labelling_candidate(STEP[OURS]).budget
     batches = [
         [window.start + i for i in batch]
-        for window in candidates.windows(count)
+        for window in labelling.windows(count)
         for batch in batching.by_tokens(lengths[window], budget)
     ]
     return batching.padding_waste(lengths, batches)
@@ -179,14 +174,14 @@ def growth(effort: Effort) -> Iterator[dict]:
 
 
 def compare(
-    group: dict[str, benchmark.Candidate], failed: dict[str, str], **effort
-) -> benchmark.Comparison:
+    group: dict[str, timer.Candidate], failed: dict[str, str], **effort
+) -> timer.Comparison:
     """Time those that run; one that fails goes to ``failed`` with its reason, the others go on."""
     group = dict(group)
     while True:
         try:
-            return benchmark.compare(group, **effort)
-        except benchmark.CandidateFailed as failure:
+            return timer.compare(group, **effort)
+        except timer.CandidateFailed as failure:
             culprit = next((n for n in group if str(failure).startswith(f"{n!r} ")), None)
             if culprit is None or len(group) == 1:
                 raise
@@ -212,5 +207,5 @@ def _origin() -> dict:
     """Versions of the peers, and the first digits of the hashes of our files."""
     return {
         "peers": {name: machine.version(name) for name in VERSIONS},
-        "files": {m: hashing.sha256(steps.ensure(STEP[OURS], m))[:12] for m in steps.MODELS},
+        "files": {m: hashing.sha256(pipeline.ensure(STEP[OURS], m))[:12] for m in pipeline.MODELS},
     }

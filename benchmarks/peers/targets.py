@@ -3,7 +3,7 @@
 import itertools
 
 from benchmarks.common import Target
-from tutorial_utils.intervals import RESOLUTION, Ratio
+from tutorial_utils.bench.intervals import RESOLUTION, Ratio
 
 OURS = "ours int8"
 PYTORCH = "PyTorch fp32"

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.common import STORED, Folder, run_folder
-from tutorial_utils.machine import Machine
-from tutorial_utils.tables import Table
+from tutorial_utils.core.machine import Machine
+from tutorial_utils.core.tables import Table
 
 LOADS = ((1_000, 4), (100_000, 32), (10_000_000, 64))  # texts a second, cores of a machine
 TOKENS = 128  # of a text of BERT-base

@@ -22,7 +22,9 @@ import httpx
 
 from benchmarks.common import run_folder
 from benchmarks.servers import answers, free_port, running
-from tutorial_utils import machine, reviews, steps
+from tutorial_utils.core import machine
+from tutorial_utils.data import reviews
+from tutorial_utils.lessons import pipeline
 
 ROUNDS, CALLS = 8, 40  # of single texts
 CALLERS, TEXTS, SECONDS = 4, 32, 4.0  # of many
@@ -55,7 +57,7 @@ def main() -> None:
     texts = list(reviews.splits().test.texts)
     with tempfile.TemporaryDirectory(prefix="ray-") as folder, ExitStack() as stack:
         shelf = Path(folder, "registry")
-        steps.publish(shelf)
+        pipeline.publish(shelf)
         serve = [sys.executable, "-m", "tutorial_utils", "serve", "--registry", str(shelf)]
         ports = {ALONE: free_port(), REPLICA: free_port()}
         replica = [sys.executable, "-c", CLUSTER, folder, str(shelf), str(ports[REPLICA])]

@@ -3,20 +3,16 @@
 from dataclasses import asdict
 
 from benchmarks.common import Folder, interval, ratios
-from tutorial_utils import (
-    baseline,
-    benchmark,
-    export,
-    figures,
-    fusion,
-    paths,
-    quantization,
-    steps,
-)
-from tutorial_utils.candidates import Onnx
-from tutorial_utils.machine import Machine
-from tutorial_utils.session import SessionRecipe
-from tutorial_utils.tables import Table
+from tutorial_utils import plots
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.candidates import Onnx
+from tutorial_utils.core import paths
+from tutorial_utils.core.machine import Machine
+from tutorial_utils.core.tables import Table
+from tutorial_utils.graph import export, fusion, quantization
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.models import finetuning
+from tutorial_utils.runtime.session import SessionRecipe
 
 SHAPES = ((1, 24), (1, 128), (8, 128))
 AS_WRITTEN = SessionRecipe(disabled_optimizers=fusion.AT_LOAD)
@@ -27,9 +23,9 @@ def search(folder: Folder) -> None:
     """Build every variant, compare it with the exported file, time it, and write the report."""
     scratch = paths.home() / "search" / "fusion"
     scratch.mkdir(parents=True, exist_ok=True)
-    exported = steps.ensure("exported", "bert-base")
+    exported = pipeline.ensure("exported", "bert-base")
     files = fusion.ablate(exported, scratch)
-    files[STANDARD] = export.export(baseline.bert_base(), scratch / "opset23.onnx", opset=23)
+    files[STANDARD] = export.export(finetuning.bert_base(), scratch / "opset23.onnx", opset=23)
     parity = {
         name: export.parity(exported, path, shapes=((1, 24), (3, 17))).maximum
         for name, path in files.items()
@@ -43,7 +39,7 @@ def search(folder: Folder) -> None:
     found: dict = {"parity": parity}
     for kind, variants in {"fp32": files, "int8": eight_bits}.items():
         for batch, length in SHAPES:
-            result = benchmark.compare(
+            result = timer.compare(
                 {n: Onnx(p, batch, length, AS_WRITTEN) for n, p in variants.items()},
                 rounds=7 if batch == 1 else 5,
                 seconds=0.25,
@@ -67,7 +63,7 @@ def draw(found: dict, folder: Folder) -> None:
     folder.write("fusion.md", TEXT.format(machine=where, table=table.markdown()))
     int8 = shown["int8 8 × 128"]
     best = min(int8, key=lambda name: int8[name].ratio)
-    figure = figures.bars(
+    figure = plots.bars(
         {name: ratio.ratio for name, ratio in int8.items()},
         title=f"INT8, BERT-base 8 × 128: least time with “{best}”",
         unit="time relative to no fusion (whisker: 95 % interval)",

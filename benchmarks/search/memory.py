@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from tutorial_utils import batching, reviews
-from tutorial_utils.session import SessionRecipe, open_session
+from tutorial_utils.data import reviews
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.session import SessionRecipe, open_session
 
 ALLOCATORS = {  # of the arena: how it grows, and whether a run gives back what it took
     "arena of its own": {},

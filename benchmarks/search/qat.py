@@ -15,7 +15,9 @@ import torch
 from tqdm import tqdm
 from transformers import BertForSequenceClassification
 
-from tutorial_utils import baseline, export, scoped
+from tutorial_utils.core import scoped
+from tutorial_utils.graph import export
+from tutorial_utils.models import finetuning
 
 LONGEST = 512  # BERT's positions
 
@@ -78,12 +80,12 @@ def train(
     generator = np.random.default_rng(tuning.seed)
     plan: list[np.ndarray] = []
     while len(plan) < tuning.steps:
-        plan += baseline.batches(ids, tuning.batch, generator)
+        plan += finetuning.batches(ids, tuning.batch, generator)
     optimizer = torch.optim.AdamW(graph.parameters(), tuning.learning_rate, weight_decay=0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, tuning.steps)
     bar = tqdm(plan[: tuning.steps], "Tuning with 8 bits", disable=not progress, ascii=True)
     for batch in bar:
-        inputs = baseline.pad([ids[i] for i in batch])
+        inputs = finetuning.pad([ids[i] for i in batch])
         with torch.no_grad():
             target = teacher(**inputs).logits
         loss = torch.nn.functional.mse_loss(graph(**inputs), target)

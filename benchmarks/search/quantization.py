@@ -14,24 +14,18 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 
 from benchmarks.common import Folder, interval, ratios
 from benchmarks.search import qat
-from tutorial_utils import (
-    batching,
-    benchmark,
-    candidates,
-    figures,
-    graph,
-    paths,
-    quality,
-    quantization,
-    reviews,
-    sensitivity,
-    smoothing,
-    steps,
-)
-from tutorial_utils.candidates import Labelling, Onnx
-from tutorial_utils.intervals import Ratio
-from tutorial_utils.machine import Machine
-from tutorial_utils.tables import Table
+from tutorial_utils import plots, quality
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.candidates import Labelling, Onnx
+from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import paths
+from tutorial_utils.core.machine import Machine
+from tutorial_utils.core.tables import Table
+from tutorial_utils.data import reviews
+from tutorial_utils.graph import inspection, quantization, sensitivity, smoothquant
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.models import labelling
+from tutorial_utils.runtime import batching, inference
 
 CALIBRATION = 96  # training sentences for the static ranges; Entropy takes long with more
 SENSITIVE = 6  # activations whose products stay in fp32, of about fifty
@@ -52,7 +46,7 @@ class Material:
 
     @classmethod
     def of(cls, model: str) -> "Material":
-        batches = even = [candidates.random_inputs(2, 64)]
+        batches = even = [inference.random_inputs(2, 64)]
         if model == "classifier":
             rows = reviews.encode(reviews.splits().train.texts[:CALIBRATION])
             few = batching.by_tokens([len(row) for row in rows], 256)
@@ -60,7 +54,7 @@ class Material:
             width = max(map(len, rows))
             alike = batching.in_order(len(rows), 8)
             even = [batching.pad([rows[i] for i in batch], width) for batch in alike]
-        files = (steps.ensure(step, model) for step in ("exported", "fused"))
+        files = (pipeline.ensure(step, model) for step in ("exported", "fused"))
         return cls(model, *files, batches, even)
 
 
@@ -87,7 +81,7 @@ def dynamic(made: Material, target: Path, **options) -> Path:
 
 def without(made: Material, target: Path, ops: tuple[str, ...]) -> Path:
     """Dynamic, with all operators of some types left in fp32."""
-    nodes = graph.load_structure(made.fused).graph.node
+    nodes = inspection.load_structure(made.fused).graph.node
     # The quantizer makes a Gemm a MatMul of that name before it looks at the list.
     names = [node.name for node in nodes if node.op_type in ops]
     names += [f"{name}_MatMul" for name in names]
@@ -95,13 +89,13 @@ def without(made: Material, target: Path, ops: tuple[str, ...]) -> Path:
 
 
 def smoothed(made: Material, target: Path, **options) -> Path:
-    smoothing.smooth(made.fused, target, made.batches, **options)
+    smoothquant.smooth(made.fused, target, made.batches, **options)
     return quantization.dynamic(target, target)
 
 
 def recommended(made: Material, target: Path) -> Path:
     """The file of the series itself: calibrated on more sentences than the others."""
-    return steps.ensure("int8", made.model)
+    return pipeline.ensure("int8", made.model)
 
 
 def static(made: Material, target: Path, **options) -> Path:
@@ -114,7 +108,7 @@ def histogram(made: Material, target: Path, method: CalibrationMethod) -> Path:
 
 
 def smoothed_static(made: Material, target: Path) -> Path:
-    smoothing.smooth(made.exported, target, made.batches, neurons=0)
+    smoothquant.smooth(made.exported, target, made.batches, neurons=0)
     return quantization.static(target, target, made.batches)
 
 
@@ -137,19 +131,22 @@ def tuned_qdq(made: Material, target: Path) -> Path:
 
 def tuned_dynamic(made: Material, target: Path) -> Path:
     """Weights tuned with dynamic rounding in it, and then the recommended recipe."""
-    from tutorial_utils import baseline, export, fusion
+    from tutorial_utils.graph import export, fusion
+    from tutorial_utils.models import finetuning
 
-    model = qat.tuned_weights(_tuned(dynamic=True), baseline.load())
+    model = qat.tuned_weights(_tuned(dynamic=True), finetuning.load())
     export.export(model, target)
     fusion.fuse_what_pays(target, target)
     return quantization.recommended(target, target, made.batches)
 
 
 def _tuned(dynamic: bool):
-    from tutorial_utils import baseline
+    from tutorial_utils.models import finetuning
 
     ids = reviews.encode(reviews.splits().train.texts)
-    return qat.train(qat.prepared(baseline.load(), dynamic), baseline.load(), ids, progress=False)
+    return qat.train(
+        qat.prepared(finetuning.load(), dynamic), finetuning.load(), ids, progress=False
+    )
 
 
 TABLE = {"embeddings": "table"}  # as ONNX Runtime's quantizer has them
@@ -196,7 +193,7 @@ def build(model: str) -> tuple[dict[str, Path], dict[str, str]]:
             continue
         try:
             files[name] = candidate.build(made, folder / f"{i}.onnx")
-            candidates.onnx_predict(files[name], RECIPE)(candidates.random_inputs(2, 9))
+            inference.onnx_predict(files[name], RECIPE)(inference.random_inputs(2, 9))
         except Exception as error:  # the quantizers fail with errors of every type
             files.pop(name, None)
             said = str(error).strip().splitlines() or ["no message"]
@@ -205,26 +202,26 @@ def build(model: str) -> tuple[dict[str, Path], dict[str, str]]:
     return files, failed
 
 
-RECIPE = steps.recipe("int8").session
+RECIPE = pipeline.recipe("int8").session
 
 
 def judge(files: dict[str, Path]) -> dict[str, Found]:
     """Answers on validation and test sentences against those of the fused fp32 file."""
-    tuned, splits = steps.recipe("tuned"), reviews.splits()
+    tuned, splits = pipeline.recipe("tuned"), reviews.splits()
 
     def answers(path: Path, texts) -> np.ndarray:
-        predict = candidates.onnx_predict(path, tuned.in_bulk())
-        return candidates.label(texts, predict, budget=tuned.token_budget, workers=tuned.workers)
+        predict = inference.onnx_predict(path, tuned.in_bulk())
+        return labelling.label(texts, predict, budget=tuned.token_budget, workers=tuned.workers)
 
     parts = {"validation": splits.validation, "test": splits.test}
-    exact = {k: answers(steps.ensure("fused"), part.texts) for k, part in parts.items()}
+    exact = {k: answers(pipeline.ensure("fused"), part.texts) for k, part in parts.items()}
     found = {}
     for name, path in files.items():
         scores = {
             k: quality.evaluate(answers(path, part.texts), part.labels, exact[k])
             for k, part in parts.items()
         }
-        found[name] = Found(graph.megabytes(path), **scores)
+        found[name] = Found(inspection.megabytes(path), **scores)
         print(f"{name}: {scores['validation'].agreement:.2%}, {scores['test']}", flush=True)
     return found
 
@@ -238,7 +235,7 @@ def time(files: dict[str, Path], candidate: Callable, **effort) -> dict[str, Rat
     others = [name for name in files if name != REFERENCE]
     for start in range(0, len(others), GROUP):
         group = [REFERENCE, *others[start : start + GROUP]]
-        result = benchmark.compare({name: candidate(files[name]) for name in group}, **effort)
+        result = timer.compare({name: candidate(files[name]) for name in group}, **effort)
         times |= ratios(result)
         print(result.table(), flush=True)
     return times
@@ -249,7 +246,7 @@ def search(folder: Folder) -> None:
     files, failed = build("classifier")
     base, _ = build("bert-base")
     judged = judge(files)
-    tuned = steps.recipe("tuned")
+    tuned = pipeline.recipe("tuned")
     one = time(base, lambda path: Onnx(path, 1, 128, RECIPE), rounds=7, seconds=0.25)
     many = time(
         files,
@@ -262,7 +259,7 @@ def search(folder: Folder) -> None:
         name: {
             "found": asdict(f),
             "base": astuple(one[name]) if name in one else None,
-            "base_megabytes": graph.megabytes(base[name]) if name in base else None,
+            "base_megabytes": inspection.megabytes(base[name]) if name in base else None,
             "sentences": astuple(many[name]),
         }
         for name, f in judged.items()
@@ -299,7 +296,7 @@ def draw(found: dict, folder: Folder) -> None:
     speed, differ = points[OURS]
     title = f"“{OURS}”: {1 - differ / 100:.1%} of the labels kept, at {speed:.2f}"
     x = "time relative to “dynamic”, real sentences"
-    fig = figures.front(points, best, title=title, x=x, y="labels that differ from fp32 (%)")
+    fig = plots.front(points, best, title=title, x=x, y="labels that differ from fp32 (%)")
     folder.save_figure("quantization", fig)
 
 

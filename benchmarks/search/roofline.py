@@ -3,10 +3,12 @@
 from dataclasses import asdict
 
 from benchmarks.common import Folder
-from tutorial_utils import benchmark, figures, measure, paths, roofline, steps
-from tutorial_utils.machine import Machine
-from tutorial_utils.roofline import Roofs, Work
-from tutorial_utils.tables import Table
+from tutorial_utils.bench import roofline, timer
+from tutorial_utils.bench.roofline import Roofs, Work
+from tutorial_utils.core import paths
+from tutorial_utils.core.machine import Machine
+from tutorial_utils.core.tables import Table
+from tutorial_utils.lessons import figures, measure, pipeline
 
 SHAPES = ((1, 24), (1, 128), (8, 128))
 KINDS = {"exported": "fp32", "fused": "fp32", "int8": "u8×s8"}
@@ -17,21 +19,21 @@ def search(folder: Folder) -> None:
     here = roofline.roofs()
     rows, spent = [], {}
     for batch, length in SHAPES:
-        result = benchmark.compare(
+        result = timer.compare(
             {step: measure.latency_candidate(step, batch, length) for step in KINDS},
             rounds=5,
             seconds=0.4,
             minimum_calls=2,
         )
         for step in KINDS:
-            source = steps.ensure("int8" if step == "int8" else "fused", "bert-base")
+            source = pipeline.ensure("int8" if step == "int8" else "fused", "bert-base")
             work = roofline.work(source, batch, length)
             ms = result.timings[step].p50_ms
             rows.append(
                 {"step": step, "shape": f"{batch} × {length}", "p50_ms": ms, **asdict(work)}
             )
         spent[f"{batch} × {length}"] = roofline.profile(
-            steps.ensure("int8", "bert-base"), steps.recipe("int8").session, batch, length,
+            pipeline.ensure("int8", "bert-base"), pipeline.recipe("int8").session, batch, length,
             paths.home(),
         )  # fmt: skip
     folder.keep("roofline", {"roofs": asdict(here), "rows": rows, "operators_ms": spent})

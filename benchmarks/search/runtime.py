@@ -11,19 +11,16 @@ import onnxruntime as ort
 
 from benchmarks.common import Folder, section
 from benchmarks.search.memory import ALLOCATORS, Allocating, StartUp
-from tutorial_utils import (
-    batching,
-    benchmark,
-    figures,
-    machine,
-    paths,
-    quantization,
-    reviews,
-    session,
-    steps,
-)
-from tutorial_utils.candidates import Labelling, Onnx, onnx_predict
-from tutorial_utils.session import SessionRecipe
+from tutorial_utils import plots
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.candidates import Labelling, Onnx
+from tutorial_utils.core import machine, paths
+from tutorial_utils.data import reviews
+from tutorial_utils.graph import quantization
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.runtime import batching, session
+from tutorial_utils.runtime.inference import onnx_predict
+from tutorial_utils.runtime.session import SessionRecipe
 
 BUDGETS = (128, 256, 512, 1024, 2048)
 TEXTS = {"width": None, "items": 1_000}
@@ -35,7 +32,7 @@ class Section:
     """A question: what is compared, the reference first, and for how long."""
 
     title: str
-    candidates: Callable[[], dict[str, benchmark.Candidate]]
+    candidates: Callable[[], dict[str, timer.Candidate]]
     effort: dict[str, float]
     text: str = ""
 
@@ -65,7 +62,7 @@ def search(folder: Folder, only: tuple[str, ...] = ()) -> None:
     found = {t: result for t, result in folder.read("runtime").items() if t in titles}
     for name in only or SECTIONS:
         asked = SECTIONS[name]
-        result = benchmark.compare(asked.candidates(), **asked.effort)
+        result = timer.compare(asked.candidates(), **asked.effort)
         found[asked.title] = asdict(result)
         if name == "providers" and (problem := session.provider_problem("openvino")):
             found[asked.title]["missing"] = f"OpenVINO's provider was not measured: {problem}."
@@ -94,7 +91,7 @@ def draw(found: dict, folder: Folder) -> None:
 
 def _draw_workers(speeds: dict[str, float], folder: Folder) -> None:
     fastest = max(speeds, key=speeds.get)
-    figure = figures.bars(
+    figure = plots.bars(
         speeds,
         title=f"Real sentences: most texts a second with {fastest} tokens",
         unit="texts a second, from text to label (workers × threads, token budget)",
@@ -105,7 +102,7 @@ def _draw_workers(speeds: dict[str, float], folder: Folder) -> None:
 
 
 def _ours() -> tuple[Path, SessionRecipe]:
-    return steps.ensure("int8"), steps.recipe("int8").session
+    return pipeline.ensure("int8"), pipeline.recipe("int8").session
 
 
 def _workers() -> dict:
@@ -155,7 +152,7 @@ def _options_many() -> dict:
 
 def _start_up() -> dict:
     """The graph rewritten at each start, or once: saved as ONNX and in ORT's own format."""
-    file, recipe = steps.ensure("int8", "bert-base"), steps.recipe("int8").session
+    file, recipe = pipeline.ensure("int8", "bert-base"), pipeline.recipe("int8").session
     folder = paths.home() / "search" / "runtime"
     folder.mkdir(parents=True, exist_ok=True)
     saved = {"ONNX": folder / "saved.onnx", "ORT": folder / "saved.ort"}
@@ -182,7 +179,7 @@ def _allocators() -> dict:
 
 def _providers() -> dict:
     """Ours and, where its plugin finds a device, OpenVINO in three precisions."""
-    exported = steps.ensure("exported")
+    exported = pipeline.ensure("exported")
     # OpenVINO reads 8 bits as Q/DQ pairs with fixed scales, which dynamic quantization lacks.
     static = paths.home() / "search" / "runtime" / "static.onnx"
     rows = reviews.encode(reviews.splits().validation.texts[:256])

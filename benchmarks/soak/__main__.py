@@ -21,7 +21,8 @@ from benchmarks.servers import free_port, on_core, running
 from benchmarks.soak import chaos
 from benchmarks.soak.report import draw, targets
 from benchmarks.soak.watch import soak
-from tutorial_utils import assets, reviews, steps
+from tutorial_utils.data import assets, reviews
+from tutorial_utils.lessons import pipeline
 from tutorial_utils.registry import ModelForm, write_version
 
 
@@ -30,7 +31,7 @@ def run_chaos(requests: int, quick: bool) -> Iterator[dict]:
     requests = min(requests, 300) if quick else requests
     with tempfile.TemporaryDirectory() as registry:
         tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
-        file, made = steps.ensure("fused"), steps.recipe("fused")
+        file, made = pipeline.ensure("fused"), pipeline.recipe("fused")
         forms = [ModelForm(file, made)]
         write_version(Path(registry), "sentiment", forms, tokenizer, reviews.LABELS)
         port = free_port()

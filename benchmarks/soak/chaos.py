@@ -18,9 +18,10 @@ from urllib.parse import urljoin
 
 import numpy as np
 
-from tutorial_utils import load
+from tutorial_utils.bench import load_generator
 from tutorial_utils.registry import LoadedModel
-from tutorial_utils.serving import app, server
+from tutorial_utils.serving.http import app
+from tutorial_utils.serving.process import server
 from tutorial_utils.serving.settings import Settings
 
 MARK = "~"
@@ -63,11 +64,11 @@ def storm(url: str, texts: Sequence[str], count: int, seed: int = 0) -> Counter:
     ``poisoned`` (500 for a marked text), ``left``. Others that may not: ``wrong`` answers, and
     ``unexpected`` ones with their status.
     """
-    return load.in_a_loop_of_its_own(_storm(url, texts, count, random.Random(seed)))
+    return load_generator.in_a_loop_of_its_own(_storm(url, texts, count, random.Random(seed)))
 
 
 async def _storm(url: str, texts: Sequence[str], count: int, chance: random.Random) -> Counter:
-    connections = load.Connections(url)
+    connections = load_generator.Connections(url)
     texts = [text for text in texts if MARK not in text]
     alone = {text: (await _probabilities(connections, [text]))[0] for text in texts}
     ends: Counter = Counter()
@@ -91,17 +92,17 @@ async def _storm(url: str, texts: Sequence[str], count: int, chance: random.Rand
     return ends
 
 
-async def _probabilities(connections: load.Connections, texts: list[str]) -> list[float]:
+async def _probabilities(connections: load_generator.Connections, texts: list[str]) -> list[float]:
     return probabilities(await connections.ask(connections.request({"texts": texts})))
 
 
-def probabilities(reply: load.Reply) -> list[float]:
+def probabilities(reply: load_generator.Reply) -> list[float]:
     """Of the first label, for each text."""
     answers = json.loads(reply.body)["predictions"]
     return [next(iter(answer["probabilities"].values())) for answer in answers]
 
 
-def _end(reply: load.Reply, texts: Sequence[str], alone: dict[str, float]) -> str:
+def _end(reply: load_generator.Reply, texts: Sequence[str], alone: dict[str, float]) -> str:
     if reply.status == 429:
         return "refused"
     if any(MARK in text for text in texts):
@@ -112,13 +113,13 @@ def _end(reply: load.Reply, texts: Sequence[str], alone: dict[str, float]) -> st
     return "right" if np.allclose(probabilities(reply), expected, atol=SAME) else "wrong"
 
 
-async def _bad(connections: load.Connections, chance: random.Random) -> str:
+async def _bad(connections: load_generator.Connections, chance: random.Random) -> str:
     bodies = (b'{"texts": [', b"[1, 2", b'{"texts": "one"}', b'{"texts": [""]}', b'{"texts": [7]}')
     reply = await connections.ask(connections.request(chance.choice(bodies)))
     return "invalid" if 400 <= reply.status < 500 else f"unexpected {reply.status}"
 
 
-async def _leave(connections: load.Connections, texts: list[str], seconds: float) -> str:
+async def _leave(connections: load_generator.Connections, texts: list[str], seconds: float) -> str:
     """Send all of a request or half of it, and hang up without waiting for the answer."""
     request = connections.request({"texts": texts})
     _, writer = await connections.connection()

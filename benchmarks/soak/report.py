@@ -4,8 +4,8 @@ import numpy as np
 
 from benchmarks.common import Folder, Target, target_table
 from benchmarks.stages import notes
-from tutorial_utils import figures
-from tutorial_utils.machine import Machine
+from tutorial_utils import plots
+from tutorial_utils.core.machine import Machine
 
 STAGES = ("chaos", "soak")
 MAX_RSS = 0.03  # growth of memory after the warm-up that counts as none
@@ -61,11 +61,11 @@ def _chaos(storm: dict) -> str:
 def _soak(run: dict, folder: Folder) -> str:
     minutes = np.array(run["seconds"]) / 60
     title = f"After the warm-up the server's memory changes by {run['growth']['rss']:+.1%}"
-    fig, (above, below) = figures.figure(title, rows=2, size=(9, 6))
-    above.plot(minutes, run["rss_mb"], color=figures.BLUE)
+    fig, (above, below) = plots.figure(title, rows=2, size=(9, 6))
+    above.plot(minutes, run["rss_mb"], color=plots.BLUE)
     above.set_ylabel("resident memory, MB")
     for name, style in (("threads", "-"), ("files", "--")):
-        below.plot(minutes, run[name], style, color=figures.BLUE)
+        below.plot(minutes, run[name], style, color=plots.BLUE)
         below.annotate(
             "open files" if name == "files" else name, (minutes[-1], run[name][-1]),
             xytext=(8, 0), textcoords="offset points", va="center",

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from benchmarks.soak.chaos import gauges
-from tutorial_utils import load
+from tutorial_utils.bench import load_generator
 
 WARM = 0.25  # of the time: caches and arenas grow to the largest batch once
 CALLERS, PAUSE = 6, 0.02  # and mean seconds between an answer and the next request
@@ -45,13 +45,15 @@ class Watched:
 
 def soak(url: str, pid: int, bodies: Sequence[dict], seconds: float, every: float = 1.0) -> Watched:
     """Send good, bad and abandoned requests for ``seconds``; look at process ``pid`` meanwhile."""
-    return load.in_a_loop_of_its_own(_soak(url, psutil.Process(pid), bodies, seconds, every))
+    return load_generator.in_a_loop_of_its_own(
+        _soak(url, psutil.Process(pid), bodies, seconds, every)
+    )
 
 
 async def _soak(
     url: str, process: psutil.Process, bodies: Sequence[dict], seconds: float, every: float
 ) -> Watched:
-    connections, chance, statuses = load.Connections(url), random.Random(0), Counter()
+    connections, chance, statuses = load_generator.Connections(url), random.Random(0), Counter()
     requests = [connections.request(body) for body in bodies]
     start = time.perf_counter()
     samples = []

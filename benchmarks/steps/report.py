@@ -2,8 +2,8 @@
 
 from benchmarks.common import Folder, section
 from benchmarks.stages import notes
-from tutorial_utils import figures, ledger
-from tutorial_utils.machine import Machine
+from tutorial_utils.core.machine import Machine
+from tutorial_utils.lessons import figures, ledger
 
 NAME = "results"  # of the file
 STAGES = ("a/a", "shapes", "texts", "ledger")

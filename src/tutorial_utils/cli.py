@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tutorial_utils.errors import TutorialError
+from tutorial_utils.core.errors import TutorialError
 
 DONE, REFUSED, CANNOT, FAULT, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = """exit codes: 0 done (optimize: promoted), 1 refused by the gate of optimize,
@@ -132,7 +132,7 @@ def _add_optimize(commands) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from tutorial_utils import preflight
+    from tutorial_utils.lessons import preflight
 
     results = preflight.run()
     if options.json:
@@ -143,25 +143,26 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from tutorial_utils import steps
+    from tutorial_utils.lessons import pipeline
 
-    steps.prepare(progress=lambda text: print(text, flush=True))
+    pipeline.prepare(progress=lambda text: print(text, flush=True))
     return DONE
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from tutorial_utils import ledger, measure, steps
+    from tutorial_utils.lessons import ledger, measure, pipeline
 
-    for step in options.steps or steps.STEPS:
-        if step not in steps.STEPS:
-            raise steps.UnknownStep(f"There is no step {step!r}: choose among {steps.STEPS}.")
+    for step in options.steps or pipeline.STEPS:
+        if step not in pipeline.STEPS:
+            raise pipeline.UnknownStep(f"There is no step {step!r}: choose among {pipeline.STEPS}.")
         ledger.record(measure.row(step))
         print(f"measured {step}", flush=True)
     return _ledger(argparse.Namespace(figure=None))
 
 
 def _ledger(options: argparse.Namespace) -> int:
-    from tutorial_utils import figures, ledger, paths
+    from tutorial_utils.core import paths
+    from tutorial_utils.lessons import figures, ledger
 
     rows = ledger.rows_of()
     if not rows:
@@ -179,7 +180,7 @@ def _ledger(options: argparse.Namespace) -> int:
 def _notebooks(options: argparse.Namespace) -> int:
     import time
 
-    from tutorial_utils import ledger, notebooks
+    from tutorial_utils.lessons import ledger, notebooks
 
     if not options.names:  # from the beginning: no notebook shows what a later one will find
         ledger.set_aside()
@@ -224,9 +225,9 @@ def _optimize(options: argparse.Namespace) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from tutorial_utils import steps
+    from tutorial_utils.lessons import pipeline
 
-    folder = steps.publish(options.registry, options.model)
+    folder = pipeline.publish(options.registry, options.model)
     print(f"published {folder.parent.name} version {folder.name}")
     return DONE
 
@@ -253,7 +254,8 @@ def _withdraw(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from tutorial_utils.serving import server, settings
+    from tutorial_utils.serving import settings
+    from tutorial_utils.serving.process import server
 
     server.serve(settings.parse(options.flags))
     return DONE

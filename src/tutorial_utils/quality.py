@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tutorial_utils.errors import InvalidArgument
+from tutorial_utils.core.errors import InvalidArgument
 
 RESAMPLES = 2_000
 TASKS = {  # how a model's logits read → what its score is called

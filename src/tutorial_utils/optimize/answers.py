@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from tutorial_utils import batching, classifiers, paths, quality
-from tutorial_utils.batching import Padding
-from tutorial_utils.classifiers import BadClassifier, Classifier, Predict
+from tutorial_utils import quality
+from tutorial_utils.core import paths
+from tutorial_utils.models import classifiers
+from tutorial_utils.models.classifiers import BadClassifier, Classifier, Predict
 from tutorial_utils.optimize.texts import Texts
-from tutorial_utils.recipe import Recipe
 from tutorial_utils.registry import MODEL, TOKENIZER
-from tutorial_utils.session import SessionRecipe
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.batching import Padding
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import SessionRecipe
 
 # ONNX Runtime would fuse again, while it loads the file, what was left apart because it costs.
 SESSION = SessionRecipe(disabled_optimizers=("SkipLayerNormFusion", "BiasGeluFusion"))

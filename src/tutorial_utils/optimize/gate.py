@@ -8,9 +8,9 @@ often slow candidates pass and equally fast ones are refused: ``docs/measuring.m
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tutorial_utils.intervals import RESOLUTION, Ratio
+from tutorial_utils.bench.intervals import RESOLUTION, Ratio
+from tutorial_utils.core.tables import Table
 from tutorial_utils.quality import Quality
-from tutorial_utils.tables import Table
 
 __all__ = ["Check", "Evidence", "Limits", "Ratio", "check", "keeps_to", "table"]
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutorial_utils import hashing, machine, profile, quality
-from tutorial_utils.classifiers import Classifier
+from tutorial_utils import quality
+from tutorial_utils.core import hashing, machine
+from tutorial_utils.drift import profile
+from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize.answers import Fidelity
 from tutorial_utils.optimize.variants import VariantBuilder
-from tutorial_utils.recipe import Recipe
 from tutorial_utils.registry import (
     MODEL,
     BadModel,
@@ -18,6 +19,7 @@ from tutorial_utils.registry import (
     versions,
     write_version,
 )
+from tutorial_utils.runtime.recipe import Recipe
 
 NO_PROFILE = (
     f"The version has no profile, so drift cannot be seen: that needs {profile.LEAST} texts to "

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from tutorial_utils import figures, paths, records
+from tutorial_utils import plots
+from tutorial_utils.core import paths, records
+from tutorial_utils.core.tables import Table
 from tutorial_utils.optimize import gate, stages, timing
 from tutorial_utils.optimize.run import Outcome
 from tutorial_utils.optimize.stages import Trial
-from tutorial_utils.tables import Table
 
 REPORT, RESULT, GAINS, FRONT = "report.md", "report.json", "gains.png", "candidates.png"
 
@@ -95,7 +96,7 @@ def gains(outcome: Outcome) -> Figure:
         for name, found in measured.items():
             key = f"{workload}: {name}"
             bars[key], intervals[key] = found.ratio, (found.low, found.high)
-    return figures.bars(
+    return plots.bars(
         bars,
         title=f"{outcome.name}: what each step gained",
         unit="time relative to PyTorch fp32 (less is better)",
@@ -109,7 +110,7 @@ def front(outcome: Outcome) -> Figure:
     points = _placed(outcome)
     best = [t.name for t in outcome.trials if t.name in points and t.kept]
     best = best or [min(points, key=lambda name: points[name][0])]
-    return figures.front(
+    return plots.front(
         points,
         best,
         title=f"{outcome.name}: quantized candidates",

@@ -12,18 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
-from tutorial_utils import (
-    classifiers,
-    graph,
-    hashing,
-    labelled,
-    machine,
-    paths,
-    provenance,
-    quality,
-    records,
-)
-from tutorial_utils.classifiers import Classifier
+from tutorial_utils import quality
+from tutorial_utils.core import hashing, machine, paths, provenance, records
+from tutorial_utils.data import labelled
+from tutorial_utils.graph import inspection
+from tutorial_utils.models import classifiers
+from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize import gate, promotion, stages
 from tutorial_utils.optimize.answers import Fidelity
 from tutorial_utils.optimize.effort import Effort
@@ -32,8 +26,8 @@ from tutorial_utils.optimize.stages import Bench, Measured, Trial
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.optimize.timing import ONE_TEXT, TUNED, Timer
 from tutorial_utils.optimize.variants import VariantBuilder
-from tutorial_utils.recipe import Recipe
 from tutorial_utils.registry import check_name
+from tutorial_utils.runtime.recipe import Recipe
 
 STAGES = ("reference", "export", "fuse", "quantize", "tune", "evaluate")
 Result = TypeVar("Result")
@@ -231,7 +225,7 @@ def _evidence(
     return gate.Evidence(
         agreement=right.agreement,
         time={workload: times[best].time for workload, times in found.evaluated.times.items()},
-        size=graph.weight_megabytes(file) / found.reference.megabytes,
+        size=inspection.weight_megabytes(file) / found.reference.megabytes,
         score=right.score,
         previous=previous.version,
         previous_score=before,

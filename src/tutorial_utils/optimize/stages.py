@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from tutorial_utils.intervals import Ratio
+from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.optimize.answers import Fidelity
 from tutorial_utils.optimize.promotion import Previous
 from tutorial_utils.optimize.timing import BUDGETS, Entry, Timer, fastest, told, why

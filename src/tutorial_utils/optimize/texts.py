@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutorial_utils import quality
-from tutorial_utils.classifiers import Classifier
-from tutorial_utils.labelled import Labelled
+from tutorial_utils.data.labelled import Labelled
+from tutorial_utils.models.classifiers import Classifier
 
 WITHOUT_DATA = 256  # rows of random tokens that agreement is measured on
 

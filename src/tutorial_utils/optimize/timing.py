@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_utils import batching, benchmark
-from tutorial_utils.classifiers import Classifier, EncodedTexts
-from tutorial_utils.intervals import RESOLUTION, Ratio
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.intervals import RESOLUTION, Ratio
+from tutorial_utils.models.classifiers import Classifier, EncodedTexts
 from tutorial_utils.optimize.answers import SESSION
 from tutorial_utils.optimize.effort import Effort
 from tutorial_utils.optimize.texts import Texts
-from tutorial_utils.recipe import Recipe
 from tutorial_utils.registry import MODEL
-from tutorial_utils.session import SessionRecipe
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import SessionRecipe
 
 Rows = tuple[tuple[int, ...], ...]
 Ratios = dict[str, Ratio]  # workload → time relative to a reference
@@ -75,11 +76,11 @@ class Timer:
         """The first of the user's texts."""
         return self.texts.rows[:TEXTS_TIMED]
 
-    def compare(self, entries: Mapping[str, Entry], rows: Rows) -> benchmark.Comparison:
+    def compare(self, entries: Mapping[str, Entry], rows: Rows) -> timer.Comparison:
         """One workload; the first entry is the reference."""
         candidates = {name: entry.candidate(rows) for name, entry in entries.items()}
         effort = self.effort
-        return benchmark.compare(
+        return timer.compare(
             candidates, rounds=effort.rounds, seconds=effort.seconds, minimum_calls=1
         )
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_utils import batching, export, fusion, graph, quantization
-from tutorial_utils.classifiers import Classifier
-from tutorial_utils.errors import TutorialError
+from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.graph import export, fusion, inspection, quantization
+from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize.answers import BUDGET, Answers, cause
 from tutorial_utils.optimize.texts import Texts
+from tutorial_utils.runtime import batching
 
 CALIBRATED = 512  # texts that the ranges of activations are measured on, at most
 
@@ -34,7 +35,7 @@ class Variant:
     @property
     def megabytes(self) -> float:
         """Size of the file in MB."""
-        return graph.megabytes(self.path)
+        return inspection.megabytes(self.path)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class VariantBuilder:
 def _applied(family: str, counts: dict[str, int], path: Path) -> str:
     named = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count)
     note = f"Fusions that applied to {family}: {named or 'none'}."
-    if not graph.op_counts(path)["Attention"]:
+    if not inspection.op_counts(path)["Attention"]:
         note += (
             " No attention was fused: its graph is not among the known patterns, and it runs as "
             "single operators."

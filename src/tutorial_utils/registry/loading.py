@@ -8,9 +8,8 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from tutorial_utils import batching, machine
-from tutorial_utils.profile import BadProfile, Profile
-from tutorial_utils.recipe import Recipe
+from tutorial_utils.core import machine
+from tutorial_utils.drift.profile import BadProfile, Profile
 from tutorial_utils.registry import external_data, store
 from tutorial_utils.registry.manifest import (
     FIX,
@@ -21,7 +20,9 @@ from tutorial_utils.registry.manifest import (
     ModelForm,
     read_manifest,
 )
-from tutorial_utils.session import ProviderUnavailable, open_session, provider_problem
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import ProviderUnavailable, open_session, provider_problem
 
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 WARM_UP = ["Warm.", "A sentence of ordinary length, so that no first caller waits for memory."]

@@ -13,11 +13,11 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tutorial_utils.errors import TutorialError
-from tutorial_utils.hashing import sha256
+from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.core.hashing import sha256
 from tutorial_utils.quality import TASKS
-from tutorial_utils.recipe import Recipe
-from tutorial_utils.session import PROVIDERS
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import PROVIDERS
 
 FORMAT = 2
 MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"

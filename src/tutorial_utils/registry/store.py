@@ -11,9 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tutorial_utils import machine, paths
-from tutorial_utils.errors import TutorialError
-from tutorial_utils.hashing import sha256
+from tutorial_utils.core import machine, paths
+from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.core.hashing import sha256
 from tutorial_utils.registry.manifest import (
     MANIFEST,
     MODEL,

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from tutorial_utils import paths
+from tutorial_utils.core import paths
 from tutorial_utils.registry import loading, store
 from tutorial_utils.registry.loading import LoadedModel
 from tutorial_utils.registry.manifest import MODEL, TOKENIZER, BadModel
-from tutorial_utils.session import LEVELS, PROVIDERS, SessionRecipe
+from tutorial_utils.runtime.session import LEVELS, PROVIDERS, SessionRecipe
 
 MAX_BATCH = 32  # texts; of max_length tokens each they are the most memory that a run may take
 DEADLINE, QUEUE = 5_000_000, 256  # microseconds and requests, as the service's own defaults

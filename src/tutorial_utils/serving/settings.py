@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tutorial_utils.errors import TutorialError
+from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.registry import check_name
 
 LATEST = "latest"
