@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 from benchmarks.common import ROOT, STORED, comparisons, write
 from tutorial_utils.bench.intervals import QUANTILE, RESOLUTION, Array, Ratio, student
 from tutorial_utils.core.tables import Table
-from tutorial_utils.gate import Limits, keeps_to
+from tutorial_utils.optimize.gate import Limits, keeps_to
 
 DOCUMENT = ROOT / "docs" / "measuring.md"
 ROUNDS, DRAWS = (3, 5, 7, 11), 10_000

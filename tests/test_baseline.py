@@ -18,10 +18,11 @@ RUN = """
 import sys
 import torch
 torch.set_num_threads(1)
-from tutorial_utils import baseline, reviews
+from tutorial_utils.data import reviews
+from tutorial_utils.models import finetuning
 full = reviews.splits()
 reviews.splits = lambda: reviews.Splits(full.train.take(range(96)), full.validation, full.test)
-baseline.finetune(baseline.Training(epochs=1, batch=8, checkpoint_every=3), progress=False)
+finetuning.finetune(finetuning.Training(epochs=1, batch=8, checkpoint_every=3), progress=False)
 """
 
 

@@ -36,7 +36,7 @@ CLUSTER = """
 import sys
 import ray
 from ray import serve
-from tutorial_utils.serving.scale_out import ScaleSettings, application
+from tutorial_utils.serving.ray_serve import ScaleSettings, application
 
 folder, registry, port, metrics = sys.argv[1:]
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,

@@ -126,7 +126,7 @@ def test_nothing_accepted_is_lost_when_the_service_is_told_to_stop(start):
 STUCK = """
 import sys, time
 from tutorial_utils import registry
-from tutorial_utils.serving import server
+from tutorial_utils.serving.process import server
 from tutorial_utils.serving.settings import Settings
 runs = []
 def hang(self, inputs):

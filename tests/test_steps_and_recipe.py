@@ -54,9 +54,10 @@ def test_the_pipeline_runs_with_sockets_blocked():
 import socket
 def refuse(*_, **__): raise OSError("the network was touched")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-from tutorial_utils import assets, measure, steps
-for step in steps.STEPS:
-    steps.ensure(step)
+from tutorial_utils.data import assets
+from tutorial_utils.lessons import measure, pipeline
+for step in pipeline.STEPS:
+    pipeline.ensure(step)
 assert all(assets.present(a) for a in (assets.ENCODER, assets.SENTENCES))
 print(measure.evaluate("tuned").f1 > 0.8)
 """

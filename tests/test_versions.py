@@ -91,7 +91,8 @@ def test_many_processes_each_get_a_version_of_their_own(tmp_path):
 def test_what_a_killed_writer_left_does_no_harm_and_is_no_version(tmp_path):
     root = tmp_path / "registry"
     code = (
-        "import os, sys; from tutorial_utils import machine, registry; from pathlib import Path\n"
+        "import os, sys; from tutorial_utils.core import machine\n"
+        "from tutorial_utils import registry; from pathlib import Path\n"
         "machine.versions = lambda: os._exit(9)  # the files are copied, the manifest is not\n"
         "file = Path(sys.argv[2])\n"
         "forms = [registry.ModelForm(file)]\n"

@@ -34,7 +34,7 @@ CLUSTER = """
 import sys
 import ray
 from ray import serve
-from tutorial_utils.serving.scale_out import ScaleSettings, application
+from tutorial_utils.serving.ray_serve import ScaleSettings, application
 
 folder, registry, port = sys.argv[1:]
 ray.init(
