@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TUTORIAL := $(BIN)/python -m tutorial_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help install prepare lab test lint tools run notebooks bench search claims drift peers load soak scale clean
+.PHONY: help install prepare lab test test-slow lint tools run notebooks bench search claims drift peers load soak scale results clean
 
 help: ## say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -21,16 +21,29 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 prepare: install ## fetch the assets, fine-tune the classifier once, build the models
 	$(TUTORIAL) prepare
 
+# JupyterLab refuses to run as root, which is the usual user in a container.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 lab: prepare ## set up, then open the first notebook in JupyterLab
 	$(TUTORIAL) check
-	$(BIN)/jupyter lab $(LAB_OPTIONS) notebooks/00_start_here.ipynb
+	@$(if $(AS_ROOT),echo "You are root (in a container?): JupyterLab is started with $(AS_ROOT).",:)
+	$(BIN)/jupyter lab $(AS_ROOT) $(LAB_OPTIONS) notebooks/00_start_here.ipynb
 
 lint: install ## check style, notebooks included
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-test: prepare lint tools ## set up, then run all tests and check every stored output of the notebooks
-	TUTORIAL_PACE=quick $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 tests notebooks
+PYTEST := TUTORIAL_PACE=quick $(BIN)/python -m pytest
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300
+CORE := $(wildcard notebooks/0[0-5]_*.ipynb)
+FURTHER := $(filter-out $(CORE),$(wildcard notebooks/*.ipynb))
+
+test: prepare lint tools ## set up, then run the tests and check the stored outputs of the core lessons
+	$(PYTEST) $(NBVAL) -m "not slow" tests $(CORE)
+
+test-slow: prepare tools ## long tests (soak, replicas, killed runs) and the outputs of the further lessons
+	$(PYTEST) -m slow tests
+	$(PYTEST) $(NBVAL) $(FURTHER)
 
 tools: ## fetch Prometheus, which some tests run, from the distribution; without root
 	deploy/fetch-prometheus .tools
@@ -42,37 +55,41 @@ run: prepare ## run the whole series headless; print the ledger and save it as a
 notebooks: prepare ## execute all notebooks and store their outputs
 	$(TUTORIAL) notebooks
 
-bench: prepare ## measure all steps anew, and the A/A run; results go to benchmarks/results
-	$(BIN)/python benchmarks/run.py
-	$(BIN)/python benchmarks/scale_out.py
+# What is measured goes to artifacts/results/<machine>/; only `make results` stores it.
+bench: prepare ## measure all steps anew, and the same candidate twice
+	$(BIN)/python -m benchmarks.steps
+	$(BIN)/python -m benchmarks.aa
 
-search: prepare ## search fusions and settings, and measure the roofs; results go to benchmarks/results
-	$(BIN)/python benchmarks/search.py
+search: prepare ## search fusions, quantizations and settings, and measure the roofline
+	$(BIN)/python -m benchmarks.search
 
-claims: prepare ## measure sixteen popular claims anew; writes docs/claims.md
-	$(BIN)/python benchmarks/claims.py
+claims: prepare ## measure sixteen popular claims anew
+	$(BIN)/python -m benchmarks.claims
 
 drift: prepare ## measure false alarms and delays of drift detection on real sentences
-	$(BIN)/python benchmarks/drift.py
+	$(BIN)/python -m benchmarks.drift
 
-peers: prepare ## measure ours beside what else there is, in an environment of its own
+peers: prepare ## compare with other tools, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
-		--requirement benchmarks/requirements.txt --editable '.[learn]'
-	$(VENV)-peers/bin/python benchmarks/peers.py
-	$(BIN)/python benchmarks/scale_out.py
-
-scale: install ## from texts a second on a core to machines and cost; writes docs/scale-out.md
-	$(BIN)/python benchmarks/scale_out.py
+		--requirement benchmarks/requirements-peers.txt --editable '.[learn]'
+	$(VENV)-peers/bin/python -m benchmarks.peers
 
 load: prepare ## offer the service more than it can take, and compare it with other servers
 	$(PYTHON) -m venv $(VENV)-servers
 	$(VENV)-servers/bin/python -m pip install --quiet --constraint constraints.txt \
 		--requirement benchmarks/requirements-servers.txt
-	$(BIN)/python benchmarks/load.py
+	$(BIN)/python -m benchmarks.load
 
-soak: prepare ## chaos, then half an hour of mixed load (MINUTES=30), looking for leaks
-	$(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),30)
+soak: prepare ## send bad requests, then half an hour of mixed load (MINUTES=30), looking for leaks
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
+
+scale: prepare ## measure the service behind Ray's proxy; print machines and cost for some loads
+	$(BIN)/python -m benchmarks.scale.ray_proxy
+	$(BIN)/python -m benchmarks.scale
+
+results: install ## store what was measured in benchmarks/results/<machine>/, for README and docs
+	$(BIN)/python -m benchmarks.store
 
 clean: ## remove the environment and everything that was downloaded or built
 	rm -rf $(VENV) $(VENV)-peers $(VENV)-servers .tools artifacts

@@ -1,32 +1,166 @@
-"""Where results go, and how a section of them is written."""
+"""Where results go, how they are written, and how stored ones are read."""
 
 import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from tutorial_utils import benchmark, machine, paths
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import machine, paths
+from tutorial_utils.core.machine import Machine
+from tutorial_utils.core.tables import Table
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+STORED = ROOT / "benchmarks" / "results"  # in git, a folder for each machine
+README = ROOT / "README.md"
+INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2")  # instructions for INT8, the best first
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of results: one JSON file for each run, with its report and figures."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        if self.path.name == "quick":
+            return f"{self.path} (a quick run: its figures are worth nothing)"
+        return f"{self.path} (`make results` stores it for README and docs)"
+
+    def read(self, name: str) -> dict:
+        """What ``NAME.json`` holds; {} where there is none."""
+        file = self.path / f"{name}.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+    def keep(self, name: str, found: dict) -> None:
+        """Write ``NAME.json``; the machine comes first, this one unless ``found`` names another."""
+        found = {"machine": machine.describe().to_dict()} | found
+        self.write(f"{name}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+    def write(self, file: str, text: str) -> None:
+        write(self.path / file, text)
+
+    def save_figure(self, name: str, fig) -> None:
+        """Save a figure as ``NAME.png``."""
+        with paths.replacing(self.path / f"{name}.png") as temporary:
+            fig.savefig(temporary, dpi=90)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A line of a table of targets; ``met`` is None where it was not measured or is undecided."""
+
+    what: str
+    target: str
+    reached: str
+    met: bool | None
+
+
+def target_table(lines: list[Target]) -> Table:
+    words = {True: "yes", False: "no"}
+    rows = [
+        (t.what, t.target, t.reached,
+         words.get(t.met, "not measured" if t.reached == "–" else "undecided"))
+        for t in lines
+    ]  # fmt: skip
+    return Table.of(("what", "target", "reached", "met?"), rows)
+
+
+def slug(of: Machine) -> str:
+    """Name of a machine's folder: processor, its best instructions for INT8, cores.
+
+    "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz" with four cores becomes
+    ``intel-xeon-platinum-8481c-amx_int8-4-cores``.
+    """
+    name = re.sub(r"\((R|TM|C)\)|@.*|\b(CPU|Processor|\d+-Core)\b", " ", of.processor, flags=re.I)
+    best = next((feature for feature in INT8 if feature in of.features), "")
+    words = re.findall(r"[a-z0-9_]+", f"{name} {best} {of.cores} cores".lower())
+    return "-".join(words)
+
+
+def run_folder(quick: bool = False) -> Folder:
+    """Where a run on this machine writes: under the artifacts' home, never into the repository.
+
+    Runs with little effort have a folder of their own, which is never stored.
+    """
+    if quick or os.environ.get("TUTORIAL_PACE") == "quick":
+        return Folder(paths.home() / "results" / "quick")
+    return measured_folder()
+
+
+def measured_folder() -> Folder:
+    """The results of full runs on this machine that are not stored yet."""
+    return Folder(paths.home() / "results" / slug(machine.describe()))
 
 
 def write(target: Path, text: str) -> None:
-    """Put ``text`` in the place of a file."""
+    """Replace a file by ``text``."""
     with paths.replacing(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(name: str, found: dict) -> None:
-    """Keep what a run found, with the machine it ran on, under ``results/NAME.json``."""
-    RESULTS.mkdir(exist_ok=True)
-    found = {"machine": machine.describe().to_dict()} | found
-    write(RESULTS / f"{name}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+def write_between(document: Path, marker: str, text: str) -> None:
+    """Replace what a document holds between ``<!-- MARKER:begin -->`` and ``<!-- MARKER:end -->``.
+
+    Raises:
+        ValueError: the document does not have both markers.
+    """
+    begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
+    before, found, rest = document.read_text(encoding="utf-8").partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"{document.name} has no section {begin} … {end}; add both lines to it.")
+    write(document, f"{before}{begin}\n{text.strip()}\n{end}{after}")
 
 
-def write_figure(name: str, fig) -> None:
-    """Save a figure as ``results/NAME.png``."""
-    with paths.replacing(RESULTS / f"{name}.png") as temporary:
-        fig.savefig(temporary, dpi=90)
+def restored(values: dict) -> timer.Comparison:
+    """A comparison as it was before ``asdict``."""
+    return timer.Comparison(
+        {name: timer.Timing(**timing) for name, timing in values["timings"].items()},
+        {name: ratio(verdict) for name, verdict in values["verdicts"].items()},
+        {name: tuple(times) for name, times in values["rounds"].items()},
+        values["machine"],
+    )
 
 
-def section(title: str, result: benchmark.Comparison, text: str = "") -> str:
-    """A comparison under its heading, in Markdown."""
-    return f"## {title}\n\n{text}{result.table().markdown()}\n"
+def section(title: str, result: dict, text: str = "") -> str:
+    """A stored comparison under its heading, in Markdown."""
+    return f"## {title}\n\n{text}{restored(result).table().markdown()}\n"
+
+
+def comparisons(found: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every stored comparison in a file's content, with the path of keys that leads to it."""
+    if isinstance(found, dict):
+        if {"rounds", "verdicts", "timings"} <= found.keys():
+            yield where, found
+        else:
+            for key, value in found.items():
+                yield from comparisons(value, f"{where} · {key}" if where else key)
+
+
+def ratio(stored: dict[str, float]) -> Ratio:
+    """A ratio as it was before ``asdict``; older results name its candidates too."""
+    return Ratio(stored["ratio"], stored["low"], stored["high"])
+
+
+def interval(ratio: Ratio | None) -> str:
+    """A ratio with its interval, as a cell of a table."""
+    return "–" if ratio is None else ratio.cell
+
+
+def ratios(result: timer.Comparison | dict) -> dict[str, Ratio]:
+    """Ratio and interval of each candidate against the first, which has exactly 1."""
+    values = result if isinstance(result, dict) else asdict(result)
+    reference = next(iter(values["timings"]))
+    others = {name: ratio(verdict) for name, verdict in values["verdicts"].items()}
+    return {reference: Ratio(1.0, 1.0, 1.0)} | others
+
+
+def versions(found: dict, more: dict | None = None) -> str:
+    """The library versions of a stored run, in one line."""
+    known = found["machine"]["versions"] | (more or {})
+    return ", ".join(f"{name} {version}" for name, version in known.items())

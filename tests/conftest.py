@@ -36,7 +36,7 @@ def tiny_model():
 @pytest.fixture(scope="session")
 def tiny_onnx(tiny_model, tmp_path_factory) -> Path:
     """The tiny BERT as the current exporter writes it."""
-    from tutorial_utils import export
+    from tutorial_utils.graph import export
 
     return export.export(tiny_model, tmp_path_factory.mktemp("tiny") / "exported.onnx")
 
@@ -44,7 +44,7 @@ def tiny_onnx(tiny_model, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_fused(tiny_onnx, tmp_path_factory) -> Path:
     """The tiny BERT with every fusion that applies."""
-    from tutorial_utils import fusion
+    from tutorial_utils.graph import fusion
 
     target = tmp_path_factory.mktemp("tiny") / "fused.onnx"
     fusion.fuse(tiny_onnx, target)

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from benchmarks.servers import free_port
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy" / "prometheus"
@@ -37,9 +38,7 @@ def watching(port: int, folder: Path):
     config, intervals = re.subn(r"(_interval:) \S+", rf"\1 {HASTE}", config)
     assert (hosts, intervals) == (1, 2)
     (folder / "prometheus.yml").write_text(config)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     flags = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
     flags += [f"--web.listen-address={address}", "--log.level=warn"]
     with (folder / "log").open("w") as log:

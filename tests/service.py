@@ -15,9 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from shelves import LABELS
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tutorial_utils import profile, recipe
-from tutorial_utils.recipe import Recipe
-from tutorial_utils.serving import app, connection, server
+from tutorial_utils.drift import profile
+from tutorial_utils.registry import ModelForm, write_version
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.serving.http import app
+from tutorial_utils.serving.process import connection, server
 from tutorial_utils.serving.settings import Settings
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -67,21 +69,21 @@ def sentences(count: int, seed: int = 0) -> list[str]:
     return [" ".join(rng.choice(WORDS, rng.integers(4, 20))) for _ in range(count)]
 
 
-def publish(registry: Path, normal: Sequence[str] = ()) -> None:
+def publish(registry: Path, normal: Sequence[str] = (), made: Recipe = Recipe()) -> None:
     """Write a version of ``sentiment``; with a profile where ``normal`` texts are given."""
     with tempfile.TemporaryDirectory() as scratch:
         model, tokenizer = Path(scratch, "model.onnx"), Path(scratch, "tokenizer.json")
         onnx.save(mean_of_tokens(), model)
         bytes_as_tokens().save(str(tokenizer))
-        made = Recipe()
         known = profile.of_model(model, made, tokenizer, normal).to_dict() if normal else None
-        recipe.write_version(registry, "sentiment", model, tokenizer, made, LABELS, profile=known)
+        forms = [ModelForm(model, made)]
+        write_version(registry, "sentiment", forms, tokenizer, LABELS, profile=known)
 
 
 @contextmanager
-def running(settings: Settings):
+def running(settings: Settings, application: app.Service | None = None):
     """The service as ``serve`` starts it, in a thread; yields a client, with its ``port``."""
-    application = app.create(settings)
+    application = application or app.create(settings)
     config = uvicorn.Config(
         application, port=0, log_config=None, ws="none", http=connection.Connection
     )

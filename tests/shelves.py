@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tutorial_utils import recipe
-from tutorial_utils.recipe import Recipe
+from tutorial_utils import registry as versions
+from tutorial_utils.registry import ModelForm
 
 LABELS = ("negative", "positive")
 WORDS = {"[UNK]": 0, "warm": 1}
@@ -49,4 +49,4 @@ def add(registry: Path, model: onnx.ModelProto | bytes, name: str = "sentiment")
         source, tokenizer = Path(scratch, "made.onnx"), Path(scratch, "tokenizer.json")
         source.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
         tokenizer.write_text(json.dumps(TOKENIZER))
-        return recipe.write_version(registry, name, source, tokenizer, Recipe(), LABELS)
+        return versions.write_version(registry, name, [ModelForm(source)], tokenizer, LABELS)

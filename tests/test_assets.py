@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from tutorial_utils import assets, paths
-from tutorial_utils.assets import Asset, AssetError, Member
+from tutorial_utils.core import hashing, paths
+from tutorial_utils.data import assets
+from tutorial_utils.data.assets import Asset, AssetError, Member
 
 
 def digest(data: bytes) -> str:
@@ -39,7 +40,7 @@ def asset(archive):
     return Asset(
         name="thing",
         requirement="thing==1",
-        sha256=assets.sha256(archive),
+        sha256=hashing.sha256(archive),
         members=(
             Member("package/weights.bin", digest(b"weights")),
             Member("package/data.tar.gz!data/sentences.txt", digest(b"hello")),

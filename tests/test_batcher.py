@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
@@ -11,15 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tutorial_utils import batching
-from tutorial_utils.batching import Padding
-from tutorial_utils.recipe import Manifest, Recipe
-from tutorial_utils.serving import batcher as batcher_room
-from tutorial_utils.serving import supervisor
-from tutorial_utils.serving.batcher import Batcher
-from tutorial_utils.serving.breaker import Breaker
-from tutorial_utils.serving.metrics import Metrics
-from tutorial_utils.serving.request import (
+from tutorial_utils.registry import Manifest, ModelForm
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.batching import Padding
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.serving.engine import batcher as batcher_room
+from tutorial_utils.serving.engine import supervisor
+from tutorial_utils.serving.engine.batcher import Batcher
+from tutorial_utils.serving.engine.breaker import Breaker
+from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
     InferenceFailed,
     Item,
@@ -28,7 +30,7 @@ from tutorial_utils.serving.request import (
     Unavailable,
     probabilities,
 )
-from tutorial_utils.serving.worker import PROBE, Lane, Worker
+from tutorial_utils.serving.engine.worker import PROBE, Abandoned, Lane, Worker
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=40)
 
@@ -45,8 +47,9 @@ class Echo:
     """A model whose answer to the text "7x3", three tokens long, is [7, 3] plus ``shift``."""
 
     def __init__(self, version="1", shift=0.0, task="regression", padding=Padding(), fault=None):
-        recipe = Recipe(token_budget=64, task=task, padding=padding)
-        self.manifest = Manifest("echo", version, ("number", "length"), recipe, {})
+        self.recipe = Recipe(token_budget=64, padding=padding)
+        form = ModelForm("echo.onnx", self.recipe)
+        self.manifest = Manifest("echo", version, ("number", "length"), (form,), {}, task)
         self.shift, self.padding, self.fault, self.runs = shift, padding, fault, 0
 
     def encode(self, texts: list[str]) -> list[list[int]]:
@@ -76,8 +79,12 @@ def enter(batcher: Batcher, request: Request) -> Request:
     return request
 
 
+def reader(encode):
+    return lambda request: request.read(encode)
+
+
 def take(batcher: Batcher) -> list[Item]:
-    return batcher.take(Echo().encode)
+    return batcher.take(reader(Echo().encode))
 
 
 def lane(model, fallback=False) -> Lane:
@@ -129,6 +136,51 @@ def test_a_long_text_under_a_flood_of_short_ones_waits_no_longer_than_the_age_bo
 
 def test_without_the_bound_it_would_wait_for_ever():
     assert flood(math.inf) == math.inf
+
+
+class OneByOne:
+    """No batching: the oldest text alone."""
+
+    def wait(self, texts, age):
+        return 0.0
+
+    def consider(self, tokens):
+        return 1
+
+    def choose(self, lengths, age, token_seconds):
+        return [0]
+
+
+class Pairs(OneByOne):
+    """Batches of two, or of one after an hour."""
+
+    def wait(self, texts, age):
+        return 0.0 if texts >= 2 else 3_600 - age
+
+    def consider(self, tokens):
+        return 2
+
+    def choose(self, lengths, age, token_seconds):
+        return range(len(lengths))
+
+
+def test_a_policy_decides_which_texts_share_a_batch():
+    batcher = Batcher(limit=9, budget=64, max_age=1, policy=OneByOne())
+    requests = [enter(batcher, asked([text])) for text in ("1x30", "2x3", "3x3")]
+    assert [take(batcher) for _ in requests] == [request.items for request in requests]
+
+
+def test_a_policy_may_wait_for_more_texts():
+    clock = Clock()
+    batcher = Batcher(limit=9, budget=64, max_age=1, clock=clock, policy=Pairs())
+    with ThreadPoolExecutor(1) as pool:
+        first = enter(batcher, asked(["1x3"], clock, math.inf))
+        taken = pool.submit(take, batcher)
+        second = enter(batcher, asked(["2x3"], clock, math.inf))
+        assert taken.result(10) == first.items + second.items
+    lone = enter(batcher, asked(["3x3"], clock, math.inf))
+    clock.now = 3_600
+    assert take(batcher) == lone.items
 
 
 def test_a_queue_of_q_refuses_exactly_what_is_over_q():
@@ -195,7 +247,7 @@ def test_beyond_capacity_the_work_goes_into_answers_that_come_in_time(times):
 
 
 def test_without_a_refusal_at_the_door_they_would_come_too_late(monkeypatch):
-    monkeypatch.setattr(batcher_room, "PART", math.inf)
+    monkeypatch.setattr(batcher_room, "WAIT_SHARE", math.inf)
     share, late = overload(3)
     assert late > 100
     assert share < 0.9
@@ -229,7 +281,7 @@ def test_texts_are_tokenized_as_far_as_a_batch_is_chosen_and_not_for_those_who_l
     gone, *others = [enter(batcher, asked([f"{i}" * 32])) for i in range(100)]
     gone.future.cancel()
     batcher.drop(gone)
-    assert len(batcher.take(encode)) == 2
+    assert len(batcher.take(reader(encode))) == 2
     assert read == [item.text for request in others[: len(read)] for item in request.items]
     assert len(read) < 10
 
@@ -239,7 +291,7 @@ def test_the_guess_at_the_tokens_of_a_text_follows_those_that_have_been_read():
     enter(batcher, asked(["漢" * 40]))
     assert batcher.queued == (1, 12)
     for _ in range(500):  # a token for each character
-        batcher.take(lambda texts: [[1] * len(text) for text in texts])
+        batcher.take(reader(lambda texts: [[1] * len(text) for text in texts]))
         enter(batcher, asked(["漢" * 40]))
     assert batcher.queued == (1, pytest.approx(42, abs=1))
 
@@ -430,6 +482,8 @@ class Life(RuleBasedStateMachine):
                 self.watch.worker.step()
             except Dies:
                 self.watch.look()
+            except Abandoned:
+                pass
             self.fault = "none"
 
     @rule()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutorial_utils import batching
+from tutorial_utils.runtime import batching
 
 lengths = st.lists(st.integers(1, 200), max_size=60)
 

@@ -6,7 +6,7 @@ from threading import Barrier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutorial_utils.serving.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
+from tutorial_utils.serving.engine.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
 
 
 class Clock:

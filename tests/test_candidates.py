@@ -1,18 +1,17 @@
 """What the notebooks and benchmarks time gives right labels, whatever the way of batching."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from tutorial_utils import candidates, figures, reviews, steps
-from tutorial_utils.session import SessionRecipe
+from benchmarks.search import runtime
+from tutorial_utils import plots
+from tutorial_utils.bench import candidates
+from tutorial_utils.data import reviews
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.models import labelling
+from tutorial_utils.runtime.session import SessionRecipe
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import runtime
-
-TEXTS = candidates.sentences("test", 23)
+TEXTS = labelling.sentences("test", 23)
 
 
 def length_is_odd(inputs):
@@ -26,22 +25,22 @@ def length_is_odd(inputs):
 def test_labels_come_in_the_order_of_the_texts_whatever_the_window(window, how, monkeypatch):
     expected = [len(row) % 2 for row in reviews.encode(TEXTS)]
     assert 0 < sum(expected) < len(TEXTS)
-    monkeypatch.setattr(candidates, "WINDOW", window)
-    assert candidates.label(TEXTS, length_is_odd, **how).tolist() == expected
+    monkeypatch.setattr(labelling, "WINDOW", window)
+    assert labelling.label(TEXTS, length_is_odd, **how).tolist() == expected
 
 
 def test_windows_hold_each_text_once(monkeypatch):
-    monkeypatch.setattr(candidates, "WINDOW", 10)
-    assert [range(25)[window] for window in candidates.windows(25)] == [
+    monkeypatch.setattr(labelling, "WINDOW", 10)
+    assert [range(25)[window] for window in labelling.windows(25)] == [
         range(10),
         range(10, 20),
         range(20, 25),
     ]
-    assert candidates.windows(0) == []
+    assert labelling.windows(0) == []
 
 
 def test_a_session_for_each_worker_answers_as_one_session_does():
-    given = (steps.ensure("fused"), SessionRecipe(threads=1), 256)
+    given = (pipeline.ensure("fused"), SessionRecipe(threads=1), 256)
     one, each = (
         kind(*given, workers=2, width=None, items=40).build()()
         for kind in (candidates.Labelling, runtime.Sessions)
@@ -51,7 +50,7 @@ def test_a_session_for_each_worker_answers_as_one_session_does():
 
 def test_bars_of_whole_numbers_hold_equally_many_of_them():
     evenly = list(range(4, 80)) * 3
-    (axis,) = figures.histogram({"evenly": evenly}, title="t", x="x").axes
+    (axis,) = plots.histogram({"evenly": evenly}, title="t", x="x").axes
     heights = [bar.get_height() for bar in axis.patches]
     assert sum(heights) == len(evenly)
     assert len(set(heights[:-1])) == 1

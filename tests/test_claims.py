@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tutorial_utils import claims
-from tutorial_utils.audit import DOES_NOT, HOLDS, IN_PART, NOT_TESTED, WORDS
+from tutorial_utils.lessons import claims
+from tutorial_utils.lessons.audit import DOES_NOT, HOLDS, IN_PART, NOT_TESTED, WORDS
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = range(1, 17)

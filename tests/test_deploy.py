@@ -1,18 +1,19 @@
 """What is written for clusters: manifests that fit the service, and the arithmetic of its size."""
 
-import sys
+import asyncio
 from pathlib import Path
 
 import pytest
 import yaml
 from service import publish
 
-from tutorial_utils import machine
-from tutorial_utils.serving import app, server, settings
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-import scale_out
+from benchmarks.common import Folder
+from benchmarks.scale import plan as scale
+from tutorial_utils.core import machine
+from tutorial_utils.lessons import claims
+from tutorial_utils.serving import settings
+from tutorial_utils.serving.http import app
+from tutorial_utils.serving.process import server
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +38,7 @@ def test_the_pods_probes_are_routes_of_the_service_and_its_volume_is_the_registr
 ):
     publish(tmp_path)
     made = app.create(settings.Settings(registry=tmp_path))
-    made.deployment.close()
+    asyncio.run(made.deployment.close())
     (container,) = predictor["containers"]
     paths = {p: container[p]["httpGet"]["path"] for p in container if p.endswith("Probe")}
     assert set(paths.values()) <= set(made.openapi()["paths"])
@@ -60,15 +61,15 @@ def test_a_process_is_told_its_share_of_the_machine(monkeypatch):
 
 
 def test_cores_machines_and_cost_follow_from_the_rate():
-    plan = scale_out.Plan(utilisation=0.5, spare=0.1, price=2.0)
-    found = scale_out.size(1_000, 4, 100, plan)
+    plan = scale.Plan(utilisation=0.5, spare=0.1, price=2.0)
+    found = scale.size(1_000, 4, 100, plan)
     assert (found.cores, found.machines) == (20, 6)  # five machines of four, and one to spare
-    assert found.month == 6 * 4 * 2.0 * scale_out.HOURS
+    assert found.month == 6 * 4 * 2.0 * scale.HOURS
     assert found.per_million == pytest.approx(6 * 4 * 2.0 / (1_000 * 3_600) * 1e6)
-    dear = scale_out.size(1_000, 4, 100, scale_out.Plan(0.5, 0.1, 4.0))
+    dear = scale.size(1_000, 4, 100, scale.Plan(0.5, 0.1, 4.0))
     assert dear.month == 2 * found.month
     with pytest.raises(ValueError, match="utilisation"):
-        scale_out.Plan(utilisation=0)
+        scale.Plan(utilisation=0)
 
 
 def test_the_rates_are_those_of_the_longest_run_there_is(tmp_path):
@@ -76,24 +77,16 @@ def test_the_rates_are_those_of_the_longest_run_there_is(tmp_path):
     here = {"machine": told | {"versions": {}}}
     steps = {"shapes": {"8x128": {"timings": {"int8": {"items_per_s": 20.0}}}}}
     steps |= {"texts": {"timings": {"tuned": {"items_per_s": 600.0}}}}
-    scale_out.write(tmp_path / "results.json", scale_out.json.dumps(here | steps))
-    classifier, base = scale_out.measured(tmp_path)
-    assert (classifier.rate, base.rate, base.tokens) == (300, 10, scale_out.TOKENS)
+    folder = Folder(tmp_path)
+    folder.keep("results", here | steps)
+    classifier, base = scale.measured(folder)
+    assert (classifier.rate, base.rate, base.tokens) == (300, 10, scale.TOKENS)
     longer = here | {"growth": {"runs": [{"texts_per_s": rate} for rate in (780.0, 800.0, 900.0)]}}
-    scale_out.write(tmp_path / "peers.json", scale_out.json.dumps(longer))
-    assert scale_out.measured(tmp_path)[0].rate == 400
+    folder.keep("peers", longer)
+    assert scale.measured(folder)[0].rate == 400
 
 
 def test_the_document_shows_tables_that_the_script_writes():
-    document = scale_out.DOCUMENT.read_text(encoding="utf-8")
-    written = scale_out.tables(scale_out.measured(), scale_out.Plan(), scale_out.served())
-    stored = document.split(scale_out.BEGIN)[1].split(scale_out.END)[0].strip()
-    assert prose(stored) == prose(written.strip())  # the rates change with each `make bench`
-    assert scale_out.with_tables(document, f"{stored}\n") == document
-
-
-def prose(text: str) -> list[str]:
-    """Its lines without the rows of tables, and how many rows there were."""
-    lines = text.splitlines()
-    rows = [line for line in lines if line.startswith("|")]
-    return [*(line for line in lines if line not in rows), f"{len(rows)} rows"]
+    folder = Folder(claims.default_file().parent)  # of the machine that the docs show
+    written = scale.tables(scale.measured(folder), scale.Plan(), scale.served(folder))
+    assert written.strip() in (ROOT / "docs" / "scale-out.md").read_text(encoding="utf-8")

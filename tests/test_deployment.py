@@ -15,13 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_serving import running
 
-from tutorial_utils.recipe import BadModel
-from tutorial_utils.serving import registry, traffic
-from tutorial_utils.serving.deployment import Deployment, NothingToDo, UnknownVersion
-from tutorial_utils.serving.engine import InferenceFailed, Overloaded
+from tutorial_utils import registry
+from tutorial_utils.registry import BadModel
+from tutorial_utils.serving.engine.engine import InferenceFailed, Overloaded
+from tutorial_utils.serving.http import app
+from tutorial_utils.serving.rollout import traffic
+from tutorial_utils.serving.rollout.deployment import Deployment, NothingToDo, UnknownVersion
+from tutorial_utils.serving.rollout.traffic import Split, place
+from tutorial_utils.serving.rollout.watcher import Watcher
 from tutorial_utils.serving.settings import Settings
-from tutorial_utils.serving.traffic import Split, Window, place
-from tutorial_utils.serving.watcher import Watcher
 
 
 def publish(shelf: Path, *versions: int, flipped: bool = False) -> Path:
@@ -40,7 +42,7 @@ class Broken:
     """Passes for a good version until it serves."""
 
     def __init__(self, model: registry.LoadedModel):
-        self.manifest, self.encode = model.manifest, model.encode
+        self.manifest, self.recipe, self.encode = model.manifest, model.recipe, model.encode
 
     def logits(self, inputs):
         raise RuntimeError
@@ -74,7 +76,7 @@ def test_nobody_is_turned_away_unread_while_a_candidate_might_answer(tmp_path):
     assert isinstance(deployment.turn_away(), Overloaded)
     deployment.place(registry.load(tmp_path, "sentiment", "2"), share=0.5)
     assert deployment.turn_away() is None
-    deployment.close()
+    asyncio.run(deployment.close())
 
 
 def test_swaps_under_load_lose_nothing_and_each_answer_is_its_versions(tmp_path):
@@ -139,7 +141,7 @@ def test_a_pinned_version_stays_and_what_is_asked_for_is_followed(tmp_path):
             await deployment.roll_back()
         await deployment.switch("3")
         assert (await deployment.predict(["a"])).version == "3"
-        deployment.close()
+        await deployment.close()
 
     asyncio.run(scenario())
 
@@ -158,7 +160,7 @@ def test_a_broken_version_is_read_again_only_when_its_files_change(tmp_path, mon
         (folder / "model.onnx").write_bytes(b"another")
         await watcher.look()
         assert value(deployment, "serve_loads_total", outcome="refused") == 3
-        deployment.close()
+        await deployment.close()
 
     asyncio.run(scenario())
 
@@ -175,7 +177,7 @@ def test_a_withdrawn_version_is_left_by_who_follows_and_is_not_taken_up_by_who_s
         assert deployment.roles == {"2": "stable"}
         restarted = deploy(tmp_path)
         assert restarted.roles == {"2": "stable"}
-        restarted.close()
+        await restarted.close()
         registry.withdraw(tmp_path, "sentiment", "2", "slow")
         await watcher.look()  # nothing is left to go back to: an answer is better than none
         assert (await deployment.predict(["a"])).version == "2"
@@ -185,7 +187,7 @@ def test_a_withdrawn_version_is_left_by_who_follows_and_is_not_taken_up_by_who_s
             registry.restore(tmp_path, "sentiment", version)
         await watcher.look()
         assert deployment.roles == {"3": "stable"}
-        deployment.close()
+        await deployment.close()
 
     asyncio.run(scenario())
 
@@ -204,7 +206,7 @@ def test_a_candidate_that_is_withdrawn_ends_its_trial_and_may_come_back(tmp_path
         registry.restore(tmp_path, "sentiment", "2")
         await watcher.look()
         assert deployment.roles == {"1": "stable", "2": "canary"}
-        deployment.close()
+        await deployment.close()
 
     asyncio.run(scenario())
 
@@ -215,7 +217,7 @@ def test_a_pinned_version_stays_also_when_it_is_withdrawn(tmp_path):
         registry.withdraw(tmp_path, "sentiment", "2", "by hand")
         await Watcher(deployment).look()
         assert deployment.roles == {"2": "stable"}
-        deployment.close()
+        await deployment.close()
 
     asyncio.run(scenario())
 
@@ -238,16 +240,6 @@ def test_every_caller_has_a_place(caller, salt):
     assert 0 <= place(caller, salt) < 1
 
 
-@given(st.lists(st.booleans(), max_size=50), st.integers(1, 10))
-def test_a_window_tells_the_share_of_the_last(outcomes, size):
-    window = Window(size)
-    for outcome in outcomes:
-        window.add(outcome)
-    last = outcomes[-size:]
-    assert len(window) == len(last)
-    assert window.share == pytest.approx(sum(last) / len(last)) if last else window.share != 0
-
-
 def test_the_split_reaches_the_versions_and_a_caller_stays(tmp_path):
     async def scenario():
         deployment = deploy(publish(tmp_path, 1, 2), version="1")
@@ -261,7 +253,7 @@ def test_the_split_reaches_the_versions_and_a_caller_stays(tmp_path):
             await deployment.predict(["a"], version="../1")
         await deployment.promote()
         assert deployment.roles == {"2": "stable"}
-        deployment.close()
+        await deployment.close()
 
     asyncio.run(scenario())
 
@@ -269,7 +261,8 @@ def test_the_split_reaches_the_versions_and_a_caller_stays(tmp_path):
 def test_a_canary_that_errs_is_taken_back_and_no_caller_notices(tmp_path, broken):
     async def scenario():
         broken.add("2")
-        deployment = deploy(publish(tmp_path, 1, 2), version="1", trial_least=5)
+        deployment = deploy(publish(tmp_path, 1))
+        publish(tmp_path, 2)
         await deployment.try_out("2", share=0.5, shadow=0)
         for i in range(100):
             answer = await deployment.predict(["a"], caller=str(i))
@@ -277,10 +270,9 @@ def test_a_canary_that_errs_is_taken_back_and_no_caller_notices(tmp_path, broken
         assert deployment.candidate is None
         assert deployment.taken_back == {"2"}
         assert value(deployment, "serve_roll_backs_total", version="2", reason="errors") == 1
-        deployment.follows = True
         await Watcher(deployment).look()
         assert deployment.roles == {"1": "stable"}
-        deployment.close()
+        await deployment.close()
 
     asyncio.run(scenario())
 
@@ -288,13 +280,13 @@ def test_a_canary_that_errs_is_taken_back_and_no_caller_notices(tmp_path, broken
 def test_the_canary_is_not_blamed_for_what_the_stable_version_fails_too(tmp_path, broken):
     async def scenario():
         broken.update("12")
-        deployment = deploy(publish(tmp_path, 1, 2), version="1", trial_least=5)
+        deployment = deploy(publish(tmp_path, 1, 2), version="1")
         await deployment.try_out("2", share=0.5, shadow=0)
         for i in range(40):
             with pytest.raises(InferenceFailed):
                 await deployment.predict(["a"], caller=str(i))
         assert deployment.candidate is not None
-        deployment.close()
+        await deployment.close()
 
     asyncio.run(scenario())
 
@@ -302,7 +294,7 @@ def test_the_canary_is_not_blamed_for_what_the_stable_version_fails_too(tmp_path
 def test_a_shadow_that_disagrees_is_taken_back_and_answers_nobody(tmp_path):
     async def scenario():
         publish(publish(tmp_path, 1), 2, flipped=True)
-        deployment = deploy(tmp_path, version="1", trial_least=10)
+        deployment = deploy(tmp_path, version="1")
         await deployment.try_out("2", share=0, shadow=1)
         assert deployment.roles == {"1": "stable", "2": "shadow"}
         for _ in range(20):
@@ -311,21 +303,21 @@ def test_a_shadow_that_disagrees_is_taken_back_and_answers_nobody(tmp_path):
         assert deployment.candidate is None
         name = "serve_roll_backs_total"
         assert value(deployment, name, version="2", reason=traffic.DISAGREEMENT) == 1
-        deployment.close()
+        await deployment.close()
 
     asyncio.run(scenario())
 
 
 def test_a_shadow_that_agrees_stays(tmp_path):
     async def scenario():
-        deployment = deploy(publish(tmp_path, 1, 2), version="1", trial_least=10)
+        deployment = deploy(publish(tmp_path, 1, 2), version="1")
         await deployment.try_out("2", share=0, shadow=1)
         for _ in range(30):
             await deployment.predict(["a", "b"])
             await deployment.shadow.settle()
-        assert deployment.candidate.trial.agreement.share == 1
+        assert deployment.candidate.trial.differing == 0
         assert value(deployment, "serve_shadow_texts_total", version="2", outcome="agrees") == 60
-        deployment.close()
+        await deployment.close()
 
     asyncio.run(scenario())
 
@@ -356,7 +348,7 @@ def test_versions_change_at_random_under_load(tmp_path):
                 await asyncio.sleep(0)
         await asyncio.gather(*asking)
         assert len(answers) == 480
-        deployment.close()
+        await deployment.close()
 
     asyncio.run(scenario())
 
@@ -381,3 +373,192 @@ def test_the_admin_routes_open_with_the_token_only(tmp_path):
         )
     with running(Settings(registry=tmp_path)) as client:
         assert client.post("/admin/promote", headers=key).status_code == 404
+
+
+class Slow:
+    """A model held up until ``go``; ``entered``: it runs."""
+
+    def __init__(self, model: registry.LoadedModel):
+        self.manifest, self.recipe = model.manifest, model.recipe
+        self.encode, self._logits = model.encode, model.logits
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def logits(self, inputs):
+        self.entered.set()
+        assert self.go.wait(30)
+        return self._logits(inputs)
+
+
+async def until(condition) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Holds up reading a version whose number is in ``gate.held``, until ``gate.go``."""
+
+    class Gate:
+        held, entered, go = set(), threading.Event(), threading.Event()
+
+    load = registry.load
+
+    def load_late(folder, name, version="latest"):
+        if version in Gate.held:
+            Gate.entered.set()
+            assert Gate.go.wait(30)
+        return load(folder, name, version)
+
+    monkeypatch.setattr(registry, "load", load_late)
+    yield Gate
+    Gate.go.set()
+
+
+@pytest.mark.parametrize("loading", ["the operator", "the watcher"])
+def test_a_pin_holds_against_the_watcher_whoever_is_loading(tmp_path, gate, loading):
+    async def scenario():
+        deployment = deploy(publish(tmp_path, 1, 2))
+        watcher = Watcher(deployment)
+        served = []
+        place = deployment.place
+        deployment.place = lambda model, *rest: (
+            served.append(model.manifest.version), place(model, *rest)
+        )[1]  # fmt: skip
+        if loading == "the operator":
+            gate.held.add("1")
+            pinning = asyncio.create_task(deployment.switch("1"))
+            await asyncio.to_thread(gate.entered.wait, 30)
+            publish(tmp_path, 3)
+            looking = asyncio.create_task(watcher.look())
+        else:
+            publish(tmp_path, 3)
+            gate.held.add("3")
+            looking = asyncio.create_task(watcher.look())
+            await asyncio.to_thread(gate.entered.wait, 30)
+            pinning = asyncio.create_task(deployment.switch("1"))
+        await asyncio.sleep(0.1)
+        gate.go.set()
+        await asyncio.gather(pinning, looking)
+        assert deployment.roles == {"1": "stable"}
+        assert "3" not in served, "not for a moment"
+        await watcher.look()
+        assert deployment.roles == {"1": "stable"}
+        await deployment.switch("latest")
+        assert deployment.roles == {"3": "stable"}
+        await deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_pin_that_fails_leaves_the_registry_followed(tmp_path):
+    async def scenario():
+        deployment = deploy(publish(tmp_path, 1))
+        with pytest.raises(BadModel):
+            await deployment.switch("9")
+        publish(tmp_path, 2)
+        await Watcher(deployment).look()
+        assert deployment.roles == {"2": "stable"}
+        await deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_candidate_of_the_operators_is_not_replaced_by_the_watcher(tmp_path):
+    async def scenario():
+        deployment = deploy(publish(tmp_path, 1, 2))
+        await deployment.try_out("1", share=0.5, shadow=0)
+        publish(tmp_path, 3)
+        watcher = Watcher(deployment)
+        await watcher.look()
+        assert deployment.roles == {"2": "stable", "1": "canary"}
+        await deployment.roll_back()
+        await watcher.look()
+        assert deployment.roles == {"3": "stable"}
+        await deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_info_and_the_admin_say_whether_the_version_is_pinned(tmp_path):
+    publish(tmp_path, 1, 2)
+    with running(Settings(registry=tmp_path, admin_token="open")) as client:
+        key = {"authorization": "Bearer open"}
+        assert client.get("/info").json()["follows_latest"] is True
+        pinned = client.post("/admin/switch", headers=key, json={"version": "1"}).json()
+        assert pinned["follows_latest"] is False
+        assert client.get("/info").json()["follows_latest"] is False
+
+
+def test_shutdown_cancels_shadows_on_their_loop_and_closes_every_engine(tmp_path):
+    async def scenario():
+        asyncio.get_running_loop().set_debug(True)
+        model = Slow(registry.load(publish(tmp_path, 1, 2), "sentiment", "2"))
+        settings = Settings(registry=tmp_path, version="1", drain=1, deadline=1)
+        service = app.create(settings)
+        deployment = service.deployment
+        async with service.router.lifespan_context(service):
+            deployment.place(model, share=0, shadow=1)
+            engines = [deployment.stable.engine, deployment.candidate.running.engine]
+            for _ in range(3):
+                await deployment.predict(["a"])
+            await asyncio.to_thread(model.entered.wait, 30)
+            asyncio.get_running_loop().call_later(0.2, model.go.set)
+        assert [engine._supervisor.is_alive() for engine in engines] == [False, False]
+        assert [engine._supervisor.worker.is_alive() for engine in engines] == [False, False]
+        assert len(asyncio.all_tasks()) == 1, "nothing but this scenario"
+
+    asyncio.run(scenario())
+
+
+def test_closing_waits_for_engines_that_drain(tmp_path):
+    async def scenario():
+        model = Slow(registry.load(publish(tmp_path, 1, 2), "sentiment", "1"))
+        deployment = Deployment(Settings(registry=tmp_path, version="1", deadline=1), model)
+        old = deployment.stable.engine
+        asking = asyncio.create_task(deployment.predict(["a"]))
+        await asyncio.to_thread(model.entered.wait, 30)
+        await deployment.switch("2")
+        asyncio.get_running_loop().call_later(0.2, model.go.set)
+        await deployment.close()
+        assert not old._supervisor.worker.is_alive()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_canary_costs_its_callers_time_and_no_answer(tmp_path):
+    async def scenario():
+        model = Slow(registry.load(publish(tmp_path, 1, 2), "sentiment", "2"))
+        deployment = deploy(tmp_path, version="1", deadline=4)
+        deployment.place(model, share=1)
+        ask, given = deployment.stable.engine.predict, []
+        deployment.stable.engine.predict = lambda texts, left: (
+            given.append(left) or ask(texts, left)
+        )
+        answers = await asyncio.gather(*(deployment.predict(["a"]) for _ in range(5)))
+        assert {answer.version for answer in answers} == {"1"}
+        assert max(given) <= 2, "within the caller's own deadline"
+        assert value(deployment, "serve_version_errors_total", version="2", role="canary") == 5
+        assert deployment.candidate.trial.canary.errors == 5
+        model.go.set()
+        await deployment.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_the_canary_failed_is_not_mirrored_to_it(tmp_path, broken):
+    async def scenario():
+        broken.add("2")
+        deployment = deploy(publish(tmp_path, 1, 2), version="1", breaker_failures=1_000)
+        await deployment.try_out("2", share=1, shadow=1)
+        for _ in range(10):
+            assert (await deployment.predict(["a"])).version == "1"
+        await deployment.shadow.settle()
+        asked = value(deployment, "serve_version_errors_total", version="2", role="canary")
+        shadowed = value(deployment, "serve_shadow_texts_total", version="2", outcome="failed")
+        assert (asked, shadowed) == (10, 0)
+        await deployment.close()
+
+    asyncio.run(scenario())

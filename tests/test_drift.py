@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,16 +14,18 @@ from prometheus_client import CollectorRegistry
 from scipy import stats
 from service import publish, sentences
 
-from tutorial_utils import profile as profiles
-from tutorial_utils import quality, reviews, steps
-from tutorial_utils.features import ORDERED, SHARES, Feature, unfamiliar
-from tutorial_utils.profile import BadProfile, Profile
-from tutorial_utils.recipe import BadModel, read_manifest, write_version
-from tutorial_utils.serving import observer, registry
-from tutorial_utils.serving.deployment import Deployment
-from tutorial_utils.serving.drift import CALM, Monitor
-from tutorial_utils.serving.engine import Engine, Metrics
-from tutorial_utils.serving.observer import DriftMetrics, Observer
+from tutorial_utils import quality, registry
+from tutorial_utils.data import reviews
+from tutorial_utils.drift import profile as profiles
+from tutorial_utils.drift.monitor import CALM, Monitor
+from tutorial_utils.drift.profile import BadProfile, Profile
+from tutorial_utils.drift.statistics import ORDERED, SHARES, Feature, unfamiliar
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.registry import BadModel, ModelForm, write_version
+from tutorial_utils.serving.engine import observer
+from tutorial_utils.serving.engine.engine import Engine, Metrics
+from tutorial_utils.serving.engine.observer import DriftMetrics, Observer
+from tutorial_utils.serving.rollout.deployment import Deployment
 from tutorial_utils.serving.settings import Settings
 
 numbers = st.lists(st.integers(-50, 50), min_size=20, max_size=300).map(np.array)
@@ -84,6 +87,34 @@ def test_the_limits_lie_between_those_of_one_look_and_of_unrelated_looks(normal)
         assert limit < stats.kstwobign.isf(share / looks) * spread
     (low, high) = (stats.norm.isf(share / 2 / n) * spread / 2 for n in (1, looks))
     assert 0.9 * low < normal.features["labels"].limit < high
+
+
+def test_rarer_false_alarms_have_wider_limits_or_are_refused():
+    feature = Feature(SHARES, np.array([0.5, 0.5]))
+    limits = [feature.calibrated(400, 250, 10, share).limit for share in (0.005, 0.001, 0.00025)]
+    assert limits == sorted(set(limits))
+    with pytest.raises(BadProfile, match=r"give 0\.00025 or more"):
+        feature.calibrated(400, 250, 10, 0.0002)
+    for rare in (0.039, 0.01, 0.001):
+        with pytest.raises(BadProfile, match=r"give 0\.04 or more"):
+            Profile.of(*sample(400), false_alarms=rare)
+
+
+@pytest.mark.parametrize(
+    ("texts", "per_window", "window"), [(200, 0.005, 250), (None, 0.0005, 250), (300, 0.02, 2_000)]
+)
+def test_chance_exceeds_a_limit_as_often_as_it_was_made_for(texts, per_window, window):
+    """Over streams of its own, each beside a reference of its own."""
+    shares = np.array([0.3, 0.7])
+    limit = Feature(SHARES, shares).calibrated(texts, window, 10, per_window).limit
+    rng, beyond, count = np.random.default_rng(1), 0, 20_000
+    looks = window // 10
+    for _ in range(count // 1_000):
+        drawn = np.cumsum(rng.binomial(10, 0.7, (1_000, 2 * looks)), axis=1)
+        share = (drawn[:, looks:] - drawn[:, :-looks]) / window
+        reference = rng.binomial(texts, 0.7, (1_000, 1)) / texts if texts else 0.7
+        beyond += np.sum(np.abs(share - reference).max(axis=1) > limit)
+    assert per_window / 2.5 < beyond / count < 2.5 * per_window
 
 
 def test_texts_without_drift_raise_few_alarms(normal):
@@ -211,22 +242,24 @@ def test_the_engine_watches_answers_and_no_probes(shelf):
     metrics = Metrics()
     engine = Engine(registry.load(shelf, "sentiment", "1"), Settings(registry=shelf), None, metrics)
 
-    async def ask(texts):
-        await engine.predict(texts)
-        engine.observer.settle()
-
-    def value(name):
+    def watched(texts: int) -> None:
+        """Wait until so many were handed over: an answer wakes its caller before its observer."""
         labels = {"model": "sentiment", "version": "1"}
-        return metrics.registry.get_sample_value(name, labels)
+        end = time.monotonic() + 60
+        while metrics.registry.get_sample_value("serve_drift_texts_total", labels) < texts:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        engine.observer.settle()
+        assert metrics.registry.get_sample_value("serve_drift_texts_total", labels) == texts
 
     asyncio.run(engine.probe())
-    assert value("serve_drift_texts_total") == 0
     for seed in range(10):
-        asyncio.run(ask(sentences(30, seed + 1)))
-    assert value("serve_drift_texts_total") == 300
+        asyncio.run(engine.predict(sentences(30, seed + 1)))
+    watched(300)  # and not the probe's
     assert engine.observer.monitor.drifting == ()
     for _ in range(10):
-        asyncio.run(ask(["ключ" * 40] * 30))
+        asyncio.run(engine.predict(["ключ" * 40] * 30))
+    watched(600)
     labels = {"model": "sentiment", "version": "1", "feature": "length"}
     drift = {
         name: metrics.registry.get_sample_value(f"serve_drift_{name}", labels)
@@ -255,11 +288,9 @@ def test_a_profile_that_cannot_be_read_is_refused_with_its_version(tmp_path):
     """Its hash is right: it was written wrongly."""
     publish(tmp_path)
     first = tmp_path / "sentiment" / "1"
-    files = first / "model.onnx", first / "tokenizer.json"
-    made = read_manifest(first)
-    write_version(
-        tmp_path, made.name, *files, made.recipe, made.labels, profile={"features": {"length": 1}}
-    )
+    broken = {"features": {"length": 1}}
+    forms, tokenizer = [ModelForm(first / "model.onnx")], first / "tokenizer.json"
+    write_version(tmp_path, "sentiment", forms, tokenizer, ("no", "yes"), profile=broken)
     with pytest.raises(BadModel, match=r"profile\.json is not usable .* publish"):
         registry.load(tmp_path, "sentiment", "2")
     assert registry.load(tmp_path, "sentiment", "1").profile is None
@@ -282,7 +313,7 @@ def test_the_shadow_tells_how_often_another_version_disagrees(shelf):
         watched.settle()
         state = watched.monitor.state()["disagreement"]
         running = deployment.roles
-        deployment.close()
+        await deployment.close()
         return state, running
 
     state, running = asyncio.run(go())
@@ -338,12 +369,12 @@ def test_a_fault_of_the_watching_is_nobodys_end(normal, caplog):
 @pytest.fixture(scope="module")
 def real():
     """The classifier's profile, and a function from texts to token ids and probabilities."""
-    from tutorial_utils import batching, candidates
+    from tutorial_utils.runtime import batching, inference
 
-    int8 = steps.ensure("int8")
+    int8 = pipeline.ensure("int8")
 
     def read(texts, file=int8):
-        predict = candidates.onnx_predict(file, steps.recipe("int8").session)
+        predict = inference.onnx_predict(file, pipeline.recipe("int8").session)
         rows = reviews.encode(texts)
         batches = batching.by_tokens(list(map(len, rows)), 1024)
         return rows, quality.softmax(batching.run(predict, rows, batches))
@@ -375,7 +406,7 @@ def test_a_damaged_model_disagrees_with_the_reference_in_its_shadow(real, tmp_pa
     import onnx
 
     made, read = real
-    model = onnx.load(steps.ensure("int8"))
+    model = onnx.load(pipeline.ensure("int8"))
     rng = np.random.default_rng(0)
     for weight in model.graph.initializer:
         if weight.name.endswith("_quantized"):  # flip a bit in one of ten
@@ -388,7 +419,7 @@ def test_a_damaged_model_disagrees_with_the_reference_in_its_shadow(real, tmp_pa
     texts = reviews.splits().validation.texts[:100]
     fp32, sound, damaged = (
         read(texts, file)[1].argmax(axis=1)
-        for file in (steps.ensure("fused"), steps.ensure("int8"), tmp_path / "damaged.onnx")
+        for file in (pipeline.ensure("fused"), pipeline.ensure("int8"), tmp_path / "damaged.onnx")
     )
     monitor = Monitor(made)
     monitor.disagreed(sound != fp32)

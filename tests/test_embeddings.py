@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
-from tutorial_utils import embeddings
+from tutorial_utils.graph import int8_embeddings
 
 TEXT = """<ir_version: 8, opset_import: ["": 18]>
 look (int64[n] ids) => (float[n, 4] y) { y = Gather(table, ids) }"""
@@ -11,7 +11,7 @@ look (int64[n] ids) => (float[n, 4] y) { y = Gather(table, ids) }"""
 def looked_up(table: np.ndarray) -> tuple[onnx.ModelProto, int]:
     model = parser.parse_model(TEXT)
     model.graph.initializer.append(numpy_helper.from_array(table, "table"))
-    return model, embeddings.quantize_rows(model)
+    return model, int8_embeddings.quantize_rows(model)
 
 
 def run(model: onnx.ModelProto, ids: list[int]) -> np.ndarray:
@@ -40,5 +40,5 @@ def test_a_row_of_zeros_stays_zero():
 def test_a_lookup_along_another_axis_is_left_alone():
     model = parser.parse_model(TEXT.replace("Gather(", "Gather<axis = 1>("))
     model.graph.initializer.append(numpy_helper.from_array(np.ones((3, 4), np.float32), "table"))
-    assert embeddings.quantize_rows(model) == 0
+    assert int8_embeddings.quantize_rows(model) == 0
     assert [node.op_type for node in model.graph.node] == ["Gather"]

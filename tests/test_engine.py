@@ -1,4 +1,4 @@
-"""The engine over a real model, on a bad day: each fault hits whom it must, and passes."""
+"""The engine over a tiny model with faults: each fails the right request, and passes."""
 
 import asyncio
 import random
@@ -9,34 +9,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import service
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
-from tutorial_utils import assets, recipe, reviews
-from tutorial_utils.recipe import Recipe
-from tutorial_utils.serving import registry
-from tutorial_utils.serving.engine import (
+from tutorial_utils import registry
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.serving.engine.engine import (
     DeadlineExceeded,
     Engine,
     InferenceFailed,
     Overloaded,
+    Prediction,
     Unavailable,
 )
-from tutorial_utils.serving.metrics import Metrics
+from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.settings import Settings
-
-pytestmark = pytest.mark.built  # the tokenizer is the real one
 
 TEXTS = [("a joy from the first scene to the last " * 3)[: 4 * i + 3] for i in range(20)]
 POISON = "zebra"
 
 
 @pytest.fixture(scope="module")
-def shelf(tiny_onnx, tmp_path_factory) -> Path:
+def shelf(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("registry")
-    tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
     for _ in range(2):
-        made = Recipe(steps=("exported",), max_length=128, token_budget=256)
-        recipe.write_version(folder, "sentiment", tiny_onnx, tokenizer, made, reviews.LABELS)
+        service.publish(folder, made=Recipe(steps=("exported",), max_length=128, token_budget=256))
     return folder
 
 
@@ -62,7 +59,8 @@ class Harmed:
     """A loaded model that does something before it answers; ``seen``: the texts of each run."""
 
     def __init__(self, model, before=lambda inputs: None):
-        self.manifest, self._model, self.before = model.manifest, model, before
+        self.manifest, self.recipe = model.manifest, model.recipe
+        self._model, self.before = model, before
         self.seen: list[int] = []
 
     def encode(self, texts):
@@ -114,7 +112,7 @@ def value(engine: Engine, name: str, **labels) -> float:
     return sum(s.value for s in samples if labels.items() <= s.labels.items())
 
 
-async def until(condition, seconds=5.0) -> None:
+async def until(condition, seconds=30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came to pass"
@@ -262,7 +260,7 @@ def test_a_full_queue_that_moves_does_not_make_the_service_unready(start):
 )
 def test_what_does_not_fit_into_the_memory_is_halved_until_it_does(start, solo, error):
     def before(inputs):
-        if inputs["input_ids"].size > 60:
+        if inputs["input_ids"].size > 100:
             raise error
 
     engine = start(before)
@@ -288,7 +286,7 @@ def test_a_worker_that_dies_is_noticed_replaced_and_trusted_only_when_it_answers
         sick.set()
         with pytest.raises(InferenceFailed):
             await engine.predict(["good"])
-        await until(lambda: not engine.ready(), seconds=1)
+        await until(lambda: not engine.ready())
         with pytest.raises(Unavailable):
             await engine.probe()
         await until(lambda: value(engine, "serve_worker_restarts_total", reason="died") > 2)
@@ -398,6 +396,60 @@ def test_a_tokenizer_that_raises_fails_its_caller_and_frees_the_place(start, mon
 
     asyncio.run(main())
     assert engine.waiting == 0
+
+
+@pytest.mark.parametrize("with_fallback", [False, True])
+def test_a_tokenizer_that_hangs_fails_its_caller_and_another_worker_serves_on(
+    start, loaded, monkeypatch, with_fallback
+):
+    stuck, read = Gate(runs=1), Harmed.encode
+
+    def encode(model, texts):
+        if POISON in texts:
+            stuck(texts)
+        return read(model, texts)
+
+    monkeypatch.setattr(Harmed, "encode", encode)
+    engine = start(
+        fallback=Harmed(loaded["1"]) if with_fallback else None, hang_after=0.2, deadline=20
+    )
+
+    async def main():
+        with pytest.raises(InferenceFailed):
+            await engine.predict([POISON])
+        await until(engine.ready)
+        answer = await engine.predict(["good"])
+        stuck.open.set()  # the lost worker returns, and takes nothing from the queue
+        return [answer, *await together(engine, [["good"]] * 30)]
+
+    answers = asyncio.run(main())
+    assert [type(answer) for answer in answers] == [Prediction] * 31
+    asyncio.run(until(lambda: engine.waiting == 0))
+    assert value(engine, "serve_worker_restarts_total", reason="hung") == 1
+
+
+def test_a_fallback_whose_tokenizer_hangs_is_given_up_too(start, loaded, monkeypatch):
+    stuck = Gate(runs=1)
+    spare = Harmed(loaded["1"])
+
+    def fails(inputs):
+        raise RuntimeError
+
+    def encode(texts):
+        if POISON in texts:
+            stuck(texts)
+        return loaded["1"].encode(texts)
+
+    spare.encode = encode
+    engine = start(fails, spare, hang_after=0.2, deadline=20, breaker_cooldown=60)
+
+    async def main():
+        with pytest.raises(InferenceFailed):
+            await engine.predict([POISON])
+
+    asyncio.run(main())
+    stuck.open.set()
+    assert value(engine, "serve_worker_restarts_total", reason="hung") == 1
 
 
 def test_drain_answers_what_was_admitted_and_close_leaves_no_thread(start):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tutorial_utils.exercises import EXERCISES, Status, check, predict
+from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.lessons.exercises import EXERCISES, Status, check, predict
 
 ROOT = Path(__file__).parents[1]
 SOLUTIONS = ROOT / "notebooks" / "solutions"
@@ -85,7 +86,7 @@ def test_every_lesson_has_at_least_two_exercises():
 
 
 def test_an_unknown_exercise_is_an_error_with_the_known_ones():
-    with pytest.raises(KeyError, match=r"00\.percentile"):
+    with pytest.raises(InvalidArgument, match=r"00\.percentile"):
         check("99.nothing", lambda: None)
 
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 from onnx import helper
 
-from tutorial_utils import candidates, export, graph
+from tutorial_utils.graph import export, inspection
+from tutorial_utils.runtime import inference
 
 
 def test_batch_and_sequence_are_dynamic_and_named(tiny_onnx):
-    summary = graph.summary(tiny_onnx)
+    summary = inspection.summary(tiny_onnx)
     assert summary.inputs == dict.fromkeys(export.INPUTS, ("batch", "sequence"))
     assert summary.outputs == {"logits": ("batch", 2)}
     assert summary.opsets["ai.onnx"] == export.OPSET
@@ -16,7 +17,7 @@ def test_batch_and_sequence_are_dynamic_and_named(tiny_onnx):
 
 def test_the_file_holds_all_weights(tiny_model, tiny_onnx):
     weights = sum(p.numel() for p in tiny_model.parameters())
-    summary = graph.summary(tiny_onnx)
+    summary = inspection.summary(tiny_onnx)
     # The biases of a new model are zeros, which the exporter folds away where it can.
     assert summary.parameters == pytest.approx(weights, rel=1e-3)
     assert summary.megabytes == pytest.approx(4 * weights / 1e6, rel=0.1)
@@ -43,8 +44,8 @@ def test_parity_sees_a_changed_weight(tiny_model, tiny_onnx, tmp_path):
 
 
 def test_padding_does_not_change_an_answer(tiny_onnx):
-    predict = candidates.onnx_predict(tiny_onnx)
-    alone = candidates.random_inputs(1, 7)
+    predict = inference.onnx_predict(tiny_onnx)
+    alone = inference.random_inputs(1, 7)
     padded = {k: np.pad(v, ((0, 0), (0, 9))) for k, v in alone.items()}
     assert np.allclose(predict(alone), predict(padded), atol=1e-5)
 
@@ -72,13 +73,13 @@ def test_parity_refuses_logits_of_another_shape(tiny_onnx):
 
 
 def test_an_encoder_layer_is_cut_out_by_the_flow_of_data(tiny_onnx, tiny_fused):
-    plain, fused = graph.encoder_layer(tiny_onnx, 1), graph.encoder_layer(tiny_fused, 1)
+    plain, fused = inspection.encoder_layer(tiny_onnx, 1), inspection.encoder_layer(tiny_fused, 1)
     ops = sorted(fused.nodes[node]["op"] for node in fused)
     assert ops.count("Attention") == 1
     assert ops.count("MatMul") == 3
     assert len(plain) > 3 * len(fused)
     with pytest.raises(ValueError, match="layers 0 to 1"):
-        graph.encoder_layer(tiny_onnx, 2)
+        inspection.encoder_layer(tiny_onnx, 2)
 
 
 def test_counts_and_size_of_a_file_with_weights_beside_it(tmp_path):
@@ -91,5 +92,5 @@ def test_counts_and_size_of_a_file_with_weights_beside_it(tmp_path):
     onnx.save(
         model, str(path), save_as_external_data=True, location="m.onnx.data", size_threshold=0
     )
-    assert graph.op_counts(path) == {"MatMul": 1}
-    assert graph.megabytes(path) == pytest.approx(0.08, rel=0.05)
+    assert inspection.op_counts(path) == {"MatMul": 1}
+    assert inspection.megabytes(path) == pytest.approx(0.08, rel=0.05)

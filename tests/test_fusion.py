@@ -5,8 +5,10 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from tutorial_utils import candidates, export, fusion, graph, quantization, rewrites, steps
-from tutorial_utils.session import SessionRecipe
+from tutorial_utils.graph import export, fusion, inspection, quantization, rewrites
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.runtime import inference
+from tutorial_utils.runtime.session import SessionRecipe
 
 FUSED = (
     "Attention", "MultiHeadAttention", "Gelu", "FastGelu", "BiasGelu", "LayerNormalization",
@@ -15,7 +17,7 @@ FUSED = (
 
 
 def test_every_layer_fuses_and_the_function_stays(tiny_onnx, tiny_fused):
-    counts = graph.op_counts(tiny_fused)
+    counts = inspection.op_counts(tiny_fused)
     assert counts["Attention"] == 2
     assert counts["SkipLayerNormalization"] == 4
     assert counts["BiasGelu"] == 2
@@ -24,7 +26,7 @@ def test_every_layer_fuses_and_the_function_stays(tiny_onnx, tiny_fused):
 
 
 def test_fused_attention_is_as_the_quantizer_wants_it(tiny_fused):
-    model = graph.load_structure(tiny_fused)
+    model = inspection.load_structure(tiny_fused)
     weights = {w.name for w in model.graph.initializer}
     attention = [n for n in model.graph.node if n.op_type == "Attention"]
     for node in attention:
@@ -35,8 +37,8 @@ def test_fused_attention_is_as_the_quantizer_wants_it(tiny_fused):
 
 
 def test_the_mask_is_kept(tiny_fused):
-    predict = candidates.onnx_predict(tiny_fused)
-    alone = candidates.random_inputs(1, 7)
+    predict = inference.onnx_predict(tiny_fused)
+    alone = inference.random_inputs(1, 7)
     padded = {k: np.pad(v, ((0, 0), (0, 9))) for k, v in alone.items()}
     assert np.allclose(predict(alone), predict(padded), atol=1e-5)
 
@@ -45,7 +47,7 @@ def test_the_mask_is_kept(tiny_fused):
 def test_taken_apart_nothing_of_it_is_left_and_the_function_stays(tiny_fused, tmp_path, ops):
     target = tmp_path / "apart.onnx"
     undone = fusion.unfuse(tiny_fused, target, ops)
-    before, after = graph.op_counts(tiny_fused), graph.op_counts(target)
+    before, after = inspection.op_counts(tiny_fused), inspection.op_counts(target)
     assert undone == {op: before[op] for op in ops}
     assert all(after[op] == 0 for op in ops)
     assert export.parity(tiny_fused, target).within(1e-5)
@@ -54,7 +56,7 @@ def test_taken_apart_nothing_of_it_is_left_and_the_function_stays(tiny_fused, tm
 def test_what_pays_is_attention_without_the_slow_normalization(tiny_onnx, tmp_path):
     target = tmp_path / "best.onnx"
     fusion.fuse_what_pays(tiny_onnx, target)
-    counts = graph.op_counts(target)
+    counts = inspection.op_counts(target)
     # The last layer has one query a text: its attention is of the kind that takes queries alone.
     assert (counts["Attention"], counts["MultiHeadAttention"]) == (1, 1)
     assert counts["SkipLayerNormalization"] == counts["BiasGelu"] == 0
@@ -75,7 +77,7 @@ def test_each_variant_of_the_search_computes_the_same(variants, tiny_onnx, name)
 
 def test_each_variant_has_the_fusions_of_its_name_and_no_others(variants):
     def counts(name: str) -> dict[str, int]:
-        found = graph.op_counts(variants[name])
+        found = inspection.op_counts(variants[name])
         return {op: found[op] for op in FUSED if found[op]}
 
     nothing = {"LayerNormalization": 5}
@@ -96,7 +98,7 @@ def test_each_variant_has_the_fusions_of_its_name_and_no_others(variants):
         "EmbedLayerNormalization": 1,
     }
     # Three projections a layer are one product: what is left are it, the output and two more.
-    assert graph.op_counts(variants["only packed QKV"])["MatMul"] == 2 * 4
+    assert inspection.op_counts(variants["only packed QKV"])["MatMul"] == 2 * 4
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_with_the_fusions_at_load_disabled_a_variant_runs_as_it_was_written(
     options = SessionRecipe().options()
     options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
     ort.InferenceSession(str(variants[name]), options, disabled_optimizers=list(fusion.AT_LOAD))
-    written, loaded = map(graph.op_counts, (variants[name], tmp_path / "loaded.onnx"))
+    written, loaded = map(inspection.op_counts, (variants[name], tmp_path / "loaded.onnx"))
     assert {op: loaded[op] for op in FUSED} == {op: written[op] for op in FUSED}
 
 
@@ -138,9 +140,9 @@ def test_the_recipe_of_the_step_keeps_onnxruntime_from_fusing_again(tiny_onnx, t
         options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
         disabled = list(recipe.disabled_optimizers)
         ort.InferenceSession(str(tmp_path / name), options, disabled_optimizers=disabled)
-        return graph.op_counts(tmp_path / "loaded.onnx")
+        return inspection.op_counts(tmp_path / "loaded.onnx")
 
-    ours = steps.recipe("fused").session
+    ours = pipeline.recipe("fused").session
     assert loaded("best.onnx", SessionRecipe())["BiasGelu"] == 2
     assert loaded("best.onnx", ours)["BiasGelu"] == 0
     assert loaded("int8.onnx", SessionRecipe())["SkipLayerNormalization"] == 4

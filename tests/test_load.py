@@ -1,8 +1,7 @@
-"""The load generator against a clerk whose pace is known, and the pure parts of `make load`."""
+"""The load generator against a server of known speed, and the pure parts of `make load`."""
 
 import asyncio
 import os
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,19 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import service
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-import load_batching
-import load_endpoints
-import load_report
-import load_servers
 from fastapi.testclient import TestClient
-from load_model import Model
-from load_servers import OURS, POPULAR
 
-from tutorial_utils import load
-from tutorial_utils.serving.request import Request
+from benchmarks.load import endpoints, report, servers
+from benchmarks.load.model import Model
+from benchmarks.load.policies import POLICIES
+from benchmarks.load.servers import OURS, POPULAR
+from benchmarks.servers import on_core
+from tutorial_utils.bench import load_generator
+from tutorial_utils.serving.engine.batcher import Batcher
+from tutorial_utils.serving.engine.request import Request
 
 ASKED = [{"texts": ["a joy"]}, {"texts": ["dull", "long"]}]
 
@@ -83,8 +79,8 @@ def open_counter(clerk: Clerk):
 def test_an_open_loop_sends_what_is_due_and_counts_every_answer():
     clerk = Clerk(statuses=(200, 429, 504))
     with open_counter(clerk) as url:
-        run = load.offer(url, ASKED, rate=300, seconds=0.5, seed=3)
-        again = load.offer(url, ASKED, rate=300, seconds=0.5, seed=3)
+        run = load_generator.offer(url, ASKED, rate=300, seconds=0.5, seed=3)
+        again = load_generator.offer(url, ASKED, rate=300, seconds=0.5, seed=3)
     assert sum(run.statuses.values()) == sum(again.statuses.values()) > 100
     assert set(run.statuses) == {200, 429, 504}
     assert len(run.latencies_ms) == run.statuses[200]
@@ -95,7 +91,7 @@ def test_an_open_loop_sends_what_is_due_and_counts_every_answer():
 
 def test_latency_counts_from_the_moment_a_request_was_due():
     with open_counter(Clerk(seconds=0.05, alone=True)) as url:
-        run = load.offer(url, ASKED, rate=100, seconds=0.4)
+        run = load_generator.offer(url, ASKED, rate=100, seconds=0.4)
     served_in = 50 * sum(run.statuses.values())  # milliseconds: one after another
     assert run.percentile(100) > served_in - 400
     assert run.percentile(0) >= 50
@@ -104,7 +100,7 @@ def test_latency_counts_from_the_moment_a_request_was_due():
 def test_a_closed_loop_has_no_more_on_the_way_than_callers():
     clerk = Clerk(seconds=0.01)
     with open_counter(clerk) as url:
-        run = load.keep_busy(url, ASKED, callers=3, seconds=0.3)
+        run = load_generator.keep_busy(url, ASKED, callers=3, seconds=0.3)
     assert clerk.most == 3
     assert run.statuses == {200: len(clerk.bodies)}
     assert run.rate == pytest.approx(run.goodput)
@@ -113,7 +109,7 @@ def test_a_closed_loop_has_no_more_on_the_way_than_callers():
 def test_no_answer_is_status_0_and_the_next_request_has_a_new_connection():
     clerk = Clerk(statuses=(200, 0))
     with open_counter(clerk) as url:
-        run = load.keep_busy(url, ASKED, callers=1, seconds=0.1)
+        run = load_generator.keep_busy(url, ASKED, callers=1, seconds=0.1)
     assert run.statuses.keys() == {0, 200}
     assert clerk.connections >= run.statuses[0]
 
@@ -122,17 +118,19 @@ def test_nobody_there_is_status_0_as_well():
     with open_counter(Clerk()) as url:
         pass
     gone = url.replace("127.0.0.1:", "127.0.0.1:1")[:22] + "/predict"
-    assert load.keep_busy(gone, ASKED, callers=1, seconds=0.01).statuses.keys() == {0}
+    assert load_generator.keep_busy(gone, ASKED, callers=1, seconds=0.01).statuses.keys() == {0}
 
 
 def test_headers_of_an_answer_can_be_read_whatever_their_case():
-    reply = load.Reply(200, b"HTTP/1.1 200 OK\r\nX-Time: 1.5\r\ncontent-length: 0\r\n\r\n")
+    reply = load_generator.Reply(
+        200, b"HTTP/1.1 200 OK\r\nX-Time: 1.5\r\ncontent-length: 0\r\n\r\n"
+    )
     assert reply.header("x-time") == "1.5"
     assert reply.header("x-other") is None
 
 
 def test_load_is_for_servers_on_this_machine():
-    for offered in (load.offer, load.keep_busy):
+    for offered in (load_generator.offer, load_generator.keep_busy):
         with pytest.raises(ValueError, match="this machine"):
             offered("http://example.com/predict", ASKED, 1, 1)
 
@@ -153,8 +151,8 @@ def queued(batcher, lengths) -> list:
 def test_the_three_ways_to_batch_are_what_they_are_called():
     lengths = [9, 3, 5, 3, 9, 3, 5, 3, 9, 3]
     made = {}
-    for name, kind in load_batching.MODES.items():
-        batcher = kind(limit=100, budget=32, max_age=100)
+    for name, policy in POLICIES.items():
+        batcher = Batcher(limit=100, budget=32, max_age=100, policy=policy)
         items = queued(batcher, lengths)
         batches = [[items.index(i) for i in batcher.take(letters)]]
         while batcher.queued[0]:
@@ -184,7 +182,7 @@ def test_other_servers_give_the_same_answers_as_ours(folder):
     split = model.predict_many([texts[:1], texts[1:]])
     assert [len(answer["predictions"]) for answer in split] == [1, 2]
     found = [model.predict(texts), split[0]["predictions"] + split[1]["predictions"]]
-    for make in (load_endpoints.popular, load_endpoints.single):
+    for make in (endpoints.popular, endpoints.single):
         with TestClient(make(folder)) as client:
             found.append(client.post("/predict", json={"texts": texts}).json()["predictions"])
     for answers in found:
@@ -197,10 +195,10 @@ def test_other_servers_give_the_same_answers_as_ours(folder):
 def test_a_server_has_its_core_and_who_started_it_keeps_his(folder):
     before = os.sched_getaffinity(0)
     core, own = min(before), max(before)
-    with load_servers.on_core(own), load_servers.started(OURS, folder, core) as server:
+    with on_core(own), servers.started(OURS, folder, core) as server:
         assert os.sched_getaffinity(server.process.pid) == {core}
         assert os.sched_getaffinity(0) == {own}
-        pinned = load.in_a_loop_of_its_own(asyncio.to_thread(os.sched_getaffinity, 0))
+        pinned = load_generator.in_a_loop_of_its_own(asyncio.to_thread(os.sched_getaffinity, 0))
         assert pinned == {own}
     assert os.sched_getaffinity(0) == before
 
@@ -214,7 +212,7 @@ def test_targets_are_met_by_what_was_measured_and_not_by_what_was_not():
         "endpoints": {"speeds": speeds},
         "http": {"caller_ms": 5.0, "inference_ms": 3.0},
     }
-    met = {line.what: line.met for line in load_report.targets(found)}
+    met = {line.what: line.met for line in report.targets(found)}
     assert met == {
         "goodput at 3 × C, 1 text": True,
         "p99 of accepted, 1 text, all rates": True,
@@ -224,5 +222,5 @@ def test_targets_are_met_by_what_was_measured_and_not_by_what_was_not():
         "answers/s at 16 callers / mosec": None,
     }
     run["shares"] = [0.8, 0.89, 1.0]
-    assert {line.met for line in load_report.targets(found)[:1]} == {False}
-    assert load_report.targets({}) == []
+    assert {line.met for line in report.targets(found)[:1]} == {False}
+    assert report.targets({}) == []

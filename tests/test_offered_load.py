@@ -1,12 +1,11 @@
 """An open loop tells of each request what came of it, answered or not."""
 
-import socket
-
 import service
 
-from tutorial_utils import load
+from benchmarks.servers import free_port
+from tutorial_utils.bench import load_generator
+from tutorial_utils.serving.rollout.traffic import place
 from tutorial_utils.serving.settings import Settings
-from tutorial_utils.serving.traffic import place
 
 BODIES = [{"texts": [word]} for word in ("one", "two", "three")]
 
@@ -14,7 +13,9 @@ BODIES = [{"texts": [word]} for word in ("one", "two", "three")]
 def test_each_request_is_told_of_once_in_the_order_of_its_end(tmp_path):
     service.publish(tmp_path)
     with service.running(Settings(registry=tmp_path)) as client:
-        run = load.offer(f"http://127.0.0.1:{client.port}/predict", BODIES, rate=60, seconds=0.5)
+        run = load_generator.offer(
+            f"http://127.0.0.1:{client.port}/predict", BODIES, rate=60, seconds=0.5
+        )
     numbers = [answer.number for answer in run.answers]
     assert sorted(numbers) == list(range(len(numbers)))
     assert len(numbers) == run.statuses[200] == len(run.latencies_ms)
@@ -32,17 +33,15 @@ def test_requests_bear_the_names_of_callers_in_turn(tmp_path):
     trial = {"version": "1", "canary": "2", "canary_share": 0.5}
     with service.running(Settings(registry=tmp_path, **trial)) as client:
         url = f"http://127.0.0.1:{client.port}/predict"
-        run = load.offer(url, BODIES, rate=60, seconds=0.5, callers=names)
+        run = load_generator.offer(url, BODIES, rate=60, seconds=0.5, callers=names)
     for answer in run.answers:
         inside = place(names[answer.number % len(names)], ":2") < 0.5
         assert answer.body["version"] == ("2" if inside else "1")
 
 
 def test_who_is_not_let_in_hears_no_status_and_the_error_is_named():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    run = load.offer(f"http://127.0.0.1:{port}/predict", BODIES, rate=40, seconds=0.2)
+    port = free_port()
+    run = load_generator.offer(f"http://127.0.0.1:{port}/predict", BODIES, rate=40, seconds=0.2)
     assert set(run.statuses) == {0}
     assert {answer.reply.error for answer in run.answers} == {"ConnectionRefusedError"}
     assert [answer.body for answer in run.answers] == [{}] * len(run.answers)

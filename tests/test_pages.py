@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutorial_utils import pages
+from tutorial_utils.runtime import huge_pages, session
 
 LINUX = sys.platform.startswith("linux")
 MAPS = """\
@@ -24,31 +24,58 @@ MAPS = """\
 
 
 def test_heap_and_large_allocations_are_found_and_nothing_else():
-    found = list(pages._regions(MAPS.splitlines()))
+    found = list(huge_pages._regions(MAPS.splitlines()))
     assert found == [(0x55500000, 0x55B00000), (0x7F0000000000, 0x7F0001000000)]
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux tells a process where its memory lies")
-@given(st.integers(1, 6 * pages.HUGE), st.integers(0, 255))
+@given(st.integers(1, 6 * huge_pages.HUGE), st.integers(0, 255))
 def test_the_bytes_stay_whatever_their_number(size, value):
     with mmap.mmap(-1, size) as memory:
         held = np.frombuffer(memory, np.uint8)
         held[:] = value
         start = held.ctypes.data
-        moved = pages.collapse([(start, start + size)])
+        moved = huge_pages.collapse([(start, start + size)])
         assert (held == value).all()
-        assert moved % pages.HUGE == 0
+        assert moved % huge_pages.HUGE == 0
         assert moved <= size
         del held
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux tells a process where its memory lies")
 def test_a_large_array_is_among_the_memory_of_the_process():
-    array = np.ones(8 * pages.HUGE, np.uint8)
+    array = np.ones(8 * huge_pages.HUGE, np.uint8)
     middle = array.ctypes.data + array.size // 2  # its ends may lie in regions of their own
-    assert any(first <= middle < last for first, last in pages.anonymous())
+    assert any(first <= middle < last for first, last in huge_pages.anonymous())
+
+
+@given(
+    st.lists(st.integers(0, 60), unique=True, max_size=12).map(sorted),
+    st.lists(st.integers(0, 60), unique=True, max_size=12).map(sorted),
+)
+def test_added_memory_is_what_was_not_there_before(before, after):
+    def spans(edges):
+        return list(zip(edges[::2], edges[1::2], strict=False))
+
+    def bytes_of(regions):
+        return {byte for first, last in regions for byte in range(first, last)}
+
+    found = huge_pages.added(spans(before), spans(after))
+    assert bytes_of(found) == bytes_of(spans(after)) - bytes_of(spans(before))
+    assert sum(last - first for first, last in found) == len(bytes_of(found))
+
+
+def test_opening_a_session_leaves_the_memory_of_others_where_it_is(tiny_onnx, monkeypatch):
+    array = np.ones(8 * huge_pages.HUGE, np.uint8)
+    middle = array.ctypes.data + array.size // 2
+    given_ = []
+    monkeypatch.setattr(huge_pages, "collapse", lambda regions=None: given_.append(regions))
+    session.open_session(tiny_onnx, session.SessionRecipe(huge_pages=True))
+    (regions,) = given_
+    assert regions is not None, "all memory of the process"
+    assert not any(first <= middle < last for first, last in regions)
 
 
 def test_a_system_without_huge_pages_is_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert pages.collapse([(0, 10 * pages.HUGE)]) == 0
+    assert huge_pages.collapse([(0, 10 * huge_pages.HUGE)]) == 0

@@ -1,6 +1,6 @@
 import pytest
 
-from tutorial_utils import paths
+from tutorial_utils.core import paths
 
 
 def test_home_is_where_the_variable_says_and_exists(tmp_path, monkeypatch):

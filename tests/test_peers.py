@@ -2,17 +2,15 @@
 
 import os
 import signal
-import sys
-from pathlib import Path
+from dataclasses import asdict
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-import apart
-import peer_report
-import peer_targets
-from peer_targets import OURS, PADDED, PYTORCH
+from benchmarks.common import Folder
+from benchmarks.isolated import Crashed, in_a_process
+from benchmarks.peers import report, targets
+from benchmarks.peers.targets import OURS, PADDED, PYTORCH
+from tutorial_utils.core import machine
 
 
 def comparison(**milliseconds: float) -> dict:
@@ -33,16 +31,16 @@ def shapes(ours: float, peer: float) -> dict:
 
 
 def met(found: dict) -> dict[tuple[str, str], bool | None]:
-    return {(t.what, t.target): t.met for t in peer_targets.targets(found)}
+    return {(t.what, t.target): t.met for t in targets.targets(found)}
 
 
 def test_the_best_peer_is_the_quickest_that_is_not_ours():
-    assert peer_targets.best_peer(comparison(a=3.0, b=2.0, c=2.5, **{OURS: 1.0})) == "b"
+    assert targets.best_peer(comparison(a=3.0, b=2.0, c=2.5, **{OURS: 1.0})) == "b"
 
 
 def test_without_a_peer_there_is_no_best_one():
     with pytest.raises(ValueError, match="needs a peer"):
-        peer_targets.best_peer(comparison(**{OURS: 1.0}))
+        targets.best_peer(comparison(**{OURS: 1.0}))
 
 
 @pytest.mark.parametrize(("ours", "peer", "expected"), [(15, 20, True), (19, 20, False)])
@@ -54,7 +52,7 @@ def test_a_latency_target_compares_with_the_best_peer(ours, peer, expected):
 
 def test_targets_say_what_was_reached_with_its_reference():
     roof = {"roof": 2.0, "work": 0.009}  # 0.6 of 2 · 10^12 operations a second in 15 ms
-    lines = peer_targets.targets({"shapes": shapes(15.0, 20.0), "roof": roof})
+    lines = targets.targets({"shapes": shapes(15.0, 20.0), "roof": roof})
     reached = {line.target: line.reached for line in lines}
     assert reached["at most 0.80 × the best peer"].startswith("0.75 × quick")
     assert reached["at least 3.95 × smaller"] == "4.00 ×"
@@ -63,7 +61,7 @@ def test_targets_say_what_was_reached_with_its_reference():
 
 def test_what_was_not_measured_is_neither_met_nor_missed():
     assert set(met({}).values()) == {None}
-    assert len(met({})) == len(peer_targets.targets({}))
+    assert len(met({})) == len(targets.targets({}))
 
 
 def test_real_sentences_quality_and_growth():
@@ -96,7 +94,7 @@ def grown(texts_per_s: float, peak_mb: float) -> dict:
 
 def test_growth_compares_each_larger_run_with_the_mean_of_its_neighbours():
     runs = [grown(100, 50), grown(90, 60), grown(80, 48), grown(88, 55), grown(80, 49)]
-    faster, memory = peer_targets.growth(runs)
+    faster, memory = targets.growth(runs)
     assert faster == pytest.approx([0.0, 0.1])
     assert memory == pytest.approx(0.2)
 
@@ -107,17 +105,17 @@ def test_the_summary_shows_each_engine_once_with_its_best_own_batching():
         "shapes": {"checks": {"a": {"size_mb": 10.0}}, "comparisons": {}},
         "texts": {"comparisons": {"own": own, "ours": comparison(a=1.0)}, "checks": {}},
     }
-    rows = {row[0]: row for row in peer_report.summary(found).rows}
+    rows = {row[0]: row for row in report.summary(found).rows}
     assert list(rows) == [PADDED, "a"]
     assert rows["a"][1:4] == ("500", "1,000", "10")
 
 
 def test_a_function_apart_answers_and_one_that_fails_says_how():
-    assert apart.apart(abs, -3) == 3
-    with pytest.raises(apart.Crashed, match="ValueError"):
-        apart.apart(int, "no number")
-    with pytest.raises(apart.Crashed, match="SIGILL"):
-        apart.apart(_illegal)
+    assert in_a_process(abs, -3) == 3
+    with pytest.raises(Crashed, match="ValueError"):
+        in_a_process(int, "no number")
+    with pytest.raises(Crashed, match="SIGILL"):
+        in_a_process(_illegal)
 
 
 def _illegal() -> None:
@@ -125,44 +123,44 @@ def _illegal() -> None:
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """A whole run's figures, drawn into a folder of its own."""
-    from dataclasses import asdict
-
-    import common
-
-    from tutorial_utils import machine
-
-    monkeypatch.setattr(common, "RESULTS", tmp_path)
-    monkeypatch.setattr(peer_report, "RESULTS", tmp_path)
-    monkeypatch.setattr(peer_report, "README", tmp_path / "README.md")
-    (tmp_path / "README.md").write_text(f"a\n{peer_report.BEGIN}\nold\n{peer_report.END}\nz\n")
-    origin = {"machine": "m", "files": {"classifier": "1"}}
+def run():
+    """A whole run's figures."""
     return {
         "machine": asdict(machine.describe()),
         "shapes": shapes(15.0, 20.0) | {"failed": {"x bf16": "ended by SIGILL"}},
         "texts": {"comparisons": {"ours": comparison(a=1.2, **{OURS: 1.0})}, "checks": {}},
         "growth": {"runs": [grown(9.0, 1.0), grown(9.0, 1.0), grown(9.0, 1.0)]},
-    } | {"roof": {"roof": 2.0, "work": 0.009, "measured_on": origin}}
+        "roof": {"roof": 2.0, "work": 0.009},
+        "peers": {"openvino": "7.8"},
+    }
 
 
 def test_a_run_is_drawn_with_targets_failures_and_pictures_with_alt_text(run, tmp_path):
-    peer_report.draw(run)
+    report.draw(run, Folder(tmp_path))
     page = (tmp_path / "peers.md").read_text()
     assert "0.75 × quick" in page
     assert "- x bf16: ended by SIGILL" in page
     pictures = {p.name for p in tmp_path.glob("*.png")}
     assert {"peers_1x128.png", "peers_8x128.png", "peers_ours.png"} == pictures
     assert page.count("![Bars of the time") == len(pictures)
-    assert "run all of them again" not in page
-    readme = (tmp_path / "README.md").read_text()
-    assert readme.startswith("a\n")
-    assert readme.endswith("\nz\n")
-    assert "old" not in readme
-    assert OURS in readme
+    assert "openvino 7.8" in page
+    assert "Not measured" not in page
+    assert OURS in report.for_readme(run)
 
 
-def test_stages_that_measured_different_files_are_called_out(run, tmp_path):
-    run["growth"]["measured_on"] = {"machine": "m", "files": {"classifier": "2"}}
-    peer_report.draw(run)
-    assert "run all of them again" in (tmp_path / "peers.md").read_text()
+def test_the_report_says_first_where_another_tool_is_faster(run, tmp_path):
+    page = report.faster(run)
+    assert page.startswith("No other tool took less time")
+    run["shapes"] = shapes(15.0, 12.0)
+    report.draw(run, Folder(tmp_path))
+    page = (tmp_path / "peers.md").read_text()
+    sentence = page.index("- BERT-base 1 × 128: quick, 0.80 [0.80, 0.80]")
+    assert sentence < page.index("## Targets")
+    assert report.for_readme(run).startswith("Where another tool took less time than ours")
+
+
+def test_a_part_of_a_run_is_drawn_with_what_is_missing(run, tmp_path):
+    del run["shapes"], run["growth"]
+    report.draw(run, Folder(tmp_path))
+    page = (tmp_path / "peers.md").read_text()
+    assert "`python -m benchmarks.peers shapes growth` measures the rest" in page

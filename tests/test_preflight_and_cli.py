@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from tutorial_utils import cli, ledger, preflight
-from tutorial_utils.preflight import Check
+from tutorial_utils import cli
+from tutorial_utils.lessons import ledger, preflight
+from tutorial_utils.lessons.preflight import Check
 
 
 def test_a_machine_that_runs_these_tests_passes(capsys):
@@ -18,7 +19,7 @@ def test_a_machine_that_runs_these_tests_passes(capsys):
 def test_a_failure_has_its_mend_beside_it_and_a_code(monkeypatch, capsys):
     monkeypatch.setattr(preflight, "CHECKS", {"memory": preflight._memory})
     monkeypatch.setattr(preflight, "MEMORY_GB", 10**6)
-    assert cli.main(["check"]) == 1
+    assert cli.main(["check"]) == 2
     assert capsys.readouterr().out.startswith("FAIL  memory")
     (result,) = preflight.run()
     assert "Free 1000000 GB" in str(result)
@@ -63,7 +64,7 @@ def test_the_constraints_are_read():
 
 
 def test_providers_are_those_that_load(monkeypatch):
-    from tutorial_utils import session
+    from tutorial_utils.runtime import session
 
     monkeypatch.setattr(
         session, "provider_problem", lambda name: None if name == "cpu" else f"{name} is broken"
@@ -75,8 +76,8 @@ def test_providers_are_those_that_load(monkeypatch):
 
 
 def test_an_empty_ledger_is_said_and_a_full_one_drawn(capsys, tmp_path):
-    assert cli.main(["ledger"]) == 1
-    assert "empty" in capsys.readouterr().out
+    assert cli.main(["ledger"]) == 2
+    assert "The ledger is empty" in capsys.readouterr().err
     ledger.record(ledger.Row("pytorch", 0, 100.0, 110.0, 50.0, 438.0, 0.88, 1.0, "a machine", {}))
     assert cli.main(["ledger", "--figure", str(tmp_path / "ledger.png")]) == 0
     assert "a machine" in capsys.readouterr().out

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tutorial_utils import candidates, graph, qat
+from benchmarks.search import qat
+from tutorial_utils.graph import inspection
+from tutorial_utils.runtime import inference
 
 pytest.importorskip("torchao")
 IDS = [[101, *range(2_000 + i, 2_010 + i), 102] for i in range(8)]
@@ -23,11 +25,11 @@ def tuned(tiny_model):
 
 
 def test_the_file_has_integers_and_is_the_function_that_was_tuned(tuned, tmp_path):
-    inputs = candidates.random_inputs(3, 11)
+    inputs = inference.random_inputs(3, 11)
     exact = answers(copy.deepcopy(tuned), inputs)
     target = qat.converted(copy.deepcopy(tuned), tmp_path / "qdq.onnx")
-    assert graph.op_counts(target)["QuantizeLinear"] >= 8
-    found = candidates.onnx_predict(target)(inputs)
+    assert inspection.op_counts(target)["QuantizeLinear"] >= 8
+    found = inference.onnx_predict(target)(inputs)
     np.testing.assert_allclose(found, exact, atol=0.02)
 
 

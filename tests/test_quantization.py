@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnxruntime.quantization import QuantType
 
-from tutorial_utils import candidates, graph, quantization
+from tutorial_utils.graph import inspection, quantization
+from tutorial_utils.runtime import inference
 
 matrices = arrays(np.float32, (4, 6), elements=st.floats(-100, 100, width=32))
 
@@ -38,24 +39,24 @@ def test_weights_that_are_not_finite_are_refused():
 
 def test_dynamic_quantization_reaches_attention_and_embeddings(tiny_fused, tmp_path):
     target = quantization.dynamic(tiny_fused, tmp_path / "int8.onnx")
-    counts = graph.op_counts(target)
+    counts = inspection.op_counts(target)
     assert counts["QAttention"] == 2
     assert counts["MatMul"] == counts["Attention"] == counts["Gemm"] == 0
-    assert graph.megabytes(tiny_fused) / graph.megabytes(target) > 3.5
+    assert inspection.megabytes(tiny_fused) / inspection.megabytes(target) > 3.5
     assert [p.name for p in tmp_path.iterdir()] == ["int8.onnx"]
 
 
 def test_without_the_embeddings_the_file_is_not_four_times_smaller(tiny_fused, tmp_path):
     target = quantization.dynamic(tiny_fused, tmp_path / "int8.onnx", embeddings="float")
-    assert graph.megabytes(tiny_fused) / graph.megabytes(target) < 1.5
+    assert inspection.megabytes(tiny_fused) / inspection.megabytes(target) < 1.5
 
 
 @pytest.mark.parametrize("weight_type", [QuantType.QInt8, QuantType.QUInt8])
 def test_int8_answers_are_near_those_of_fp32(tiny_fused, tmp_path, weight_type):
     target = quantization.dynamic(tiny_fused, tmp_path / "int8.onnx", weight_type=weight_type)
-    inputs = candidates.random_inputs(4, 20)
-    exact = candidates.onnx_predict(tiny_fused)(inputs)
-    rounded = candidates.onnx_predict(target)(inputs)
+    inputs = inference.random_inputs(4, 20)
+    exact = inference.onnx_predict(tiny_fused)(inputs)
+    rounded = inference.onnx_predict(target)(inputs)
     assert 0 < np.abs(exact - rounded).max() < 0.05
 
 
@@ -65,14 +66,14 @@ def test_static_quantization_uses_the_batches_it_is_given(tiny_onnx, tmp_path):
     def batches():
         for seed in range(3):
             seen.append(seed)
-            yield candidates.random_inputs(2, 12, seed)
+            yield inference.random_inputs(2, 12, seed)
 
     target = quantization.static(tiny_onnx, tmp_path / "static.onnx", batches())
     assert seen == [0, 1, 2]
-    assert graph.op_counts(target)["QuantizeLinear"] > 0
-    inputs = candidates.random_inputs(4, 12, seed=9)
-    exact = candidates.onnx_predict(tiny_onnx)(inputs)
-    assert np.abs(exact - candidates.onnx_predict(target)(inputs)).max() < 0.05
+    assert inspection.op_counts(target)["QuantizeLinear"] > 0
+    inputs = inference.random_inputs(4, 12, seed=9)
+    exact = inference.onnx_predict(tiny_onnx)(inputs)
+    assert np.abs(exact - inference.onnx_predict(target)(inputs)).max() < 0.05
 
 
 def test_the_source_is_never_written_to(tiny_fused, tmp_path):

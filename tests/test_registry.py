@@ -1,8 +1,10 @@
-"""Versions that must not be served: each fault is refused with its mend, before anybody calls."""
+"""Versions that must not be served: each fault is refused, with its fix, before the first call."""
 
 import contextlib
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from shelves import classifier
 
-from tutorial_utils import assets, cli
-from tutorial_utils.recipe import BadModel
-from tutorial_utils.serving import external, registry
+from tutorial_utils import cli, registry
+from tutorial_utils.core.hashing import sha256
+from tutorial_utils.registry import BadModel, external_data
 from tutorial_utils.serving.settings import Settings
 
 
@@ -73,7 +75,7 @@ def test_a_sound_version_is_opened_and_has_run_once(publish):
         "absolute", "unverified",
     ],
 )  # fmt: skip
-def test_a_bad_model_is_refused_with_the_mend(publish, model, says):
+def test_a_bad_model_is_refused_with_the_fix(publish, model, says):
     shelf = publish(model, {"weights.bin": struct.pack("<2f", 1, 2)})
     (shelf / "secret").write_bytes(struct.pack("<2f", 1, 2))
     with pytest.raises(BadModel, match=says) as refusal:
@@ -86,7 +88,7 @@ def test_weights_beside_the_model_are_taken_when_the_manifest_verifies_them(publ
     model, weights = point_outside(classifier(), "weights.bin"), struct.pack("<2f", 3, 4)
     shelf = publish(model, {"weights.bin": weights})
     folder = shelf / "sentiment" / "1"
-    listed = {p.name: assets.sha256(p) for p in folder.iterdir() if p.name != "manifest.json"}
+    listed = {p.name: sha256(p) for p in folder.iterdir() if p.name != "manifest.json"}
     edit(shelf, files=listed)
     loaded = registry.load(shelf, "sentiment")
     assert loaded.logits({"input_ids": np.ones((1, 2), np.int64)}).tolist() == [[3, 4]]
@@ -130,7 +132,57 @@ def test_the_walk_finds_what_the_onnx_package_finds(tmp_path):
     model.graph.node.extend([constant, branch])
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
-    assert external.locations(path) == {"weights.bin", "in an attribute", "in a branch"}
+    assert external_data.locations(path) == {"weights.bin", "in an attribute", "in a branch"}
+
+
+def edges() -> list[tuple[str, ...]]:
+    """Every way from a model to a tensor, as field names; each field of onnx is on one of them."""
+    tensor = onnx.TensorProto.DESCRIPTOR
+    shortest = {tensor.full_name: ()}  # message → the fields from it to a tensor
+    messages, waiting = {}, [onnx.ModelProto.DESCRIPTOR]
+    to = {onnx.ModelProto.DESCRIPTOR.full_name: ()}  # message → the fields from a model to it
+    while waiting:
+        message = waiting.pop(0)
+        messages[message.full_name] = message
+        for field in message.fields:
+            inner = field.message_type
+            if inner and inner.full_name not in to:
+                to[inner.full_name] = (*to[message.full_name], field.name)
+                waiting.append(inner)
+    for _ in messages:
+        for name, message in messages.items():
+            for field in message.fields:
+                inner = field.message_type and field.message_type.full_name
+                if inner in shortest and name not in shortest:
+                    shortest[name] = (field.name, *shortest[inner])
+    ways = [
+        (*to[name], field.name, *shortest[field.message_type.full_name])
+        for name, message in messages.items()
+        if name != tensor.full_name
+        for field in message.fields
+        if field.message_type and field.message_type.full_name in shortest
+    ]
+    return list(dict.fromkeys(ways))
+
+
+def test_the_ways_to_a_tensor_are_those_that_onnx_has():
+    assert len(edges()) >= 13
+    assert ("graph", "initializer") in edges()
+    assert ("functions", "attribute_proto", "t") in edges()
+
+
+@pytest.mark.parametrize("way", edges(), ids=".".join)
+def test_weights_outside_the_file_are_found_wherever_onnx_lets_them_be(way, tmp_path):
+    """The ways come from onnx's own descriptors: a newer onnx that adds one fails here."""
+    model = message = onnx.ModelProto()
+    for name in way:
+        field = getattr(message, name)
+        message = field.add() if hasattr(field, "add") else field
+    message.data_location = TensorProto.EXTERNAL
+    message.external_data.add(key="location", value=".".join(way))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert external_data.locations(path) == {".".join(way)}
 
 
 @given(st.binary(max_size=200))
@@ -138,7 +190,28 @@ def test_the_walk_ends_on_any_bytes(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.onnx"
     path.write_bytes(content)
     with contextlib.suppress(ValueError):
-        assert isinstance(external.locations(path), set)
+        assert isinstance(external_data.locations(path), set)
+
+
+def test_the_registry_needs_neither_torch_nor_transformers_nor_onnx_nor_the_downloads(tmp_path):
+    shelves.add(tmp_path, classifier())
+    code = (
+        "import sys\n"
+        "unwanted = ('torch', 'transformers', 'onnx', 'tutorial_utils.data.assets')\n"
+        "sys.modules.update(dict.fromkeys(unwanted))  # importing one of them raises\n"
+        "from pathlib import Path\n"
+        "from tutorial_utils import registry\n"
+        "from tutorial_utils.registry import triton\n"
+        "root = Path(sys.argv[1])\n"
+        "model = registry.load(root, 'sentiment')\n"
+        "folder = root / 'sentiment' / '1'\n"
+        "forms = [registry.ModelForm(folder / 'model.onnx', model.recipe)]\n"
+        "tokenizer = folder / 'tokenizer.json'\n"
+        "registry.write_version(root, 'sentiment', forms, tokenizer, model.manifest.labels)\n"
+        "print(triton.write(root, 'sentiment', root / 'models').name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert done.stdout.strip() == "2", done.stderr
 
 
 def test_versions_are_withdrawn_and_restored_by_hand(tmp_path, capsys):

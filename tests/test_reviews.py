@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tutorial_utils import reviews
+from tutorial_utils.data import reviews
 
 pytestmark = pytest.mark.built
 

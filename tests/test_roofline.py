@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from tutorial_utils import graph, roofline, steps
-from tutorial_utils.roofline import Roofs, Work
-from tutorial_utils.session import SessionRecipe
+from tutorial_utils.bench import roofline
+from tutorial_utils.bench.roofline import Roofs, Work
+from tutorial_utils.graph import inspection
+from tutorial_utils.lessons import pipeline
+from tutorial_utils.runtime.session import SessionRecipe
 
 
 def by_hand(layers, hidden, inner, batch, length):
@@ -18,16 +20,18 @@ def by_hand(layers, hidden, inner, batch, length):
     return whole - 2 * batch * (length - 1) * (2 * hidden * hidden + 2 * hidden * inner)
 
 
+@pytest.mark.built
 @pytest.mark.parametrize(("batch", "length"), [(1, 24), (1, 128), (8, 128)])
 def test_the_work_of_bert_base_is_that_of_its_formula(batch, length):
     expected = by_hand(12, 768, 3072, batch, length)
     for step in ("fused", "int8"):
-        work = roofline.work(steps.ensure(step, "bert-base"), batch, length)
+        work = roofline.work(pipeline.ensure(step, "bert-base"), batch, length)
         assert work.operations == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.built
 def test_eight_bits_read_a_quarter_of_the_bytes():
-    fused, int8 = (roofline.work(steps.ensure(s, "bert-base"), 1, 8) for s in ("fused", "int8"))
+    fused, int8 = (roofline.work(pipeline.ensure(s, "bert-base"), 1, 8) for s in ("fused", "int8"))
     assert fused.bytes / int8.bytes == pytest.approx(4, rel=0.01)
 
 
@@ -55,6 +59,6 @@ def test_the_profile_names_the_operators_that_run_and_leaves_no_file(tiny_fused,
     spent = roofline.profile(tiny_fused, SessionRecipe(), 2, 16, tmp_path, runs=4)
     assert {"Attention", "MatMul"} <= set(spent)
     # While it loads the file, ONNX Runtime joins a product and what follows it (FusedGemm, …).
-    assert {op.removeprefix("Fused") for op in spent} <= set(graph.op_counts(tiny_fused))
+    assert {op.removeprefix("Fused") for op in spent} <= set(inspection.op_counts(tiny_fused))
     assert list(spent.values()) == sorted(spent.values(), reverse=True)
     assert list(tmp_path.iterdir()) == []

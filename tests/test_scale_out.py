@@ -5,7 +5,6 @@ import contextlib
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,10 +21,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from service import publish
 
-from tutorial_utils.serving import registry
-from tutorial_utils.serving.engine import softmax
-from tutorial_utils.serving.metrics import Metrics
-from tutorial_utils.serving.request import Unavailable
+from benchmarks.servers import free_port
+from tutorial_utils import registry
+from tutorial_utils.serving.engine.engine import softmax
+from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.request import Unavailable
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [
@@ -36,7 +36,7 @@ CLUSTER = """
 import sys
 import ray
 from ray import serve
-from tutorial_utils.serving.scale_out import ScaleSettings, application
+from tutorial_utils.serving.ray_serve import ScaleSettings, application
 
 folder, registry, port, metrics = sys.argv[1:]
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
@@ -56,12 +56,6 @@ QUIET = {  # nothing is reported to anybody, and no process starts that is not n
 }
 AGAIN = {429, 500, 502, 503, 504}  # a caller may ask again: a prediction changes nothing
 PATIENCE = 120.0  # seconds for a slow machine; nothing is asserted about speed
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass
@@ -193,6 +187,7 @@ def wait_until(condition, what: str) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_replica_killed_under_load_loses_no_request_that_is_sent_again(cluster):
     wait_until(lambda: len(cluster.replicas()) == 2, "two replicas")
     before = cluster.replicas()
@@ -220,6 +215,7 @@ def test_a_replica_killed_under_load_loses_no_request_that_is_sent_again(cluster
         np.testing.assert_allclose(scores, softmax(model.logits(given))[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_routes_protocol_and_errors_are_those_of_the_service_alone(cluster):
     with httpx.Client(base_url=cluster.url, timeout=20) as client:
         assert client.get("/readyz").json() == {"status": "ready", "version": "1"}
@@ -234,30 +230,30 @@ def test_routes_protocol_and_errors_are_those_of_the_service_alone(cluster):
 
 
 def test_a_replica_whose_engine_is_dead_is_not_well():
-    from tutorial_utils.serving import scale_out
+    from tutorial_utils.serving import ray_serve
 
     class Dead:
         async def probe(self):
             raise Unavailable
 
-    replica = scale_out.Replica()
-    replica.app = scale_out.BehindProxy(Dead())
+    replica = ray_serve.Replica()
+    replica.app = ray_serve.BehindProxy(Dead())
     with pytest.raises(Unavailable):
         asyncio.run(replica.check_health())
 
 
 def test_routes_that_would_reach_one_replica_of_many_are_refused(tmp_path):
-    from tutorial_utils.serving import scale_out
+    from tutorial_utils.serving import ray_serve
 
     with pytest.raises(ValueError, match="one replica of many"):
-        scale_out.ScaleSettings(registry=tmp_path, admin_token="secret")
+        ray_serve.ScaleSettings(registry=tmp_path, admin_token="secret")
 
 
 def test_replicas_of_one_machine_are_scraped_on_ports_of_their_own():
-    from tutorial_utils.serving import scale_out
+    from tutorial_utils.serving import ray_serve
 
     first = free_port()
-    ports = [scale_out.expose(Metrics(), first) for _ in range(2)]
+    ports = [ray_serve.expose(Metrics(), first) for _ in range(2)]
     assert ports[0] >= first
     assert ports[1] > ports[0]
     for port in ports:
@@ -267,15 +263,15 @@ def test_replicas_of_one_machine_are_scraped_on_ports_of_their_own():
 def test_the_stored_configuration_is_one_that_ray_takes(monkeypatch):
     from ray.serve.schema import ServeDeploySchema
 
-    from tutorial_utils.serving import scale_out
+    from tutorial_utils.serving import ray_serve
 
     text = (ROOT / "deploy" / "ray" / "serve.yaml").read_text(encoding="utf-8")
     (told,) = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
     module, function = told.import_path.split(":")
-    assert (module, function) == (scale_out.__name__, scale_out.application.__name__)
-    settings = scale_out.ScaleSettings.model_validate(told.args)
-    assert [d.name for d in told.deployments] == [scale_out.Replica.__name__]
+    assert (module, function) == (ray_serve.__name__, ray_serve.application.__name__)
+    settings = ray_serve.ScaleSettings.model_validate(told.args)
+    assert [d.name for d in told.deployments] == [ray_serve.Replica.__name__]
     assert told.deployments[0].max_ongoing_requests == settings.max_waiting_texts
-    built = scale_out.application(settings)._bound_deployment
-    assert built.name == scale_out.Replica.__name__
+    built = ray_serve.application(settings)._bound_deployment
+    assert built.name == ray_serve.Replica.__name__
     assert built._deployment_config.graceful_shutdown_timeout_s > settings.grace + settings.drain

@@ -1,14 +1,16 @@
 """Computing one position: the same answers from fewer operators, and hands off other graphs."""
 
+from collections import Counter
+
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from tutorial_utils import export, fusion, graph, quantization
-from tutorial_utils.batching import Padding
-from tutorial_utils.candidates import random_inputs
+from tutorial_utils.graph import export, fusion, inspection, quantization
+from tutorial_utils.runtime.batching import Padding
+from tutorial_utils.runtime.inference import random_inputs
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def test_one_position_gives_the_same_logits_at_all_shapes(tiny_model, narrowed, 
 
 def test_only_the_last_layer_is_narrowed(narrowed):
     path, passed = narrowed
-    counts = graph.op_counts(path)
+    counts = inspection.op_counts(path)
     # Of two layers one keeps its fused attention; the other has one query a text.
     assert (counts["Attention"], counts["MultiHeadAttention"]) == (1, 1)
     assert passed == 12  # attention, 3 products, 5 additions, Gelu, 2 normalizations
@@ -46,7 +48,7 @@ def test_the_last_layer_works_on_one_row_a_text(narrowed, tiny_model):
 
 
 def test_a_narrowed_graph_quantizes_whole(narrowed, tmp_path):
-    counts = graph.op_counts(quantization.dynamic(narrowed[0], tmp_path / "int8.onnx"))
+    counts = inspection.op_counts(quantization.dynamic(narrowed[0], tmp_path / "int8.onnx"))
     assert counts["QAttention"] == 1
     assert counts["MatMul"] == 0
 
@@ -54,6 +56,26 @@ def test_a_narrowed_graph_quantizes_whole(narrowed, tmp_path):
 def test_a_narrowed_graph_is_not_narrowed_again(narrowed, tmp_path):
     path, _ = narrowed
     assert fusion.narrow(path, tmp_path / "again.onnx") == 0
+
+
+def test_of_an_unfused_graph_no_operator_is_computed_twice(tiny_model, tiny_onnx, tmp_path):
+    """Its attention is many nodes, and the residual path leads past them to the first layer."""
+    passed = fusion.narrow(tiny_onnx, tmp_path / "narrow.onnx")
+    before, after = inspection.op_counts(tiny_onnx), inspection.op_counts(tmp_path / "narrow.onnx")
+    gathers = after["Gather"] - before["Gather"]
+    assert after - before == Counter(Gather=gathers, Squeeze=1)
+    assert before - after == Counter()
+    assert gathers == 1  # what attention gave, and the residual, in place of the last states
+    assert passed == 15  # 3 products, 6 additions, the 4 others of Gelu, 2 normalizations
+    assert export.parity(tiny_model, tmp_path / "narrow.onnx").maximum < 1e-6
+
+
+def test_hidden_states_that_are_an_output_too_are_computed_once(tiny_onnx, tmp_path):
+    model = onnx.load(tiny_onnx)
+    (gather,) = (n for n in model.graph.node if n.op_type == "Gather" and n.output[0] == "select")
+    model.graph.output.append(helper.make_empty_tensor_value_info(gather.input[0]))
+    onnx.save(model, tmp_path / "states.onnx")
+    assert fusion.narrow(tmp_path / "states.onnx", tmp_path / "same.onnx") == 0
 
 
 @pytest.mark.parametrize("op", ["ReduceMean", "Softmax"])
@@ -74,4 +96,4 @@ def test_a_graph_that_mixes_positions_is_left_as_it_is(op, tmp_path):
     proto = helper.make_model(helper.make_graph(nodes, "mixes", [given], [made], constants))
     onnx.save(proto, tmp_path / "mixes.onnx")
     assert fusion.narrow(tmp_path / "mixes.onnx", tmp_path / "same.onnx") == 0
-    assert graph.op_counts(tmp_path / "same.onnx") == {op: 1, "Gather": 1}
+    assert inspection.op_counts(tmp_path / "same.onnx") == {op: 1, "Gather": 1}

@@ -3,9 +3,10 @@ import copy
 import pytest
 import torch
 
-from tutorial_utils import candidates, export, graph, quantization, sensitivity
+from tutorial_utils.graph import export, inspection, quantization, sensitivity
+from tutorial_utils.runtime import inference
 
-BATCHES = [candidates.random_inputs(2, 12, seed) for seed in range(2)]
+BATCHES = [inference.random_inputs(2, 12, seed) for seed in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_the_readers_of_a_tensor_can_be_left_in_fp32(tiny_onnx, static, tmp_path
     names = sensitivity.readers(tiny_onnx, [worst])
     assert names
     mixed = quantization.static(tiny_onnx, tmp_path / "mixed.onnx", BATCHES, exclude=names)
-    counts = [graph.op_counts(path)["DequantizeLinear"] for path in (static, mixed)]
+    counts = [inspection.op_counts(path)["DequantizeLinear"] for path in (static, mixed)]
     assert counts[1] < counts[0]
 
 

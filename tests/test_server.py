@@ -14,6 +14,8 @@ import httpx
 import pytest
 import shelves
 
+from benchmarks.servers import free_port
+
 SECRET = "zanzibar"
 
 
@@ -21,9 +23,7 @@ class Process:
     """``serve`` in a process of its own; ``lines()``: its log so far."""
 
     def __init__(self, registry: Path, log: Path, **settings):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         variables = {f"SERVE_{name.upper()}": str(value) for name, value in settings.items()}
         command = [sys.executable, "-m", "tutorial_utils", "serve", "--registry", str(registry)]
         self.log = log
@@ -125,7 +125,8 @@ def test_nothing_accepted_is_lost_when_the_service_is_told_to_stop(start):
 
 STUCK = """
 import sys, time
-from tutorial_utils.serving import registry, server
+from tutorial_utils import registry
+from tutorial_utils.serving.process import server
 from tutorial_utils.serving.settings import Settings
 runs = []
 def hang(self, inputs):
@@ -139,9 +140,7 @@ server.serve(Settings(registry=sys.argv[1], hang_after=60, deadline=60, grace=0,
 
 
 def test_a_stuck_request_does_not_keep_the_process(shelf):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-c", STUCK, str(shelf), str(port)], stderr=subprocess.DEVNULL
     )

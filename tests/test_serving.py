@@ -1,4 +1,4 @@
-"""A real server over a real model, asked over a real socket."""
+"""A real server over a tiny model, asked over a real socket."""
 
 import json
 import shutil
@@ -12,27 +12,28 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import service
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from service import running
+from shelves import LABELS
 
-from tutorial_utils import assets, recipe, reviews
-from tutorial_utils.recipe import BadModel, Recipe
-from tutorial_utils.serving import app, engine, registry
+from benchmarks.servers import free_port
+from tutorial_utils import registry
+from tutorial_utils.registry import BadModel
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.serving.engine import engine
+from tutorial_utils.serving.http import app
 from tutorial_utils.serving.settings import Settings
-
-pytestmark = pytest.mark.built  # the tokenizer is the real one
 
 
 @pytest.fixture(scope="module")
-def shelf(tiny_onnx, tmp_path_factory) -> Path:
+def shelf(tmp_path_factory) -> Path:
     """A registry with two versions of the tiny model."""
     folder = tmp_path_factory.mktemp("registry")
-    tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
     for steps in (("exported",), ("exported", "again")):
-        made = Recipe(steps=steps, max_length=128)
-        recipe.write_version(folder, "sentiment", tiny_onnx, tokenizer, made, reviews.LABELS)
+        service.publish(folder, made=Recipe(steps=steps, max_length=128))
     return folder
 
 
@@ -101,7 +102,7 @@ def test_a_bad_request_is_a_clear_4xx_that_repeats_nothing(client, content):
 def test_odd_but_valid_text_is_answered(client, text):
     answer = client.post("/predict", json={"texts": [text]})
     assert answer.status_code == 200
-    assert answer.json()["predictions"][0]["label"] in reviews.LABELS
+    assert answer.json()["predictions"][0]["label"] in LABELS
 
 
 def test_thirty_two_texts_are_taken(client):
@@ -124,7 +125,7 @@ def test_live_ready_and_info(client):
     assert client.get("/livez").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready", "version": "2"}
     info = client.get("/info").json()
-    assert info["labels"] == list(reviews.LABELS)
+    assert info["labels"] == list(LABELS)
     assert info["steps"] == ["exported", "again"]
 
 
@@ -152,7 +153,8 @@ class Blocked:
     """An engine's model that runs until it is let go."""
 
     def __init__(self, model):
-        self.manifest, self.encode, self._logits = model.manifest, model.encode, model.logits
+        self.manifest, self.recipe = model.manifest, model.recipe
+        self.encode, self._logits = model.encode, model.logits
         self.entered, self.go = threading.Event(), threading.Event()
 
     def logits(self, inputs):
@@ -278,8 +280,8 @@ def test_the_fallback_answers_and_says_so(shelf, monkeypatch):
     load = registry.load
 
     class Broken:
-        manifest = load(shelf, "sentiment", "2").manifest
-        encode = staticmethod(load(shelf, "sentiment", "2").encode)
+        whole = load(shelf, "sentiment", "2")
+        manifest, recipe, encode = whole.manifest, whole.recipe, staticmethod(whole.encode)
 
         def logits(self, inputs):
             raise RuntimeError
@@ -298,7 +300,7 @@ def test_an_exception_in_the_model_is_500_without_its_text(shelf, monkeypatch):
     model = registry.load(shelf, "sentiment")
 
     class Broken:
-        manifest, encode = model.manifest, staticmethod(model.encode)
+        manifest, recipe, encode = model.manifest, model.recipe, staticmethod(model.encode)
 
         def logits(self, inputs):
             raise RuntimeError("secret path /etc/model")
@@ -359,9 +361,7 @@ def test_a_version_being_written_is_not_served(broken_shelf):
 
 
 def test_the_command_starts_a_server_on_loopback_and_refuses_a_bad_registry(shelf, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "tutorial_utils", "serve", "--port", str(port), "--registry"]
     server = subprocess.Popen([*command, str(shelf)])
     try:

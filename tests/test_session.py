@@ -5,8 +5,8 @@ import types
 import onnxruntime as ort
 import pytest
 
-from tutorial_utils import candidates, session
-from tutorial_utils.session import ProviderUnavailable, SessionRecipe, open_session
+from tutorial_utils.runtime import inference, session
+from tutorial_utils.runtime.session import ProviderUnavailable, SessionRecipe, open_session
 
 NO_CUDA = session.provider_problem("cuda")
 needs_no_cuda = pytest.mark.skipif(NO_CUDA is None, reason="CUDA works on this machine")
@@ -15,7 +15,7 @@ needs_no_cuda = pytest.mark.skipif(NO_CUDA is None, reason="CUDA works on this m
 def test_a_session_runs_what_was_asked_for(tiny_onnx):
     opened = open_session(tiny_onnx, SessionRecipe(threads=1))
     assert opened.get_providers() == ["CPUExecutionProvider"]
-    (logits,) = opened.run(None, candidates.random_inputs(2, 5))
+    (logits,) = opened.run(None, inference.random_inputs(2, 5))
     assert logits.shape == (2, 2)
 
 
@@ -81,22 +81,22 @@ def test_every_field_of_the_recipe_reaches_onnxruntime():
 
 
 def test_weights_in_huge_pages_give_the_same_answers(tiny_onnx):
-    inputs = candidates.random_inputs(2, 16)
+    inputs = inference.random_inputs(2, 16)
     plain, moved = (
-        candidates.onnx_predict(tiny_onnx, SessionRecipe(huge_pages=huge))(inputs)
+        inference.onnx_predict(tiny_onnx, SessionRecipe(huge_pages=huge))(inputs)
         for huge in (False, True)
     )
     assert (plain == moved).all()
 
 
 def test_a_disabled_optimizer_stays_away(tiny_onnx, tmp_path):
-    from tutorial_utils import graph
+    from tutorial_utils.graph import inspection
 
     def loaded(name, disabled):
         options = SessionRecipe().options()
         options.optimized_model_filepath = str(tmp_path / f"{name}.onnx")
         ort.InferenceSession(str(tiny_onnx), options, disabled_optimizers=disabled)
-        return graph.op_counts(tmp_path / f"{name}.onnx")["SkipLayerNormalization"]
+        return inspection.op_counts(tmp_path / f"{name}.onnx")["SkipLayerNormalization"]
 
     assert loaded("free", []) > 0
     assert loaded("held", ["SkipLayerNormFusion"]) == 0

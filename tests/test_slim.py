@@ -4,90 +4,50 @@ import ast
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import tomllib
-from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import grimp
 import httpx
 import pytest
 from service import publish
 
+from benchmarks.servers import free_port
 from tutorial_utils import cli
 from tutorial_utils.serving import settings
 
 ROOT = Path(__file__).parents[1]
-SOURCE = ROOT / "src" / "tutorial_utils"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 HEAVY = {
     "torch", "transformers", "onnx", "scipy", "matplotlib", "sklearn", "httpx", "IPython", "ray",
 }  # fmt: skip
-# Imported where they were asked for only: the provider OpenVINO, TUTORIAL_SOURCE=hub, the interval
-# of a score, which is computed when a model is promoted, and the service on many machines.
-OPTIONAL = {"onnxruntime_ep_openvino", "huggingface_hub", "scipy", "ray"}
+# Imported where they were asked for only: the provider OpenVINO, TUTORIAL_SOURCE=hub, and the
+# service on many machines.
+OPTIONAL = {"onnxruntime_ep_openvino", "huggingface_hub", "ray"}
 
 
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def imported(path: Path) -> tuple[set[str], set[str]]:
-    """Top-level packages of others, and rooms of ours, imported wherever in a file."""
-    others, ours = set(), set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            top, *rest = name.split(".")
-            if top != "tutorial_utils":
-                others.add(top)
-            elif rest:
-                ours.add("/".join(rest))
-    return others, ours
-
-
-@cache
-def reached() -> dict[Path, set[str]]:
-    """Each file that the service reaches → what it imports of others."""
-    waiting, found = sorted((SOURCE / "serving").glob("*.py")), {}
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        others, ours = imported(path)
-        found[path] = others - set(sys.stdlib_module_names)
-        for room in ours:
-            waiting += [
-                p for p in (SOURCE / f"{room}.py", SOURCE / room / "__init__.py") if p.exists()
-            ]
-    return found
-
-
 def test_each_import_of_the_service_is_a_base_dependency_or_of_its_extra():
+    graph = grimp.build_graph("tutorial_utils", include_external_packages=True)
+    reached = graph.find_upstream_modules("tutorial_utils.serving", as_package=True)
+    external = {name.split(".")[0] for name in reached if graph.is_module_squashed(name)}
+    assert {"fastapi", "onnxruntime", "tokenizers", "uvicorn"} <= external
     lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["serve"]
     declared = {normal(re.match(r"[\w-]+", line)[0]) for line in lines}
     provided = packages_distributions()
-    missing = {}
-    for path, packages in reached().items():
-        for package in packages - OPTIONAL:
-            if not {normal(name) for name in provided.get(package, ())} & declared:
-                missing[package] = path.name
-    assert missing == {}
-
-
-def test_the_service_reaches_few_rooms_and_none_that_trains():
-    rooms = {path.stem for path in reached() if path.parent == SOURCE}
-    assert rooms <= {
-        "__init__", "assets", "batching", "features", "machine", "pages", "paths", "profile",
-        "quality", "recipe", "session",
-    }  # fmt: skip
+    missing = {
+        package
+        for package in external - OPTIONAL - set(sys.stdlib_module_names)
+        if not {normal(name) for name in provided.get(package, ())} & declared
+    }
+    assert missing == set()
 
 
 SERVE = """
@@ -102,9 +62,7 @@ sys.exit(code)
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM on Windows")
 def test_a_server_that_has_answered_has_loaded_nothing_heavy(tmp_path):
     publish(tmp_path / "registry")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     flags = ["--registry", tmp_path / "registry", "--port", str(port), "--grace", "0"]
     command = [sys.executable, "-c", SERVE, *flags]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -1,21 +1,15 @@
 """`make soak`, small: the chaos over a faulty service, and a server watched for a minute."""
 
 import os
-import sys
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import service
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-import chaos
-import soak as soak_run
-from load_servers import OURS, started
-from soak_watch import Watched, soak
-
-from tutorial_utils.serving import app
+from benchmarks.load.servers import OURS, started
+from benchmarks.soak import chaos
+from benchmarks.soak.__main__ import settled
+from benchmarks.soak.watch import Watched, soak
 from tutorial_utils.serving.settings import Settings
 
 TEXTS = [f"{word} number {i}" * (1 + i % 4) for i in range(12) for word in ("joy", "pain", "fine")]
@@ -31,13 +25,10 @@ def registry(tmp_path_factory) -> Path:
 
 def test_in_chaos_every_request_gets_the_end_that_it_deserves(registry):
     options = Settings(registry=registry, **chaos.LIMITS)
-    with (
-        mock.patch.object(app, "create", chaos.faulty_service),
-        service.running(options) as client,
-    ):
+    with service.running(options, chaos.faulty_service(options)) as client:
         url = f"http://127.0.0.1:{client.port}/predict"
         ends = chaos.storm(url, TEXTS, 1_000)
-        assert soak_run.settled(url) == dict.fromkeys(chaos.GAUGES, 0)
+        assert settled(url) == dict.fromkeys(chaos.GAUGES, 0)
         counted = client.get("/metrics").text
     assert sum(ends.values()) == 1_000
     assert ends.keys() - {"refused"} == {"right", "invalid", "poisoned", "left"}
@@ -55,6 +46,7 @@ def test_a_wrong_answer_and_a_5xx_that_was_not_injected_are_told(registry, monke
     assert ends["unexpected 200"] > 0
 
 
+@pytest.mark.slow
 def test_a_server_under_mixed_load_keeps_its_threads_files_and_memory(registry):
     core = min(os.sched_getaffinity(0))
     with started(OURS, registry / "sentiment" / "1", core) as server:

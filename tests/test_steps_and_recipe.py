@@ -6,7 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from tutorial_utils import baseline, export, graph, measure, recipe, reviews, steps
+from tutorial_utils.data import reviews
+from tutorial_utils.graph import export, inspection
+from tutorial_utils.lessons import measure, pipeline
+from tutorial_utils.models import finetuning
 
 
 @pytest.mark.built
@@ -25,7 +28,7 @@ def test_the_chain_keeps_the_answers():
 @pytest.mark.built
 def test_fused_is_the_exported_function():
     parity = export.parity(
-        steps.ensure("exported"), steps.ensure("fused"), shapes=((1, 24), (3, 17))
+        pipeline.ensure("exported"), pipeline.ensure("fused"), shapes=((1, 24), (3, 17))
     )
     assert parity.within(1e-4)
 
@@ -34,15 +37,15 @@ def test_fused_is_the_exported_function():
 def test_the_bert_base_file_is_four_times_smaller():
     ratio = measure.size_mb("exported") / measure.size_mb("int8")
     assert ratio >= 3.9
-    counts = graph.op_counts(steps.ensure("int8", "bert-base"))
+    counts = inspection.op_counts(pipeline.ensure("int8", "bert-base"))
     # The last layer has one query a text, and so an attention of another kind.
     assert (counts["QAttention"], counts["MultiHeadAttention"]) == (11, 1)
 
 
 @pytest.mark.built
 def test_what_is_built_is_not_built_again():
-    before = steps.ensure("int8").stat().st_mtime_ns
-    assert steps.ensure("tuned").stat().st_mtime_ns == before
+    before = pipeline.ensure("int8").stat().st_mtime_ns
+    assert pipeline.ensure("tuned").stat().st_mtime_ns == before
 
 
 @pytest.mark.built
@@ -51,9 +54,10 @@ def test_the_pipeline_runs_with_sockets_blocked():
 import socket
 def refuse(*_, **__): raise OSError("the network was touched")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-from tutorial_utils import assets, measure, steps
-for step in steps.STEPS:
-    steps.ensure(step)
+from tutorial_utils.data import assets
+from tutorial_utils.lessons import measure, pipeline
+for step in pipeline.STEPS:
+    pipeline.ensure(step)
 assert all(assets.present(a) for a in (assets.ENCODER, assets.SENTENCES))
 print(measure.evaluate("tuned").f1 > 0.8)
 """
@@ -63,54 +67,33 @@ print(measure.evaluate("tuned").f1 > 0.8)
 
 @pytest.mark.parametrize(("step", "model"), [("onnx", "classifier"), ("int8", "gpt")])
 def test_unknown_names_are_refused_with_the_known_ones(step, model):
-    with pytest.raises(steps.UnknownStep, match="choose one of"):
-        steps.ensure(step, model)
+    with pytest.raises(pipeline.UnknownStep, match="choose one of"):
+        pipeline.ensure(step, model)
 
 
 def test_a_missing_step_and_those_before_it_are_built_once_and_stale_ones_again(
     tiny_model, monkeypatch
 ):
-    monkeypatch.setattr(baseline, "bert_base", lambda: tiny_model)
-    path = steps.ensure("int8", "bert-base")
+    monkeypatch.setattr(finetuning, "bert_base", lambda: tiny_model)
+    path = pipeline.ensure("int8", "bert-base")
     built = {p.name for p in path.parent.glob("*.onnx")}
     assert built == {"exported.onnx", "fused.onnx", "int8.onnx"}
-    assert graph.op_counts(path)["QAttention"] == 1
+    assert inspection.op_counts(path)["QAttention"] == 1
     times = {p.name: p.stat().st_mtime_ns for p in path.parent.glob("*.onnx")}
     fused = path.with_name("fused.onnx")
     fused.with_suffix(".json").write_text("{}")  # as if another version had made it
-    steps.ensure("int8", "bert-base")
+    pipeline.ensure("int8", "bert-base")
     again = {p.name: p.stat().st_mtime_ns for p in path.parent.glob("*.onnx")}
     assert again["exported.onnx"] == times["exported.onnx"]
     assert again["fused.onnx"] > times["fused.onnx"]
 
 
-def test_a_version_is_complete_or_not_there(tmp_path, monkeypatch):
-    model, tokenizer = tmp_path / "m.onnx", tmp_path / "t.json"
-    model.write_bytes(b"model")
-    tokenizer.write_text("{}")
-    made = recipe.Recipe(steps=("exported",), token_budget=512)
-    arguments = (tmp_path / "shelf", "x", model, tokenizer, made, ("no", "yes"))
-    folder = recipe.write_version(*arguments, figures={"f1": 0.9})
-    manifest = recipe.read_manifest(folder)
-    assert (manifest.version, manifest.recipe, manifest.labels) == ("1", made, ("no", "yes"))
-    assert manifest.figures == {"f1": 0.9}
-
-    def fail(*_, **__):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(recipe.json, "dumps", fail)
-    with pytest.raises(OSError, match="disk full"):
-        recipe.write_version(*arguments)
-    monkeypatch.undo()
-    assert [p.name for p in (tmp_path / "shelf" / "x").iterdir() if p.name.isdecimal()] == ["1"]
-    assert recipe.write_version(*arguments).name == "2"
-
-
 @pytest.mark.built
 def test_labelling_is_the_same_in_batches_and_alone():
-    from tutorial_utils.candidates import label, onnx_predict
+    from tutorial_utils.models.labelling import label
+    from tutorial_utils.runtime.inference import onnx_predict
 
-    predict = onnx_predict(steps.ensure("fused"), steps.recipe("fused").session)
+    predict = onnx_predict(pipeline.ensure("fused"), pipeline.recipe("fused").session)
     texts = reviews.splits().test.texts[:50]
     alone = label(texts, predict, width=128)
     assert np.array_equal(alone, label(texts, predict, budget=1024))

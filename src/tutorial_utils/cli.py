@@ -3,13 +3,29 @@
 import argparse
 import json
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from tutorial_utils.core.errors import TutorialError
+
+DONE, REFUSED, CANNOT, FAULT, INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_CODES = """exit codes: 0 done (optimize: promoted), 1 refused by the gate of optimize,
+2 the input or the machine will not do, 3 a fault of this package, 130 interrupted"""
+_EXTRAS = {"serve": "serve"}  # command → the extra that it needs; the others need learn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code (0: done, 1: a check failed, 2: it could not be done)."""
-    parser = argparse.ArgumentParser(prog="python -m tutorial_utils", description=__doc__)
+    """Run a command; return its exit code, one of ``EXIT_CODES``.
+
+    What goes wrong is told in one line on stderr. Of a fault, the traceback goes to a file that
+    this line names.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m tutorial_utils", description=__doc__, epilog=EXIT_CODES
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="will this machine run the series?")
     check.add_argument("--json", action="store_true", help="for programs")
@@ -25,11 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish = commands.add_parser("publish", help="put the tuned classifier into a registry")
     publish.add_argument("--registry", type=Path, required=True, help="folder of models")
     publish.add_argument("--model", default="sentiment")
-    repository = commands.add_parser("repository", help="write a version as Triton reads it")
-    repository.add_argument("--registry", type=Path, required=True, help="folder of models")
-    repository.add_argument("--model", default="sentiment")
-    repository.add_argument("--version", default="latest", help="its number, or latest")
-    repository.add_argument("--out", type=Path, required=True, help="Triton's model repository")
+    triton = commands.add_parser("triton", help="write a version for Triton Inference Server")
+    triton.add_argument("--registry", type=Path, required=True, help="folder of models")
+    triton.add_argument("--model", default="sentiment")
+    triton.add_argument("--version", default="latest", help="its number, or latest")
+    triton.add_argument("--out", type=Path, required=True, help="Triton's model repository")
     withdraw = commands.add_parser("withdraw", help="take a version out of use, for all who serve")
     withdraw.add_argument("--registry", type=Path, required=True, help="folder of models")
     withdraw.add_argument("--model", default="sentiment")
@@ -45,14 +61,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return _COMMANDS[options.command](options)
-    except (RuntimeError, ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+    except KeyboardInterrupt:
+        return _say("Interrupted.", INTERRUPTED)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing in ("", "tutorial_utils"):
+            return _fault(error)
+        extra = _EXTRAS.get(options.command, "learn")
+        fix = f'pip install "tutorial-utils[{extra}]"'
+        return _say(f"`{options.command}` needs {missing}, which is not installed: {fix}", CANNOT)
+    except TutorialError as error:
+        if error.exit_code == FAULT:
+            return _fault(error)
+        return _say(f"{type(error).__name__}: {error}", error.exit_code)
+    except (OSError, MemoryError) as error:
+        return _say(f"{type(error).__name__}: {error}", CANNOT)
+    except Exception as error:
+        return _fault(error)
+
+
+def _say(line: str, code: int) -> int:
+    print(line, file=sys.stderr)
+    return code
+
+
+def _fault(error: Exception) -> int:
+    """Write the traceback to a file; say so in one line."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="tutorial-utils-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.writelines(traceback.format_exception(error))
+    cause = f"{type(error).__name__}: {error}".splitlines()[0]
+    return _say(
+        f"A fault of this package, not of your input ({cause}). Please report it with the "
+        f"traceback, which is in {file.name}",
+        FAULT,
+    )
 
 
 def _add_optimize(commands) -> None:
     limits = {
-        "--max-score-fall": (0.005, "how far F1 (or the task's score) may fall"),
+        "--max-score-fall": (0.005, "how far F1 may fall"),
+        "--max-rmse-rise": (
+            0.01,
+            "regression: how far RMSE may rise, as a share of the labels' standard deviation",
+        ),
         "--min-agreement": (0.98, "least share of texts with PyTorch's answer"),
         "--max-latency": (1.0, "time relative to PyTorch fp32"),
         "--max-size": (1.0, "size relative to PyTorch fp32"),
@@ -67,62 +120,67 @@ def _add_optimize(commands) -> None:
     for flag, (default, text) in limits.items():
         command.add_argument(flag, type=float, default=default, help=f"{text} ({default})")
     command.add_argument(
-        "--certain", action="store_true", help="the whole interval must keep to --max-score-fall"
+        "--certain",
+        action="store_true",
+        help="the whole interval of the score must keep to its limit",
     )
-    command.add_argument("--max-texts", type=int, default=4_000, help="texts measured on (4000)")
-    command.add_argument("--rounds", type=int, default=7, help="rounds of each timing (7)")
-    command.add_argument("--seconds", type=float, default=0.3, help="seconds of a round (0.3)")
+    # Without a default: what is given wins over --quick.
+    command.add_argument("--max-texts", type=int, help="texts measured on (4000; --quick: 2000)")
+    command.add_argument("--rounds", type=int, help="rounds of each timing (7; --quick: 5)")
+    command.add_argument("--seconds", type=float, help="seconds of a round (0.3; --quick: 0.1)")
     command.add_argument("--quick", action="store_true", help="fewer candidates, shorter timing")
 
 
 def _check(options: argparse.Namespace) -> int:
-    from tutorial_utils import preflight
+    from tutorial_utils.lessons import preflight
 
     results = preflight.run()
     if options.json:
         print(json.dumps([result.to_dict() for result in results], indent=2))
     else:
         print(*results, sep="\n")
-    return 0 if preflight.passed(results) else 1
+    return DONE if preflight.passed(results) else CANNOT
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from tutorial_utils import steps
+    from tutorial_utils.lessons import pipeline
 
-    steps.prepare(progress=lambda text: print(text, flush=True))
-    return 0
+    pipeline.prepare(progress=lambda text: print(text, flush=True))
+    return DONE
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from tutorial_utils import ledger, measure, steps
+    from tutorial_utils.lessons import ledger, measure, pipeline
 
-    for step in options.steps or steps.STEPS:
-        if step not in steps.STEPS:
-            raise steps.UnknownStep(f"There is no step {step!r}: choose among {steps.STEPS}.")
+    for step in options.steps or pipeline.STEPS:
+        if step not in pipeline.STEPS:
+            raise pipeline.UnknownStep(f"There is no step {step!r}: choose among {pipeline.STEPS}.")
         ledger.record(measure.row(step))
         print(f"measured {step}", flush=True)
     return _ledger(argparse.Namespace(figure=None))
 
 
 def _ledger(options: argparse.Namespace) -> int:
-    from tutorial_utils import figures, ledger, paths
+    from tutorial_utils.core import paths
+    from tutorial_utils.lessons import figures, ledger
 
     rows = ledger.rows_of()
     if not rows:
-        print("The ledger is empty: run the notebooks or `python -m tutorial_utils bench` first.")
-        return 1
+        raise ledger.BadLedger(
+            "The ledger is empty: run the notebooks or `python -m tutorial_utils bench` first."
+        )
     target = options.figure or paths.home() / "ledger.png"
     with paths.replacing(Path(target)) as temporary:
         figures.ledger(rows).savefig(temporary, dpi=100)
     print(ledger.table(rows))
     print(f"\n{rows[-1].machine}\nfigure: {target.name} in {Path(target).parent.name}/")
-    return 0
+    return DONE
 
 
 def _notebooks(options: argparse.Namespace) -> int:
     import time
 
-    from tutorial_utils import ledger, notebooks
+    from tutorial_utils.lessons import ledger, notebooks
 
     if not options.names:  # from the beginning: no notebook shows what a later one will find
         ledger.set_aside()
@@ -131,23 +189,25 @@ def _notebooks(options: argparse.Namespace) -> int:
         print(f"{source.stem} … ", end="", flush=True)
         notebooks.execute(source, options.into / source.name if options.into else source)
         print(f"{time.perf_counter() - start:.0f} s", flush=True)
-    return 0
+    return DONE
 
 
 def _optimize(options: argparse.Namespace) -> int:
-    from tutorial_utils import gate, optimize, report
+    from tutorial_utils import optimize
+    from tutorial_utils.optimize import gate, report
 
     limits = gate.Limits(
         score_fall=options.max_score_fall,
+        rmse_rise=options.max_rmse_rise,
         certain=options.certain,
         agreement=options.min_agreement,
         latency=options.max_latency,
         size=options.max_size,
         slower=options.max_slower,
     )
-    effort = optimize.Effort(options.rounds, options.seconds, options.max_texts)
-    if options.quick:
-        effort = optimize.QUICK
+    effort = optimize.QUICK if options.quick else optimize.Effort()
+    names = ("rounds", "seconds", "max_texts")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
     outcome = optimize.optimize(
         options.source,
         options.out,
@@ -155,52 +215,50 @@ def _optimize(options: argparse.Namespace) -> int:
         registry=options.registry,
         name=options.model,
         limits=limits,
-        effort=effort,
+        effort=replace(effort, **given),
         progress=lambda text: print(text, flush=True),
     )
     report.write(outcome, options.out)
     print(gate.table(outcome.checks))
     print(report.headline(outcome))
-    return 0 if outcome.promoted else 1
+    return DONE if outcome.promoted else REFUSED
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from tutorial_utils import steps
+    from tutorial_utils.lessons import pipeline
 
-    folder = steps.publish(options.registry, options.model)
+    folder = pipeline.publish(options.registry, options.model)
     print(f"published {folder.parent.name} version {folder.name}")
-    return 0
+    return DONE
 
 
-def _repository(options: argparse.Namespace) -> int:
-    from tutorial_utils.serving import repository
+def _triton(options: argparse.Namespace) -> int:
+    from tutorial_utils.registry import triton
 
-    folder = repository.write(options.registry, options.model, options.out, options.version)
+    folder = triton.write(options.registry, options.model, options.out, options.version)
     print(f"wrote {folder.parent.name} version {folder.name}; its inputs are token ids")
-    return 0
+    return DONE
 
 
 def _withdraw(options: argparse.Namespace) -> int:
-    from tutorial_utils.serving import registry
+    from tutorial_utils import registry
 
-    shelf, name, version = options.registry, options.model, options.version
+    folder, name, version = options.registry, options.model, options.version
     if options.undo:
-        registry.restore(shelf, name, version)
+        registry.restore(folder, name, version)
     else:
-        registry.withdraw(shelf, name, version, options.reason)
-    known = registry.versions(shelf, name)
+        registry.withdraw(folder, name, version, options.reason)
+    known = registry.versions(folder, name)
     print(f"{name}: in use {', '.join(known) or 'none'}; `latest` is {known[-1] if known else '–'}")
-    return 0
+    return DONE
 
 
 def _serve(options: argparse.Namespace) -> int:
-    try:
-        from tutorial_utils.serving import server, settings
-    except ModuleNotFoundError as error:
-        mend = 'pip install "tutorial-utils[serve]"'
-        raise RuntimeError(f"The service needs {error.name}: {mend}") from error
+    from tutorial_utils.serving import settings
+    from tutorial_utils.serving.process import server
+
     server.serve(settings.parse(options.flags))
-    return 0
+    return DONE
 
 
 _COMMANDS = {
@@ -211,7 +269,7 @@ _COMMANDS = {
     "optimize": _optimize,
     "notebooks": _notebooks,
     "publish": _publish,
-    "repository": _repository,
     "serve": _serve,
+    "triton": _triton,
     "withdraw": _withdraw,
 }

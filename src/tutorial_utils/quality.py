@@ -1,25 +1,42 @@
-"""How good the answers are: F1, accuracy, agreement, and how sure a difference is."""
+"""How good answers are, by task: scores, agreement with a reference, and how sure a difference is.
 
-from dataclasses import dataclass
+Gate, shadow and drift monitor all take the same definition of agreement from here: ``agrees``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from tutorial_utils.core.errors import InvalidArgument
 
 RESAMPLES = 2_000
 TASKS = {  # how a model's logits read → what its score is called
     "single_label": "F1",
     "multi_label": "micro F1",
-    "regression": "correlation",
+    "regression": "RMSE",
 }
+THRESHOLD = 0.5  # probability above which one of several labels holds
+SAME_VALUE = (
+    0.05  # of the labels' standard deviation; a value that moves by less is the same answer
+)
+_DRAWS = 1_000_000  # texts drawn at once by the bootstrap, which bounds its memory
+
+Scorer = Callable[[np.ndarray], np.ndarray]  # weights (resamples, n) → scores (resamples, targets)
 
 
 @dataclass(frozen=True)
 class Quality:
     """Scores of one model on labelled sentences; those against a reference are None without one.
 
-    score: see ``TASKS``; F1 where labels are predicted. agreement: share of the sentences with the
-    reference's answer (regression: correlation with the reference's values). difference: score
-    minus the reference's on the same sentences, with its 95 % paired bootstrap interval (``low``,
-    ``high``).
+    score: F1 where labels are predicted; for a regression RMSE, in the label's unit. metric: which.
+    accuracy: share of the sentences with the right answer; None for a regression.
+    agreement: share of the sentences with the reference's answer, see ``agrees``.
+    difference: score minus the reference's on the same sentences, with its 95 % paired bootstrap
+    interval (``low``, ``high``).
+    spread: of a regression, the standard deviation of the labels, in their unit; else None.
+    targets: of a regression with several targets, the quality of each; the fields above are then
+    those of the worst one, and ``agreement`` is that of all targets together.
     """
 
     sentences: int
@@ -30,10 +47,27 @@ class Quality:
     low: float | None = None
     high: float | None = None
     metric: str = "F1"
+    spread: float | None = None
+    targets: tuple["Quality", ...] = ()
 
     @property
     def f1(self) -> float:
         return self.score
+
+    @property
+    def worsening(self) -> tuple[float, float, float]:
+        """How much worse than the reference, and the ends of its 95 % interval; below 0: better.
+
+        F1: the fall of the score. RMSE: its rise, as a share of ``spread``.
+
+        Raises:
+            ValueError: there was no reference.
+        """
+        if self.difference is None or self.low is None or self.high is None:
+            raise InvalidArgument("Nothing was compared: give evaluate() a reference.")
+        if self.spread is None:
+            return -self.difference, -self.high, -self.low
+        return self.difference / self.spread, self.low / self.spread, self.high / self.spread
 
     def __str__(self) -> str:
         text = f"{self.metric} {self.score:.4f}"
@@ -42,7 +76,8 @@ class Quality:
         text += f" on {self.sentences:,} sentences"
         if self.agreement is not None:
             text += (
-                f"; same label as the reference for {self.agreement:.2%}, {self.metric} difference "
+                f"; same {'label' if self.spread is None else 'value'} as the reference for "
+                f"{self.agreement:.2%}, {self.metric} difference "
                 f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
             )
         return text
@@ -76,33 +111,50 @@ def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
     return (1 + np.tanh(logits / 2)) / 2 if task == "multi_label" else logits
 
 
-def agreement(first: np.ndarray, second: np.ndarray, task: str = "single_label") -> float:
-    """Share of the texts with the same answer; regression: correlation of the values."""
-    if task == "regression":
-        return float(correlation(first.ravel(), second.ravel()))
-    return float(np.mean(np.reshape(first == second, (len(first), -1)).all(axis=1)))
+def agrees(
+    found: np.ndarray, reference: np.ndarray, task: str, spread: Sequence[float] | None = None
+) -> np.ndarray:
+    """Which texts two models give the same answer to, bool (n,).
+
+    found, reference: what ``probabilities`` returns, (n, labels). Single label: the same likeliest
+    label. Several labels: the same set of labels above ``THRESHOLD``. Regression: no target moves
+    by ``SAME_VALUE`` or more of its ``spread``, the standard deviation of its labels (targets,). A
+    value that does not move at all is always the same.
+
+    Raises:
+        ValueError: a regression without ``spread``, or arrays that are not of one shape.
+    """
+    found, reference = np.asarray(found), np.asarray(reference)
+    if found.shape != reference.shape or found.ndim != 2:
+        raise InvalidArgument(
+            f"Give two arrays (n, labels), not {found.shape} and {reference.shape}."
+        )
+    if task == "single_label":
+        return found.argmax(axis=1) == reference.argmax(axis=1)
+    if task == "multi_label":
+        return ((found > THRESHOLD) == (reference > THRESHOLD)).all(axis=1)
+    if spread is None:
+        raise InvalidArgument(
+            "Whether values agree depends on how far the labels spread: give `spread`, the "
+            "standard deviation of each target (quality.spread_of)."
+        )
+    moved = np.abs(found.astype(float) - reference)
+    return ((moved < SAME_VALUE * np.asarray(spread)) | (moved == 0)).all(axis=1)
 
 
-def f1(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """F1 of the positive class (1) along the last axis: 2 TP / (2 TP + FP + FN); 0 without any."""
-    hit = np.sum((predicted == 1) & (labels == 1), axis=-1)
-    wrong = np.sum(predicted != labels, axis=-1)
-    total = 2 * hit + wrong
-    return np.where(total > 0, 2 * hit / np.maximum(total, 1), 0.0)
+def spread_of(values: np.ndarray) -> tuple[float, ...]:
+    """Standard deviation of each target, of ``values`` (n, targets) or (n,); 0 of equal ones."""
+    columns = np.asarray(values, float).reshape(len(values), -1)
+    return tuple(0.0 if np.ptp(column) == 0 else float(column.std()) for column in columns.T)
 
 
-def macro_f1(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Mean F1 of the classes 0 … ``classes`` − 1, each taken for the positive one in turn."""
-    each = [f1((predicted == c).astype(int), (labels == c).astype(int)) for c in range(classes)]
-    return np.mean(each, axis=0)
+def f1(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """F1 of the positive class (1): 2 TP / (2 TP + FP + FN), 0 without any.
 
-
-def correlation(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Pearson's r along the last axis; 0 where one side does not vary."""
-    a = predicted - predicted.mean(axis=-1, keepdims=True)
-    b = labels - labels.mean(axis=-1, keepdims=True)
-    scale = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
-    return np.where(scale > 0, (a * b).sum(axis=-1) / np.where(scale > 0, scale, 1), 0.0)
+    predicted, labels: 0 or 1, (n,) or (n, labels). Of several labels all counts are summed first,
+    which is called micro F1.
+    """
+    return float(_f1_scorer(predicted, labels)(np.ones((1, len(labels))))[0, 0])
 
 
 def evaluate(
@@ -112,71 +164,142 @@ def evaluate(
     *,
     task: str = "single_label",
     classes: int = 2,
+    spread: Sequence[float] | None = None,
 ) -> Quality:
     """Score answers (see ``answers``) against ``labels`` of their shape, and a reference's.
 
     Single label: F1 of class 1 of two classes, macro F1 of more. Several labels: micro F1.
-    Regression: Pearson's correlation. The interval resamples sentences, and takes both models'
-    answers to the same ones: a paired bootstrap (Efron and Tibshirani 1993, chapter 13), which sees
-    far smaller differences than two separate intervals would.
+    Regression: RMSE of each target, and the quality of the one that is worst for its ``spread``
+    (by default the standard deviation of ``labels``).
+
+    The interval resamples sentences, and takes both models' answers to the same ones: a paired
+    bootstrap (Efron and Tibshirani 1993, chapter 13; percentile method), which sees far smaller
+    differences than two separate intervals would.
 
     Raises:
-        ValueError: the arrays differ in shape, are empty, or hold labels that are not there.
+        ValueError: the arrays differ in shape, are empty, or hold labels that are not there; all
+            labels of a regression's target are the same number.
     """
     arrays = [np.asarray(a) for a in (predicted, labels, reference) if a is not None]
     shape, fits = arrays[0].shape, (1,) if task == "single_label" else (1, 2)
     if len({a.shape for a in arrays}) != 1 or len(shape) not in fits or not shape[0]:
         shapes = ", ".join(str(a.shape) for a in arrays)
-        raise ValueError(f"Give one label a sentence in each array; their shapes are {shapes}.")
-    known = {"single_label": range(classes), "multi_label": (0, 1)}.get(task)
-    if known is not None and not all(np.isin(a, list(known)).all() for a in arrays):
+        raise InvalidArgument(
+            f"Give one label a sentence in each array; their shapes are {shapes}."
+        )
+    if task == "regression":
+        arrays = [a.reshape(len(a), -1).astype(float) for a in arrays]
+        return _evaluate_values(arrays, spread_of(arrays[1]) if spread is None else spread)
+    known = range(classes) if task == "single_label" else (0, 1)
+    if not all(np.isin(a, list(known)).all() for a in arrays):
         several = f"from 0 to {classes - 1}" if len(known) > 2 else "0 or 1"
-        raise ValueError(f"Labels must be {several}; take the argmax of the logits first.")
-    predicted, labels = arrays[:2]
-
-    def score(p: np.ndarray, t: np.ndarray) -> np.ndarray:
-        if task == "regression":
-            return correlation(p, t)
-        return f1(p, t) if task == "multi_label" or classes == 2 else macro_f1(p, t, classes)
-
-    scores = {"score": float(score(*(a.ravel() for a in arrays[:2]))), "metric": TASKS[task]}
-    if task == "single_label" and classes > 2:
-        scores["metric"] = "macro F1"
-    if task != "regression":
-        scores["accuracy"] = agreement(predicted, labels, task)
-    if reference is not None:
-        low, high = _paired_interval(arrays, score)
-        scores |= {
-            "agreement": agreement(predicted, arrays[2], task),
-            "difference": scores["score"] - float(score(arrays[2].ravel(), labels.ravel())),
-            "low": low,
-            "high": high,
-        }
-    return Quality(sentences=len(labels), **scores)
-
-
-def _paired_interval(arrays: list[np.ndarray], score) -> tuple[float, float]:
-    from scipy.stats import bootstrap
-
-    predicted, labels, reference = arrays
-    if np.array_equal(predicted, reference):
-        return 0.0, 0.0
-
-    def difference(sentences: np.ndarray, axis: int = -1) -> np.ndarray:
-        def drawn(array: np.ndarray) -> np.ndarray:  # (resamples, n) or (resamples, n × labels)
-            chosen = array[sentences.astype(np.int64)]
-            return chosen.reshape(*sentences.shape[:-1], -1)
-
-        p, t, r = map(drawn, (predicted, labels, reference))
-        return score(p, t) - score(r, t)
-
-    result = bootstrap(
-        (np.arange(len(labels)),),
-        difference,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=200,
-        method="percentile",
-        rng=0,
+        raise InvalidArgument(f"Labels must be {several}; take the argmax of the logits first.")
+    macro = task == "single_label" and classes > 2
+    found = _compare(
+        arrays, lambda p, t: _macro_scorer(p, t, classes) if macro else _f1_scorer(p, t)
     )
-    return tuple(float(end) for end in result.confidence_interval)
+    metric = "macro F1" if macro else TASKS[task]
+    made = replace(found[0], metric=metric, accuracy=_share_equal(*arrays[:2]))
+    return replace(made, agreement=_share_equal(arrays[0], arrays[2])) if arrays[2:] else made
+
+
+def _evaluate_values(arrays: list[np.ndarray], spread: Sequence[float]) -> Quality:
+    """arrays: as in ``evaluate``, each float64 (n, targets)."""
+    if constant := [i for i, one in enumerate(spread) if not one > 0]:
+        raise InvalidArgument(
+            f"All labels of target {constant[0]} are the same number, so that there is no standard "
+            "deviation to measure a difference by. Give texts with different labels."
+        )
+    several = len(spread) > 1
+    found = [
+        replace(one, spread=float(s), metric=f"RMSE of target {i}" if several else "RMSE")
+        for i, (one, s) in enumerate(zip(_compare(arrays, _rmse_scorer), spread, strict=True))
+    ]
+    if not arrays[2:]:
+        worst = max(zip(found, spread, strict=True), key=lambda pair: pair[0].score / pair[1])[0]
+        return replace(worst, targets=tuple(found) if several else ())
+    each = [
+        agrees(ours[:, None], theirs[:, None], "regression", [s])
+        for ours, theirs, s in zip(arrays[0].T, arrays[2].T, spread, strict=True)
+    ]
+    found = [replace(one, agreement=float(a.mean())) for one, a in zip(found, each, strict=True)]
+    worst = max(found, key=lambda one: one.worsening)
+    together = float(np.all(each, axis=0).mean())
+    return replace(worst, agreement=together, targets=tuple(found) if several else ())
+
+
+def _compare(
+    arrays: list[np.ndarray], scorer: Callable[[np.ndarray, np.ndarray], Scorer]
+) -> list[Quality]:
+    """Score, and with a reference its difference and interval, of each target."""
+    predicted, labels, *others = arrays
+    ours, once = scorer(predicted, labels), np.ones((1, len(labels)))
+    made = [Quality(len(labels), float(score)) for score in ours(once)[0]]
+    if not others:
+        return made
+    theirs = scorer(others[0], labels)
+    differences = (ours(once) - theirs(once))[0]
+    ends = np.zeros((2, len(made)))
+    if not np.array_equal(predicted, others[0]):
+        drawn = [ours(weights) - theirs(weights) for weights in _resampled(len(labels))]
+        ends = np.percentile(np.concatenate(drawn), [2.5, 97.5], axis=0)
+    return [
+        replace(one, difference=float(difference), low=float(low), high=float(high))
+        for one, difference, low, high in zip(made, differences, *ends, strict=True)
+    ]
+
+
+def _resampled(texts: int) -> Iterator[np.ndarray]:
+    """How often each text is drawn, float64 (some resamples, texts); ``RESAMPLES`` in all.
+
+    The draws are always the same ones.
+    """
+    rng, most = np.random.default_rng(0), max(1, _DRAWS // texts)
+    for start in range(0, RESAMPLES, most):
+        count = min(most, RESAMPLES - start)
+        drawn = rng.integers(0, texts, (count, texts)) + texts * np.arange(count)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=count * texts)
+        yield counts.reshape(count, texts).astype(float)
+
+
+def _f1_scorer(predicted: np.ndarray, labels: np.ndarray) -> Scorer:
+    """Of class 1; counts of true positives and of errors are summed over a text's labels first."""
+    hits = _by_text((predicted == 1) & (labels == 1))
+    wrong = _by_text(predicted != labels)
+    return lambda weights: _f1(weights @ hits, weights @ wrong)[:, None]
+
+
+def _macro_scorer(predicted: np.ndarray, labels: np.ndarray, classes: int) -> Scorer:
+    """Mean F1 of the classes 0 … ``classes`` − 1, each taken for the positive one in turn."""
+    predicted, labels, hit = predicted.astype(int), labels.astype(int), predicted == labels
+
+    def by_class(chosen: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(chosen, row, classes) for row in weights])
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        missed = weights * ~hit
+        wrong = by_class(predicted, missed) + by_class(labels, missed)
+        return _f1(by_class(labels, weights * hit), wrong).mean(axis=1, keepdims=True)
+
+    return score
+
+
+def _rmse_scorer(predicted: np.ndarray, labels: np.ndarray) -> Scorer:
+    """Root of the mean squared error of each target."""
+    squared = np.square(predicted - labels)
+    return lambda weights: np.sqrt(weights @ squared / weights.sum(axis=1, keepdims=True))
+
+
+def _f1(hits: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """hits: true positives. wrong: false positives and false negatives."""
+    total = 2 * hits + wrong
+    return np.where(total > 0, 2 * hits / np.maximum(total, 1), 0.0)
+
+
+def _by_text(flags: np.ndarray) -> np.ndarray:
+    """How many are true for each text, float64 (n,)."""
+    return flags.reshape(len(flags), -1).sum(axis=1).astype(float)
+
+
+def _share_equal(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.mean(np.reshape(first == second, (len(first), -1)).all(axis=1)))

@@ -5,15 +5,19 @@ A flag wins over its variable: ``--max-texts 8`` over ``SERVE_MAX_TEXTS=16``.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.registry import check_name
 
 LATEST = "latest"
 PROGRAM = "python -m tutorial_utils serve"
 
 
-class BadSettings(ValueError):
+class BadSettings(TutorialError, ValueError):
     """A setting is missing or out of its range; the message names it, its flag and its variable."""
 
 
@@ -23,7 +27,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True, extra="forbid")
 
     registry: Path = Field(description="folder of models")
-    model: str = Field("sentiment", pattern=r"^[A-Za-z0-9][\w.-]{0,99}$", description="its name")
+    model: Annotated[str, AfterValidator(check_name)] = Field("sentiment", description="its name")
     version: str = Field(
         LATEST, pattern=r"^(latest|[0-9]{1,9})$", description="a number stays; latest follows"
     )
@@ -38,8 +42,8 @@ class Settings(BaseSettings):
     max_body: int = Field(2_000_000, ge=1_000, description="bytes of one request")
     max_waiting_texts: int = Field(256, ge=1, description="accepted and not yet answered")
     deadline: float = Field(5.0, gt=0, description="a request that waits longer is a 504")
-    max_age: float = Field(0.1, gt=0, description="so long may shorter texts overtake a long one")
-    hang_after: float = Field(5.0, gt=0, description="a longer run of the model is given up")
+    max_age: float = Field(0.1, gt=0, description="that shorter texts may overtake a longer one")
+    hang_after: float = Field(5.0, gt=0, description="limit for one run of model or tokenizer")
     breaker_failures: int = Field(3, ge=1, description="in a row, before a model is left alone")
     breaker_cooldown: float = Field(5.0, gt=0, description="before it is tried again")
     patience: float = Field(10.0, gt=0, description="for the bytes of one request to arrive")
@@ -49,10 +53,8 @@ class Settings(BaseSettings):
     canary_share: float = Field(0.0, ge=0, le=1, description="of the callers that a canary answers")
     shadow_share: float = Field(0.0, ge=0, le=1, description="of the answers it is asked for too")
     salt: str = Field("", max_length=100, description="another one divides the callers anew")
-    trial: int = Field(200, ge=1, description="last answers that a canary is judged by")
-    trial_least: int = Field(20, ge=1, description="answers before it is judged at all")
     max_errors: float = Field(0.05, ge=0, le=1, description="share above the stable version's")
-    min_agreement: float = Field(0.9, ge=0, le=1, description="share of texts labelled alike")
+    min_agreement: float = Field(0.9, ge=0, lt=1, description="share of texts labelled alike")
 
     grace: float = Field(1.0, ge=0, description="serving on after SIGTERM, while not ready")
     drain: float = Field(6.0, ge=0, description="then, at most, for what was accepted")

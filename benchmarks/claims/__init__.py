@@ -1,0 +1,1 @@
+"""Sixteen popular claims measured: ``make claims``."""

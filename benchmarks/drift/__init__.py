@@ -1,0 +1,1 @@
+"""False alarms and delays of drift detection on real sentences: ``make drift``."""

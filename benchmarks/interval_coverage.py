@@ -1,0 +1,272 @@
+"""How often intervals hold the true ratio, and slow candidates pass the gate: by simulation.
+
+``python -m benchmarks.interval_coverage`` writes ``docs/measuring.md``. The noise is drawn from
+distributions and from what is left of the stored rounds when each pair's mean is taken off. The
+seed is fixed: the same stored rounds give the same document.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import stdtrit
+
+from benchmarks.common import ROOT, STORED, comparisons, write
+from tutorial_utils.bench.intervals import QUANTILE, RESOLUTION, Array, Ratio, student
+from tutorial_utils.core.tables import Table
+from tutorial_utils.optimize.gate import Limits, keeps_to
+
+DOCUMENT = ROOT / "docs" / "measuring.md"
+ROUNDS, DRAWS = (3, 5, 7, 11), 10_000
+Draw = Callable[[np.random.Generator, int, int], Array]  # generator, draws, rounds → noise, mean 0
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Noise of stored rounds: for each comparison, candidates × rounds of log ratios, mean 0."""
+
+    tables: tuple[Array, ...]
+
+    @classmethod
+    def stored(cls, folder: Path = STORED) -> "Residuals":
+        """Of every stored comparison of at least five rounds, against its first candidate."""
+        tables = []
+        for file in sorted(folder.rglob("*.json")):
+            for _, found in comparisons(json.loads(file.read_text(encoding="utf-8"))):
+                times = np.log([found["rounds"][name] for name in found["timings"]])
+                if times.shape[1] >= 5:
+                    ratios = times[1:] - times[0]
+                    tables.append(ratios - ratios.mean(axis=1, keepdims=True))
+        return cls(tuple(tables))
+
+    def spreads(self) -> Array:
+        """Standard deviation of each pair's log ratio from round to round."""
+        return np.concatenate([table.std(axis=1, ddof=1) for table in self.tables])
+
+    def shapes(self) -> Array:
+        """All residuals, each divided by its pair's standard deviation."""
+        parts = [table / table.std(axis=1, ddof=1, keepdims=True) for table in self.tables]
+        values = np.concatenate([part.ravel() for part in parts])
+        scaled: Array = values / values.std()
+        return scaled
+
+    def neighbours(self) -> float:
+        """Correlation of a pair's residuals with the next round's, averaged over pairs.
+
+        Corrected for its bias in short series, -(1 + 3 r) / rounds (Kendall, *Note on bias in the
+        estimation of autocorrelation*, 1954).
+        """
+        found = []
+        for table in self.tables:
+            rounds = table.shape[1]
+            raw = (table[:, 1:] * table[:, :-1]).sum(axis=1) / (table**2).sum(axis=1)
+            found += list((raw * rounds + 1) / (rounds - 3))
+        return float(np.mean(found))
+
+    def within(self, draw: np.random.Generator, draws: int, rounds: int) -> Array:
+        """Noise of candidates that were measured side by side, each comparison as often."""
+        each = draws // len(self.tables)
+        return np.concatenate([draw.choice(t.ravel(), (each, rounds)) for t in self.tables])
+
+    def of_a_pair(self, draw: np.random.Generator, draws: int, rounds: int) -> Array:
+        """Noise drawn from the few rounds of one pair."""
+        return _few(draw, draws, rounds, [row for table in self.tables for row in table])
+
+    def normal_of_a_pair(self, draw: np.random.Generator, draws: int, rounds: int) -> Array:
+        """The same with normal draws in place of each pair's rounds, to see what few values do."""
+        rows = [draw.normal(size=table.shape) for table in self.tables]
+        return _few(draw, draws, rounds, [row - row.mean() for table in rows for row in table])
+
+
+def _few(draw: np.random.Generator, draws: int, rounds: int, rows: list[Array]) -> Array:
+    each = draws // len(rows)
+    return np.concatenate([draw.choice(row, (each, rounds)) for row in rows])
+
+
+def kinds(residuals: Residuals) -> dict[str, Draw]:
+    """Kinds of noise that the interval has to cover in at least 93 %."""
+    everything = np.concatenate([table.ravel() for table in residuals.tables])
+    shapes = residuals.shapes()
+    return {
+        "normal": lambda draw, n, rounds: draw.normal(size=(n, rounds)),
+        "Student's t, 3 degrees of freedom": lambda draw, n, rounds: draw.standard_t(
+            3, (n, rounds)
+        ),
+        "Laplace": lambda draw, n, rounds: draw.laplace(size=(n, rounds)),
+        "normal, one in ten five times as far off": _contaminated,
+        "normal, correlated by 0.2 with the round before": _correlated,
+        "stored residuals, all": lambda draw, n, rounds: draw.choice(everything, (n, rounds)),
+        "stored residuals, each pair scaled to 1": lambda draw, n, rounds: draw.choice(
+            shapes, (n, rounds)
+        ),
+        "stored residuals, within a comparison": residuals.within,
+    }
+
+
+def hard_kinds(residuals: Residuals) -> dict[str, Draw]:
+    """Kinds of noise that the interval covers less often than it promises."""
+    return {
+        "stored residuals, within a pair (5 to 11 values)": residuals.of_a_pair,
+        "the same, normal values in place of the stored": residuals.normal_of_a_pair,
+        "delays that hit one candidate only, one round in ten": _one_sided,
+    }
+
+
+def _contaminated(draw: np.random.Generator, n: int, rounds: int) -> Array:
+    far = np.where(draw.random((n, rounds)) < 0.1, 5.0, 1.0)
+    return far * draw.normal(size=(n, rounds))
+
+
+def _correlated(draw: np.random.Generator, n: int, rounds: int, by: float = 0.2) -> Array:
+    noise = draw.normal(size=(n, rounds))
+    noise[:, 1:] *= np.sqrt(1 - by**2)
+    for i in range(1, rounds):
+        noise[:, i] += by * noise[:, i - 1]
+    return noise
+
+
+def _one_sided(draw: np.random.Generator, n: int, rounds: int) -> Array:
+    late = np.where(draw.random((n, rounds)) < 0.1, draw.exponential(5, (n, rounds)), 0)
+    return draw.normal(size=(n, rounds)) + late - 0.5
+
+
+def coverage(noise: Draw, rounds: int, quantile: float = QUANTILE, draws: int = DRAWS) -> float:
+    """Share of intervals that hold the true mean, 0."""
+    _, low, high = student(noise(np.random.default_rng(rounds), draws, rounds), quantile)
+    return float(np.mean((low <= 0) & (high >= 0)))
+
+
+def passed(true: float, spread: float, rounds: int, shapes: Array, draws: int = 2_000) -> float:
+    """Share of candidates of a true time ratio that keep to the gate's limit of ``slower``."""
+    noise = np.random.default_rng(rounds).choice(shapes, (draws, rounds))
+    ends = np.exp(np.array(student(np.log(true) + spread * noise)))
+    kept = [keeps_to(Ratio(*map(float, one)), Limits().slower) for one in ends.T]
+    return sum(k is True for k in kept) / draws
+
+
+def coverage_table(noises: dict[str, Draw]) -> Table:
+    """Rows: kinds of noise. Columns: rounds; ours, and the 95 % quantile in brackets."""
+    rows = [
+        (name, *(f"{coverage(n, r):.1%} ({coverage(n, r, 0.975):.1%})" for r in ROUNDS))
+        for name, n in noises.items()
+    ]
+    return Table.of(("noise", *(f"{r} rounds" for r in ROUNDS)), rows)
+
+
+def gate_table(residuals: Residuals) -> Table:
+    """Rows: true ratios. Columns: spread of the rounds × number of rounds."""
+    shapes, columns = residuals.shapes(), list(_columns(residuals))
+    rows = [
+        (f"{true:.2f} ×", *(f"{passed(true, spread, r, shapes):.0%}" for spread, r in columns))
+        for true in (1.0, 1.03, 1.05, 1.08, 1.10, 1.15, 1.20)
+    ]
+    headers = [f"{spread:.1%}, {rounds} rounds" for spread, rounds in columns]
+    return Table.of(("true time", *headers), rows)
+
+
+def _columns(residuals: Residuals) -> Iterator[tuple[float, int]]:
+    return itertools.product(np.percentile(residuals.spreads(), (50, 75)).round(3), (5, 7, 11))
+
+
+def _width(rounds: int) -> float:
+    """Width of the interval, in standard deviations of a round."""
+    return float(stdtrit(rounds - 1, QUANTILE)) / rounds**0.5
+
+
+def markdown(stored: Path = STORED) -> str:
+    """The document, from the results stored in a folder."""
+    residuals = Residuals.stored(stored)
+    kept = sorted(stored.glob("*/aa.json"))
+    return TEXT.format(
+        pairs=len(residuals.spreads()),
+        comparisons=len(residuals.tables),
+        neighbours=residuals.neighbours(),
+        level=2 * QUANTILE - 1,
+        margin=RESOLUTION,
+        slower=Limits().slower,
+        bound=Limits().slower * (1 + RESOLUTION),
+        coverage=coverage_table(kinds(residuals)).markdown(),
+        hard=coverage_table(hard_kinds(residuals)).markdown(),
+        gate=gate_table(residuals).markdown(),
+        spreads=", ".join(f"{s:.1%}" for s in np.percentile(residuals.spreads(), (10, 50, 75, 90))),
+        wider=_width(3) / _width(7),
+        same_twice="\n".join(map(same_twice, kept)) or "Not measured yet.",
+    )
+
+
+def same_twice(file: Path) -> str:
+    """What came out where a candidate was compared with itself (``benchmarks.aa``)."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    ratios = [Ratio(r["ratio"], r["low"], r["high"]) for r in found["runs"]]
+    outside = sum(r.low > 1 or r.high < 1 for r in ratios)
+    verdicts = sum(r.word != "no measurable difference" for r in ratios)
+    furthest = max(ratios, key=lambda r: abs(np.log(r.ratio)))
+    return (
+        f"{file.parent.name}: {len(ratios)} runs of {found['rounds']} rounds; {outside} intervals "
+        f"do not hold 1, {verdicts} give a verdict; the ratio furthest from 1 is {furthest.cell}."
+    )
+
+
+TEXT = """# How times are compared
+
+Written by `python -m benchmarks.interval_coverage` from the stored rounds, with a fixed seed.
+
+## The method
+
+Each candidate runs in its own process. Candidates take turns: in each round, every candidate has
+one turn, in an order that is drawn anew, and all others are suspended meanwhile. What counts of a
+turn is the median time of its calls, an item (`Comparison.rounds`: candidate → milliseconds an
+item, one value a round). Ratios are taken within a round, so a machine that slows down for a while
+slows both. The logarithms of the ratios, one a round, give the mean and its interval by Student's
+t. Over several workloads the logarithms are averaged within a round first.
+
+The verdict is *faster* or *slower* when the whole interval lies outside 1 ± {margin:.0%}, since two
+processes of one candidate differ by about that much. A choice among candidates may go by the
+ratio; a claim goes by the interval.
+
+## How often the interval holds the true ratio
+
+It is called a 95 % interval, and is to hold the true ratio in at least 93 % of all cases, from
+three rounds on. The t quantile is that of a {level:.0%} interval, because rounds are not quite
+independent: in the stored runs ({pairs} pairs in {comparisons} comparisons of five rounds or more)
+the correlation with the round before is {neighbours:.2f}. In brackets: the quantile for 95 %.
+
+{coverage}
+
+Two kinds of noise stay below. A pair's own few rounds, drawn again with repetition, are often
+equal to each other and then look free of noise; the second row shows how much of that comes from
+there being so few. And rare delays that hit only one of the two candidates make its time skewed,
+which no symmetric interval covers; they show as a tail in its p99.
+
+{hard}
+
+Three rounds give intervals {wider:.1f} times as wide as seven do, so `--quick` takes five.
+
+## What the gate lets pass
+
+A time passes when its whole interval lies below the limit plus {margin:.0%}. So a version that is
+slower than that passes in at most 2 %, however noisy the machine is; noise costs wrong
+refusals instead. Where the limit lies inside the interval the gate refuses and says that more
+rounds are needed. This holds for each workload by itself.
+
+How often a version passes against the one before, by its true time (limit {slower:.2f} ×, so the
+interval must end below {bound:.2f} ×), by the standard deviation of a ratio from round to round
+(the median and the upper quartile of the stored pairs; their percentiles 10, 50, 75 and 90 are
+{spreads}) and by rounds. The first row is what an equally fast version meets:
+
+{gate}
+
+## The same candidate twice
+
+`python -m benchmarks.aa` compares one candidate with itself, 20 times, with fresh processes each
+time. At most about one interval in 20 should not hold 1, and no run should give a verdict.
+
+{same_twice}
+"""
+
+
+if __name__ == "__main__":
+    write(DOCUMENT, markdown())

@@ -1,0 +1,1 @@
+"""The service under more load than it can take, and beside other servers: ``make load``."""

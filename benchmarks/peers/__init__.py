@@ -1,0 +1,1 @@
+"""The recipe of the series beside what a user would take instead: ``make peers``."""

@@ -1,0 +1,39 @@
+"""What is run once in a process of its own: is it right, how large, how does it grow?"""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.peers.candidates import Engine, Texts
+from tutorial_utils.bench import candidates, timer
+from tutorial_utils.runtime import batching, inference
+
+
+def logits(engine: Engine) -> tuple[float, np.ndarray]:
+    """Size in MB, and logits on seeded inputs with padding."""
+    size, predict = engine.prepare(), engine.predict()
+    ids = inference.random_inputs(4, 48)["input_ids"]
+    rows = [row[:length] for row, length in zip(ids, (48, 31, 24, 5), strict=True)]
+    return size, np.asarray(predict(batching.pad(rows)), dtype=np.float32)
+
+
+def labels(candidate: timer.Candidate) -> np.ndarray:
+    """Answers of a text-to-label candidate, int64 (n,); its engine's files are made first."""
+    if isinstance(candidate, Texts):
+        candidate.engine.prepare()
+    return np.asarray(candidate.build()(), dtype=np.int64)
+
+
+def run(candidate: timer.Candidate, calls: int) -> dict[str, float]:
+    """Texts a second over ``calls`` calls after a short one, and the peak memory of the process."""
+    replace(candidate, items=candidates.LABELLING_BATCH).build()()
+    call = candidate.build()
+    start = time.perf_counter()
+    for _ in range(calls):
+        call()
+    seconds = time.perf_counter() - start
+    return {
+        "texts_per_s": calls * candidate.items / seconds,
+        "peak_mb": timer.peak_mb(),
+    }

@@ -1,0 +1,101 @@
+"""Which peers are measured, and how each takes its sentences."""
+
+from dataclasses import replace
+
+from benchmarks.peers.candidates import (
+    TOGETHER,
+    Engine,
+    OpenVino,
+    OpenVinoQueue,
+    Ort,
+    Ours,
+    Pipeline,
+    SentenceTransformers,
+    Texts,
+    Torch,
+)
+from benchmarks.peers.targets import OURS, PADDED, PYTORCH, is_ours
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.candidates import Labelling
+from tutorial_utils.lessons import measure, pipeline
+
+STEP = {"ours fp32": "fused", OURS: "tuned"}
+
+
+def engines(model: str) -> dict[str, Engine]:
+    """Everything that runs ``classifier`` or ``bert-base``, the reference first."""
+    return {
+        PYTORCH: Torch(model),
+        "PyTorch bf16": Torch(model, bf16=True),
+        "torch.compile fp32": Torch(model, compiled=True),
+        "torch.compile bf16": Torch(model, bf16=True, compiled=True),
+        "popular recipe": Ort(model, "popular"),
+        "transformers.exporters int8": Ort(model, "exporters"),
+        "OpenVINO bf16": OpenVino(model, "bf16"),
+        "OpenVINO int8": OpenVino(model, "int8"),
+        "ours fp32": Ours(model, STEP["ours fp32"]),
+        OURS: Ours(model, STEP[OURS]),
+    }
+
+
+def with_our_batching() -> dict[str, timer.Candidate]:
+    """Every engine with length-sorted batches of our token budget.
+
+    Where ours runs batches side by side, so may those peers that can.
+    """
+    ours = replace(measure.labelling_candidate(STEP[OURS]), sentences="all")
+    found: dict[str, timer.Candidate] = {}
+    for name, engine in engines("classifier").items():
+        if not is_ours(name):
+            found[name] = Texts(engine, "all", budget=ours.budget)
+            beside = _side_by_side(engine, ours)
+            if beside and ours.workers > 1:
+                found[f"{name}, {ours.workers} at a time"] = beside
+        elif name == OURS:
+            found[name] = ours
+        else:
+            step = STEP[name]
+            recipe = pipeline.recipe(step).session
+            found[name] = replace(ours, path=pipeline.ensure(step), recipe=recipe, workers=1)
+    return found
+
+
+def _side_by_side(engine: Engine, ours: Labelling) -> timer.Candidate | None:
+    """The engine with batches like ours that run at the same time, where it has a way to that."""
+    if isinstance(engine, OpenVino):
+        return OpenVinoQueue(engine.precision, ours.sentences, budget=ours.budget)
+    if isinstance(engine, Ort):
+        alone = replace(engine, threads=1)
+        return Texts(alone, ours.sentences, budget=ours.budget, workers=ours.workers)
+    return None
+
+
+def own() -> dict[str, timer.Candidate]:
+    """Every peer with the best batching that it offers itself; the first is the reference."""
+    every = engines("classifier")
+    batches = f"batches of {TOGETHER}"
+    found: dict[str, timer.Candidate] = {PADDED: Texts(every[PYTORCH], "all", measure.ONE_BY_ONE)}
+    for name, engine in every.items():
+        if name == "popular recipe":
+            found[f"{name}, one by one, padded to 128"] = Texts(engine, "all", measure.ONE_BY_ONE)
+        elif not is_ours(name):
+            found[f"{name}, {batches}"] = Texts(engine, "all", size=TOGETHER)
+    for precision in ("bf16", "int8"):
+        found[f"OpenVINO {precision}, its queue"] = OpenVinoQueue(precision, "all")
+    for precision, bf16 in (("fp32", False), ("bf16", True)):
+        found[f"pipeline {precision}, {batches}"] = Pipeline(bf16, "all")
+        sorting = f"sentence-transformers {precision}, sorted, {batches}"
+        found[sorting] = SentenceTransformers(bf16, sentences="all")
+    found["sentence-transformers ONNX"] = SentenceTransformers(backend="onnx", sentences="all")
+    found[OURS] = replace(measure.labelling_candidate(STEP[OURS]), sentences="all")
+    return found
+
+
+def one_by_one(candidate: timer.Candidate) -> bool:
+    """Whether each sentence is padded to 128 and run alone: a few tell the time of all."""
+    return isinstance(candidate, Texts) and candidate.size is None and candidate.budget is None
+
+
+def engine_of(name: str) -> str:
+    """What runs the model, without how it is given its sentences."""
+    return name.split(",")[0]

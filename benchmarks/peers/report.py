@@ -1,0 +1,185 @@
+"""The comparison with other tools as Markdown, figures and the README's table."""
+
+from benchmarks.common import Folder, target_table, versions
+from benchmarks.peers.targets import (
+    OURS,
+    PADDED,
+    PYTORCH,
+    best_peer,
+    faster_peers,
+    is_ours,
+    targets,
+    verdict,
+)
+from benchmarks.stages import notes
+from tutorial_utils import plots
+from tutorial_utils.core.machine import Machine
+from tutorial_utils.core.tables import Table
+
+STAGES = ("shapes", "roof", "texts", "growth")
+TITLES = {
+    "own": "Each tool with its own batching",
+    "ours": "All tools with our batching (sorted by length, bounded in tokens)",
+    "all": "The best of both tables on all sentences",
+}
+
+
+def draw(found: dict, folder: Folder) -> None:
+    """Write ``peers.md`` and the figures ``peers_*.png``."""
+    head = HEAD.format(machine=Machine(**found["machine"]), versions=versions(found, _peers(found)))
+    sections = [head + notes("peers", found, STAGES), faster(found)]
+    sections.append(f"## Targets\n\n{target_table(targets(found)).markdown()}\n")
+    sections.append(f"## Side by side\n\n{summary(found).markdown()}\n")
+    for shape, comparison in found.get("shapes", {}).get("comparisons", {}).items():
+        title = f"BERT-base shape (seeded weights), {shape}"
+        sections.append(_section(title, comparison, shape, folder))
+    for key, comparison in found.get("texts", {}).get("comparisons", {}).items():
+        sections.append(_section(TITLES[key], comparison, key, folder))
+    if "growth" in found:
+        sections.append(_growth(found["growth"]))
+    sections.append(_failures(found))
+    folder.write("peers.md", "\n".join(sections))
+
+
+def summary(found: dict) -> Table:
+    """One row per candidate: milliseconds by shape, texts per second, size and quality."""
+    shapes = found.get("shapes", {})
+    comparisons = shapes.get("comparisons", {})
+    texts = found.get("texts", {})
+    own = texts.get("comparisons", {}).get("own", {"timings": {}})["timings"]
+    same = texts.get("comparisons", {}).get("ours", {"timings": {}})["timings"]
+    names = dict.fromkeys([PADDED, *shapes.get("checks", {}), *map(_short, own)])
+    rows = []
+    for name in names:
+        row = [name]
+        for comparison in comparisons.values():
+            times = [t["p50_ms"] for n, t in comparison["timings"].items() if _short(n) == name]
+            row += [f"{min(times):.1f}" if times else "–"]
+        for timings in (own, same):
+            speeds = [t["items_per_s"] for n, t in timings.items() if _short(n) == name]
+            row += [f"{max(speeds):,.0f}" if speeds else "–"]
+        row += [_cell(shapes.get("checks", {}).get(name), "size_mb", ".0f")]
+        check = texts.get("checks", {}).get(name) or next(
+            (c for n, c in texts.get("checks", {}).items() if _short(n) == name), None
+        )
+        row += [_cell(check, "score", ".4f"), _cell(check, "agreement", ".2%")]
+        rows.append(row)
+    headers = ["candidate", *(f"{shape}, ms" for shape in comparisons)]
+    headers += ["texts/s, own batching", "texts/s, ours", "MB", "F1", "agreement"]
+    return Table.of(headers, rows)
+
+
+def faster(found: dict) -> str:
+    """Where another tool is faster than ours, in a paragraph."""
+    shapes, texts = (found.get(stage, {}).get("comparisons", {}) for stage in ("shapes", "texts"))
+    titles = {f"BERT-base {shape}": comparison for shape, comparison in shapes.items()}
+    titles |= {TITLES[key][:1].lower() + TITLES[key][1:]: texts[key] for key in texts}
+    lines = []
+    for title, comparison in titles.items():
+        if peers := faster_peers(comparison):
+            told = ", ".join(
+                f"{name}, {ratio.cell}{'' if ratio.word == 'faster' else ' (undecided)'}"
+                for name, ratio in peers.items()
+            )
+            lines.append(f"- {title}: {told}")
+    if not lines:
+        return "No other tool took less time than ours in any comparison.\n"
+    says = "Where another tool took less time than ours (our time = 1, with the 95 % interval):\n"
+    return says + "\n".join(lines) + "\n"
+
+
+def for_readme(found: dict) -> str:
+    """The README's table, after a sentence on what is faster than ours."""
+    where = f"Measured on: {Machine(**found['machine'])}."
+    return f"{faster(found)}\n{summary(found).markdown()}\n\n{where}"
+
+
+def _short(name: str) -> str:
+    return name if name == PADDED else name.split(",")[0]
+
+
+def _cell(values: dict | None, key: str, style: str) -> str:
+    return format(values[key], style) if values and values.get(key) is not None else "–"
+
+
+def _section(title: str, comparison: dict, key: str, folder: Folder) -> str:
+    """A comparison as table and figure: time against ours, whose figure names the best peer."""
+    name = f"peers_{key.replace(' × ', 'x')}"
+    reference = OURS if OURS in comparison["rounds"] else best_peer(comparison)
+    rows, shown, intervals = [], {}, {}
+    for candidate, timing in comparison["timings"].items():
+        v = verdict(comparison, candidate, reference)
+        exact = candidate == reference
+        rows.append((
+            candidate, f"{timing['p50_ms']:,.2f}", f"{timing['p95_ms']:,.2f}",
+            f"{timing['items_per_s']:,.1f}", f"{timing['peak_mb']:,.0f}", f"{v.ratio:.2f}",
+            "–" if exact else f"[{v.low:.2f}, {v.high:.2f}]", "reference" if exact else v.word,
+        ))  # fmt: skip
+        shown[candidate] = v.ratio
+        intervals[candidate] = (v.low, v.high)
+    headers = ("candidate", "p50 ms a call", "p95", "texts/s", "peak MB")
+    headers += (f"time, {reference} = 1", "95 % interval", "verdict")
+    finding = _finding(comparison)
+    figure = plots.bars(
+        dict(sorted(shown.items(), key=lambda item: item[1])),
+        title=f"{_where(key)}: {finding}",
+        unit=f"time a text, {reference} = 1; whisker: 95 % interval",
+        intervals=intervals,
+        highlight=[n for n in shown if is_ours(n)],
+        digits=2,
+    )
+    folder.save_figure(name, figure)
+    alt = f"Bars of the time a text takes with each candidate. {_where(key)}: {finding}."
+    table = Table.of(headers, rows).markdown()
+    return f"## {title}\n\n{table}\n\n![{alt}]({name}.png)\n"
+
+
+def _finding(comparison: dict) -> str:
+    if OURS not in comparison["rounds"]:
+        return f"ours did not run, the best is {best_peer(comparison)}"
+    peer = best_peer(comparison)
+    v = verdict(comparison, OURS, peer)
+    if v.word == "no measurable difference":
+        return f"no measurable difference from the best peer, {_short(peer)}"
+    return f"{v.ratio:.2f} × the time of the best peer, {_short(peer)}"
+
+
+def _where(key: str) -> str:
+    sentences = {"own": "Own batching", "ours": "Our batching", "all": "All sentences"}
+    return sentences.get(key, key)
+
+
+def _growth(stage: dict) -> str:
+    rows = [
+        (f"{run['texts']:,}", f"{run['texts_per_s']:,.0f}", f"{run['peak_mb']:,.0f}")
+        for run in stage["runs"]
+    ]
+    table = Table.of(("sentences", "texts/s", "peak MB"), rows).markdown()
+    return f"## Growth\n\nIn the order of the runs, each in its own process.\n\n{table}\n"
+
+
+def _failures(found: dict) -> str:
+    lines = {
+        f"{name}: {reason}"
+        for stage in ("shapes", "texts")
+        for name, reason in found.get(stage, {}).get("failed", {}).items()
+    }
+    return "## Could not run here\n\n" + ("\n".join(f"- {x}" for x in sorted(lines)) or "–") + "\n"
+
+
+def _peers(found: dict) -> dict[str, str]:
+    """Versions of the peers: noted beside each stage, and once in older files."""
+    origins = found.get("stages", {}).values()
+    return next((origin["peers"] for origin in origins), found.get("peers", {}))
+
+
+HEAD = f"""# Compared with other tools
+
+Measured by `make peers` on: {{machine}}, with {{versions}}.
+
+Each candidate runs in its own process, and the candidates take turns. Before it is timed, it is
+checked: its size, its logits, and on the test sentences F1 and the share of labels that are the
+same as with {PYTORCH}. The shapes use BERT-base with seeded weights; sentences go through the
+fine-tuned classifier, from text to label. The best peer of a table is the one with the least time
+per text.
+"""

@@ -1,0 +1,1 @@
+"""From the rate of one core to machines and cost, and what Ray's proxy takes: ``make scale``."""

@@ -1,0 +1,1 @@
+"""Which fusions, quantizations and settings pay on a machine, and its roofline: ``make search``."""

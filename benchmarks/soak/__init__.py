@@ -1,0 +1,1 @@
+"""Bad requests, then hours of mixed load: does the service last? ``make soak``."""

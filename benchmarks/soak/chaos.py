@@ -1,0 +1,148 @@
+"""Bad requests, callers who disconnect, and a model that breaks: does each get the right answer?
+
+``python -m benchmarks.soak.chaos REGISTRY PORT`` serves a model of that registry with faults built
+in; ``storm`` sends the requests. The faults tell which requests must fail: a text that contains
+``MARK`` breaks every run that it is in. Some batches are told that memory does not suffice; no
+request may fail from that. So any other 5xx is an error of the service, and so is a wrong answer.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urljoin
+
+import numpy as np
+
+from tutorial_utils.bench import load_generator
+from tutorial_utils.registry import LoadedModel
+from tutorial_utils.serving.http import app
+from tutorial_utils.serving.process import server
+from tutorial_utils.serving.settings import Settings
+
+MARK = "~"
+SHORT_OF_MEMORY = 0.05  # of the batches
+SAME = 1e-3  # of a probability: what batches may differ by in fp32
+CALLERS = 24
+LIMITS = {"max_waiting_texts": 48, "deadline": 30.0}  # some are refused, and nobody is late
+GAUGES = ("serve_waiting_texts", "serve_queue_texts", "serve_queue_tokens")
+
+
+class Faulty:
+    """A model that raises on ``MARK``, and now and then on a batch of several texts."""
+
+    def __init__(self, model: LoadedModel, seed: int = 0):
+        self.manifest, self.recipe = model.manifest, model.recipe
+        self.encode, self._model = model.encode, model
+        (self._marked,) = {token for row in model.encode([MARK]) for token in row[1:-1]}
+        self._random = random.Random(seed)
+
+    def logits(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        if (inputs["input_ids"] == self._marked).any():
+            raise ValueError("a fault that was put here")
+        if len(inputs["input_ids"]) > 1 and self._random.random() < SHORT_OF_MEMORY:
+            raise MemoryError
+        return self._model.logits(inputs)
+
+
+def faulty_service(settings: Settings) -> app.Service:
+    """The service, with faults in the model of its stable version."""
+    application = app.create(settings)
+    lane = application.deployment.stable.engine.lanes[0]
+    lane.model = Faulty(lane.model)
+    return application
+
+
+def storm(url: str, texts: Sequence[str], count: int, seed: int = 0) -> Counter:
+    """Send ``count`` requests, a good part of them bad; how many met which end.
+
+    Ends that a service may have: ``right``, ``refused`` (429), ``invalid`` (4xx for a bad body),
+    ``poisoned`` (500 for a marked text), ``left``. Others that may not: ``wrong`` answers, and
+    ``unexpected`` ones with their status.
+    """
+    return load_generator.in_a_loop_of_its_own(_storm(url, texts, count, random.Random(seed)))
+
+
+async def _storm(url: str, texts: Sequence[str], count: int, chance: random.Random) -> Counter:
+    connections = load_generator.Connections(url)
+    texts = [text for text in texts if MARK not in text]
+    alone = {text: (await _probabilities(connections, [text]))[0] for text in texts}
+    ends: Counter = Counter()
+    numbers = iter(range(count))
+
+    async def call() -> None:
+        for _ in numbers:
+            given = chance.sample(texts, chance.randint(1, 2))
+            kind = chance.random()
+            if kind < 0.1:
+                ends[await _leave(connections, given, chance.random() * 0.02)] += 1
+            elif kind < 0.2:
+                ends[await _bad(connections, chance)] += 1
+            else:
+                marked = [*given, f"{given[0]} {MARK}"] if kind < 0.25 else given
+                reply = await connections.ask(connections.request({"texts": marked}))
+                ends[_end(reply, marked, alone)] += 1
+
+    await asyncio.gather(*(call() for _ in range(CALLERS)))
+    await connections.close()
+    return ends
+
+
+async def _probabilities(connections: load_generator.Connections, texts: list[str]) -> list[float]:
+    return probabilities(await connections.ask(connections.request({"texts": texts})))
+
+
+def probabilities(reply: load_generator.Reply) -> list[float]:
+    """Of the first label, for each text."""
+    answers = json.loads(reply.body)["predictions"]
+    return [next(iter(answer["probabilities"].values())) for answer in answers]
+
+
+def _end(reply: load_generator.Reply, texts: Sequence[str], alone: dict[str, float]) -> str:
+    if reply.status == 429:
+        return "refused"
+    if any(MARK in text for text in texts):
+        return "poisoned" if reply.status == 500 else f"unexpected {reply.status}"
+    if reply.status != 200:
+        return f"unexpected {reply.status}"
+    expected = [alone[text] for text in texts]
+    return "right" if np.allclose(probabilities(reply), expected, atol=SAME) else "wrong"
+
+
+async def _bad(connections: load_generator.Connections, chance: random.Random) -> str:
+    bodies = (b'{"texts": [', b"[1, 2", b'{"texts": "one"}', b'{"texts": [""]}', b'{"texts": [7]}')
+    reply = await connections.ask(connections.request(chance.choice(bodies)))
+    return "invalid" if 400 <= reply.status < 500 else f"unexpected {reply.status}"
+
+
+async def _leave(connections: load_generator.Connections, texts: list[str], seconds: float) -> str:
+    """Send all of a request or half of it, and hang up without waiting for the answer."""
+    request = connections.request({"texts": texts})
+    _, writer = await connections.connection()
+    writer.write(request if seconds > 0.005 else request[: len(request) // 2])
+    await asyncio.sleep(seconds)
+    writer.close()
+    return "left"
+
+
+def gauges(url: str) -> dict[str, float]:
+    """What waits in the service now, by its own account."""
+    with urllib.request.urlopen(urljoin(url, "/metrics"), timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return {
+        name: sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+        for name in GAUGES
+    }
+
+
+def main(registry: Path, port: int) -> None:
+    settings = Settings(registry=registry, port=port, **LIMITS)
+    server.serve(settings, faulty_service(settings))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,113 @@
+"""Store what was measured on this machine for README and docs: ``make results``.
+
+``python -m benchmarks.store`` copies each run from ``artifacts/results/<machine>/`` into
+``benchmarks/results/<machine>/`` and draws its report there; stages that were not run anew stay as
+they were stored. Then it rewrites the sections of README and docs that show results.
+``python -m benchmarks.store MACHINE`` only draws again what is stored of a machine.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import benchmarks.drift.report
+import benchmarks.load.report
+import benchmarks.peers.report
+import benchmarks.soak.report
+import benchmarks.steps.report
+from benchmarks import interval_coverage
+from benchmarks.common import README, ROOT, STORED, Folder, measured_folder, write, write_between
+from benchmarks.scale import plan
+from benchmarks.search import fusion, quantization, roofline, runtime
+from tutorial_utils.lessons import claims
+
+REPORTS: dict[str, Callable[[dict, Folder], None] | None] = {  # None: docs show it
+    "results": benchmarks.steps.report.draw,
+    "peers": benchmarks.peers.report.draw,
+    "load": benchmarks.load.report.draw,
+    "soak": benchmarks.soak.report.draw,
+    "drift": benchmarks.drift.report.draw,
+    "fusion": fusion.draw,
+    "quantization": quantization.draw,
+    "runtime": runtime.draw,
+    "roofline": roofline.draw,
+    "claims": None,
+    "ray": None,
+    "aa": None,
+}
+DOCS = ROOT / "docs"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Copy, draw, and rewrite the documents."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
+    parser.add_argument("machine", nargs="?", help="a folder of benchmarks/results")
+    chosen = parser.parse_args(arguments).machine
+    fresh = measured_folder()
+    stored = Folder(STORED / (chosen or fresh.path.name))
+    if chosen and not stored.path.exists():
+        known = ", ".join(sorted(path.name for path in STORED.iterdir()))
+        sys.exit(f"Nothing is stored of {chosen}; choose among {known}.")
+    if not chosen and not copy(fresh, stored):
+        sys.exit(f"{fresh.path} holds no results: `make bench` or another run measures first.")
+    draw(stored)
+    document(stored)
+    print(f"Stored in {stored.path}; README and docs show it.")
+
+
+def copy(fresh: Folder, stored: Folder) -> list[str]:
+    """Merge each run's figures into the stored ones; return the names of those that were there."""
+    names = [name for name in REPORTS if (fresh.path / f"{name}.json").exists()]
+    for name in names:
+        stored.keep(name, merged(stored.read(name), fresh.read(name)))
+    return names
+
+
+def merged(stored: dict, fresh: dict) -> dict:
+    """What is fresh in the place of what is stored; stages and claims one by one."""
+    both = stored | fresh
+    for key in ("stages", "figures"):
+        if key in both:
+            both[key] = stored.get(key, {}) | fresh.get(key, {})
+    return both
+
+
+def draw(folder: Folder) -> None:
+    """Write the reports and figures of all that is stored in a folder."""
+    for name, report in REPORTS.items():
+        if report and (found := folder.read(name)):
+            report(found, folder)
+
+
+def document(folder: Folder) -> None:
+    """Rewrite what README and docs show, as far as the folder holds it."""
+    results, peers = folder.read("results"), folder.read("peers")
+    if "ledger" in results:
+        write_between(README, "results", benchmarks.steps.report.for_readme(results))
+    if {"shapes", "texts"} <= peers.keys():
+        write_between(README, "peers", benchmarks.peers.report.for_readme(peers))
+    point_to(README, folder.path)
+    if {"shapes", "texts"} <= results.keys():
+        text = plan.tables(plan.measured(folder), plan.Plan(), plan.served(folder))
+        write_between(DOCS / "scale-out.md", "scale", text)
+    if interval_coverage.Residuals.stored(STORED).tables:
+        write(DOCS / "measuring.md", interval_coverage.markdown(STORED))
+    if len(folder.read("claims").get("figures", {})) == len(claims.CLAIMS):
+        write(DOCS / "claims.md", claims.markdown(folder.path / "claims.json"))
+
+
+def point_to(text_file: Path, folder: Path) -> None:
+    """Let a document's links to results lead to this folder, where it has the file."""
+
+    def replaced(link: re.Match) -> str:
+        there = (folder / link[1]).exists()
+        return f"benchmarks/results/{folder.name}/{link[1]}" if there else link[0]
+
+    text = text_file.read_text(encoding="utf-8")
+    write(text_file, re.sub(r"benchmarks/results/[\w.-]+/([\w.-]+)", replaced, text))
+
+
+if __name__ == "__main__":
+    main()

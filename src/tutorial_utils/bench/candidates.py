@@ -1,0 +1,118 @@
+"""What the notebooks and benchmarks time: one model at one shape, or real sentences to labels.
+
+Each candidate is built inside its own process; nothing heavy is loaded here.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tutorial_utils.models.labelling import label, sentences
+from tutorial_utils.models.torch_inference import torch_predict
+from tutorial_utils.runtime.inference import cut, onnx_predict, random_inputs
+from tutorial_utils.runtime.session import SessionRecipe, open_session
+
+LABELLING_BATCH = 200  # sentences a call of the text-to-label candidates handles, by default
+BRIEF = 64  # sentences of a call that only warms up
+
+
+@dataclass(frozen=True)
+class Onnx:
+    """An ONNX file at one input shape."""
+
+    path: Path
+    batch: int = 1
+    length: int = 128
+    recipe: SessionRecipe = SessionRecipe()
+
+    @property
+    def items(self) -> int:
+        return self.batch
+
+    def build(self) -> Callable[[], object]:
+        session = open_session(self.path, self.recipe)
+        names = {given.name for given in session.get_inputs()}
+        inputs = {k: v for k, v in random_inputs(self.batch, self.length).items() if k in names}
+        return lambda: session.run(None, inputs)
+
+
+@dataclass(frozen=True)
+class Bulk(Onnx):
+    """An ONNX file at one input shape, ``rows`` at a time, ``workers`` such parts side by side.
+
+    More than one worker needs a recipe with fewer threads each.
+    """
+
+    rows: int = 1
+    workers: int = 1
+
+    def build(self) -> Callable[[], np.ndarray]:
+        predict = onnx_predict(self.path, self.recipe)
+        parts = cut(random_inputs(self.batch, self.length), self.rows)
+        pool = ThreadPoolExecutor(self.workers)
+        return lambda: np.concatenate(list(pool.map(predict, parts)))
+
+
+@dataclass(frozen=True)
+class Torch:
+    """The PyTorch model at one input shape. model: ``classifier`` or ``bert-base``."""
+
+    model: str = "bert-base"
+    batch: int = 1
+    length: int = 128
+
+    @property
+    def items(self) -> int:
+        return self.batch
+
+    def build(self) -> Callable[[], object]:
+        predict = torch_predict(self.model)
+        inputs = random_inputs(self.batch, self.length)
+        return lambda: predict(inputs)
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Real sentences from text to label: tokenise, batch, run, argmax.
+
+    path: an ONNX file, or None for the PyTorch classifier.
+    sentences, items: which ones and how many, see the function ``sentences``.
+    budget: tokens of a batch, sorted ``by_length``; None: one sentence at a time, padded to
+        ``width``.
+    workers: batches at the same time; more than one need a recipe with fewer threads each.
+    """
+
+    path: Path | None = None
+    recipe: SessionRecipe = SessionRecipe()
+    budget: int | None = None
+    width: int | None = 128
+    items: int = LABELLING_BATCH
+    workers: int = 1
+    sentences: str = "test"
+    by_length: bool = True
+
+    def build(self) -> Callable[[], np.ndarray]:
+        texts = sentences(self.sentences, self.items)
+        predict = self.predict()
+        names = ("budget", "width", "workers", "by_length")
+        given = {name: getattr(self, name) for name in names}
+        return on_texts(lambda some: label(some, predict, **given), texts)
+
+    def predict(self) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+        """Inputs → logits, by the file or by PyTorch."""
+        return onnx_predict(self.path, self.recipe) if self.path else torch_predict("classifier")
+
+
+def on_texts(
+    work: Callable[[tuple[str, ...]], np.ndarray], texts: tuple[str, ...]
+) -> Callable[[], np.ndarray]:
+    """``work`` on all texts as a call to be timed, whose ``brief`` form handles a few."""
+
+    def call() -> np.ndarray:
+        return work(texts)
+
+    call.brief = lambda: work(texts[:BRIEF])
+    return call

@@ -1,0 +1,247 @@
+"""A load test that tells the truth: arrivals do not wait for answers; time counts from the plan.
+
+A closed loop (send, wait, send again) slows down with the server and so never sees a queue. It
+finds the capacity, and nothing else. In an open loop requests are sent at random moments of a fixed
+mean rate (a Poisson process), whatever happens to the earlier ones, and each latency counts from
+the moment at which the request was due.
+
+The generator must be cheaper than the server, or it measures itself: so requests are bytes made
+once, and answers are read no further than their length.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from tutorial_utils.core.errors import InvalidArgument
+
+PATIENCE = 30.0  # seconds for an answer
+MOST = 300  # connections; who finds none free waits for one, and that counts
+_STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CLOSING = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer as it came; status 0: there was none, and ``error`` is the type of what happened.
+
+    ConnectionRefusedError: the request was never let in, so that none can be lost by it.
+    """
+
+    status: int
+    head: bytes = b""
+    body: bytes = b""
+    error: str = ""
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, or None."""
+        found = re.search(rb"\r\n" + name.encode() + rb": *([^\r]*)", self.head, re.IGNORECASE)
+        return found[1].decode() if found else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one request. Moments in seconds from the start of the run."""
+
+    number: int  # of the request in the plan
+    due: float
+    ended: float
+    reply: Reply = field(repr=False)
+
+    @property
+    def status(self) -> int:
+        return self.reply.status
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds from the moment it was due."""
+        return (self.ended - self.due) * 1e3
+
+    @property
+    def body(self) -> dict:
+        """What was said, read as JSON; empty without an answer."""
+        return json.loads(self.reply.body or b"{}")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What happened to the requests of one run at one rate."""
+
+    rate: float  # requests a second that were due; in a closed loop, that were sent
+    seconds: float
+    statuses: dict[int, int]  # HTTP status → requests; 0: no answer
+    latencies_ms: np.ndarray  # of the answers with status 200, from the moment they were due
+    answers: tuple[Answer, ...] = field(default=(), repr=False)  # of an open loop, by their end
+    began: float = 0.0  # ``time.perf_counter`` at the start of the run
+
+    @property
+    def goodput(self) -> float:
+        """Requests answered with 200, a second."""
+        return self.statuses.get(200, 0) / self.seconds
+
+    def percentile(self, q: float) -> float:
+        """Latency in milliseconds that q percent of the good answers do not exceed."""
+        return float(np.percentile(self.latencies_ms, q)) if len(self.latencies_ms) else np.nan
+
+
+class Connections:
+    """Keep-alive connections to one address of this machine: one for each request on its way."""
+
+    def __init__(self, url: str):
+        """Raises ValueError when the address is not on this machine."""
+        parts = urlsplit(url)
+        if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+            raise InvalidArgument("Offer load to a server on this machine only (127.0.0.1).")
+        self._address = parts.hostname, parts.port or 80
+        self._start = f"POST {parts.path or '/'} HTTP/1.1\r\nhost: {parts.netloc}\r\n"
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._room = asyncio.Semaphore(MOST)
+
+    def request(self, body: dict | bytes, caller: str = "") -> bytes:
+        """A request as it goes over the wire; bytes are sent as they are. caller: its name."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        head = f"x-caller-id: {caller}\r\n" if caller else ""
+        head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+        return (self._start + head).encode() + content
+
+    async def ask(self, request: bytes) -> Reply:
+        """Send, and read the answer; status 0 when none comes within ``PATIENCE``."""
+        async with self._room:
+            return await self._ask(request)
+
+    async def _ask(self, request: bytes) -> Reply:
+        writer = None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                reader, writer = await self.connection()
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = _LENGTH.search(head)
+                body = await reader.readexactly(int(length[1])) if length else b""
+        except (OSError, asyncio.IncompleteReadError) as error:  # a TimeoutError is an OSError
+            if writer:
+                writer.close()
+            return Reply(0, error=type(error).__name__)
+        if length and not _CLOSING.search(head):
+            self._free.append((reader, writer))
+        else:
+            writer.close()
+        return Reply(int(_STATUS.match(head)[1]), head, body)
+
+    async def connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """One that is free, or a new one. Whoever does not ask over it closes it."""
+        while self._free:
+            reader, writer = self._free.pop()
+            if not reader.at_eof():  # the server may have closed it meanwhile
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(*self._address)
+
+    async def close(self) -> None:
+        for _, writer in self._free:
+            writer.close()
+        self._free.clear()
+        await asyncio.sleep(0)  # the loop closes them in its next turn
+
+
+def offer(
+    url: str,
+    bodies: Sequence[dict],
+    rate: float,
+    seconds: float,
+    seed: int = 0,
+    callers: Sequence[str] = ("",),
+) -> Load:
+    """Send ``bodies`` in turn to ``url`` at ``rate`` a second for ``seconds``, and wait for all.
+
+    callers: names that the requests bear in turn.
+
+    Raises:
+        ValueError: the address is not on this machine: load is for servers of your own.
+    """
+    return in_a_loop_of_its_own(_send(Connections(url), bodies, rate, seconds, seed, callers))
+
+
+def keep_busy(url: str, bodies: Sequence[dict], callers: int, seconds: float) -> Load:
+    """Let each of ``callers`` send again as soon as it is answered, for ``seconds``.
+
+    The rate that comes out is the capacity, once there are callers enough.
+
+    Raises:
+        ValueError: the address is not on this machine.
+    """
+    return in_a_loop_of_its_own(_call(Connections(url), bodies, callers, seconds))
+
+
+def in_a_loop_of_its_own(work: Coroutine):
+    """The result of ``work``, also where an event loop runs already, as in a notebook."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+async def _send(
+    connections: Connections,
+    bodies: Sequence[dict],
+    rate: float,
+    seconds: float,
+    seed: int,
+    callers: Sequence[str],
+) -> Load:
+    gaps = np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds * 2) + 10)
+    due = np.cumsum(gaps)
+    due = due[due < seconds].tolist()
+    pairs = [(i % len(bodies), i % len(callers)) for i in range(len(due))]
+    requests = {(b, c): connections.request(bodies[b], callers[c]) for b, c in set(pairs)}
+    answers: list[Answer] = []
+    start = time.perf_counter()
+
+    async def ask(i: int) -> None:
+        reply = await connections.ask(requests[pairs[i]])
+        answers.append(Answer(i, due[i], time.perf_counter() - start, reply))
+
+    async with asyncio.TaskGroup() as tasks:
+        # Each begins when it is due: all at once would make the first ones late.
+        for i, moment in enumerate(due):
+            if (ahead := start + moment - time.perf_counter()) > 0:
+                await asyncio.sleep(ahead)
+            tasks.create_task(ask(i))
+    took = max(seconds, time.perf_counter() - start)
+    await connections.close()
+    run = _load(len(due) / seconds, took, [(answer.status, answer.ms) for answer in answers])
+    return replace(run, answers=tuple(answers), began=start)
+
+
+async def _call(
+    connections: Connections, bodies: Sequence[dict], callers: int, seconds: float
+) -> Load:
+    requests = [connections.request(body) for body in bodies]
+    results: list[tuple[int, float]] = []
+    start = time.perf_counter()
+
+    async def call(number: int) -> None:
+        i = number
+        while (sent := time.perf_counter()) - start < seconds:
+            reply = await connections.ask(requests[i % len(requests)])
+            results.append((reply.status, (time.perf_counter() - sent) * 1e3))
+            i += callers
+
+    await asyncio.gather(*(call(number) for number in range(callers)))
+    took = time.perf_counter() - start
+    await connections.close()
+    return _load(len(results) / took, took, results)
+
+
+def _load(rate: float, seconds: float, results: Sequence[tuple[int, float]]) -> Load:
+    statuses: dict[int, int] = {}
+    for status, _ in results:
+        statuses[status] = statuses.get(status, 0) + 1
+    good = np.array([ms for status, ms in results if status == 200])
+    return Load(rate, seconds, statuses, good)

@@ -1,0 +1,302 @@
+"""Fair timer: each candidate in its own process, timed in turns, compared round by round.
+
+Two models timed in one process disturb each other: idle threads of the first spin for a while and
+take cores from the second. Here every candidate has its own process, and all except the one being
+timed are suspended by the operating system. Candidates take turns, so a machine that slows down
+over time slows all of them, and ratios are taken within a round.
+"""
+
+import multiprocessing
+import os
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import psutil
+
+from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import machine
+from tutorial_utils.core.errors import InvalidArgument, TutorialError
+from tutorial_utils.core.tables import Table
+
+# TUTORIAL_PACE=quick checks that lessons run, and keeps no times: at most so many rounds and
+# seconds. Five rounds, because the interval of three is twice as wide.
+QUICK_ROUNDS, QUICK_SECONDS = 5, 0.05
+
+
+class CandidateFailed(TutorialError, RuntimeError):
+    """A candidate could not be built or run; the message holds its traceback."""
+
+    exit_code: ClassVar[int] = 3  # what is timed was built and checked before
+
+
+class CandidateKilled(CandidateFailed):
+    """The process of a candidate ended without an error message, as for lack of memory."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class Candidate(Protocol):
+    """What can be timed: a picklable object that loads its model in the process it runs in."""
+
+    @property
+    def items(self) -> int:
+        """Items (texts) that one call handles."""
+
+    def build(self) -> Callable[[], object]:
+        """Load everything; return the function to be timed.
+
+        The function may have an attribute ``brief``: a shorter call that warms up the caches at
+        the start of each turn.
+        """
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of a call in milliseconds, items a second, peak memory of the process in MB."""
+
+    name: str
+    items: int
+    calls: int
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    items_per_s: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Timings of all candidates, and the time of each relative to the first.
+
+    verdicts: candidate → its time an item relative to the first candidate's. rounds: candidate →
+    median milliseconds an item, one value a round; the intervals are made from these alone.
+    """
+
+    timings: dict[str, Timing]
+    verdicts: dict[str, Ratio]
+    rounds: dict[str, tuple[float, ...]]
+    machine: str
+
+    def verdict(self, name: str, reference: str) -> Ratio:
+        """Time of any candidate of this run relative to any other's."""
+        return Ratio.of_rounds(self.rounds[name], self.rounds[reference])
+
+    def table(self) -> Table:
+        """One row per candidate, the reference first."""
+        headers = ["candidate", "p50 ms", "p95", "p99", "mean", "items/s", "peak MB"]
+        headers += ["time ratio", "95 % interval", "verdict"]
+        rows = []
+        for name, t in self.timings.items():
+            row = [name, f"{t.p50_ms:.2f}", f"{t.p95_ms:.2f}", f"{t.p99_ms:.2f}"]
+            row += [f"{t.mean_ms:.2f}", f"{t.items_per_s:,.0f}", f"{t.peak_mb:,.0f}"]
+            if name in self.verdicts:
+                v = self.verdicts[name]
+                row += [f"{v.ratio:.2f}", f"[{v.low:.2f}, {v.high:.2f}]", v.word]
+            else:
+                row += ["1", "–", "reference"]
+            rows.append(row)
+        return Table.of(headers, rows)
+
+    def __repr__(self) -> str:
+        return f"{self.table()}\n{self.machine}"
+
+    def _repr_html_(self) -> str:
+        return f"{self.table()._repr_html_()}<p>{self.machine}</p>"
+
+
+def compare(
+    candidates: Mapping[str, Candidate],
+    *,
+    rounds: int = 7,
+    seconds: float = 0.4,
+    warmup: int = 3,
+    minimum_calls: int = 3,
+    seed: int = 0,
+) -> Comparison:
+    """Time the candidates side by side; the first one is the reference.
+
+    rounds: turns of each candidate; their order is drawn anew in each round. seconds: length of a
+    turn, which has at least ``minimum_calls`` calls. warmup: calls before the first turn; each
+    turn begins with one more that is not counted. seed: of the order.
+
+    Raises:
+        CandidateFailed: a candidate raised an error or its process ended; no process is left.
+        ValueError: no candidate, or fewer than two rounds.
+    """
+    if not candidates or rounds < 2:
+        raise InvalidArgument("Give at least one candidate and two rounds; an interval needs them.")
+    if os.environ.get("TUTORIAL_PACE") == "quick":
+        rounds, seconds = min(rounds, QUICK_ROUNDS), min(seconds, QUICK_SECONDS)
+    workers: dict[str, _Worker] = {}
+    try:
+        _start(candidates, warmup, workers)
+        times: dict[str, list[list[float]]] = {name: [] for name in candidates}
+        order = list(candidates)
+        shuffle = random.Random(seed)
+        for _ in range(rounds):
+            shuffle.shuffle(order)
+            for name in order:
+                times[name].append(workers[name].turn(seconds, minimum_calls))
+        peaks = {name: worker.peak_mb() for name, worker in workers.items()}
+    finally:
+        for worker in workers.values():
+            worker.kill()
+    return _summarise(candidates, times, peaks)
+
+
+def _summarise(
+    candidates: Mapping[str, Candidate],
+    times: Mapping[str, list[list[float]]],
+    peaks: Mapping[str, float],
+) -> Comparison:
+    timings, medians = {}, {}
+    for name, turns in times.items():
+        items = candidates[name].items
+        calls = np.concatenate(turns) * 1e3
+        p50, p95, p99 = np.percentile(calls, (50, 95, 99))
+        timings[name] = Timing(
+            name=name,
+            items=items,
+            calls=len(calls),
+            mean_ms=float(calls.mean()),
+            p50_ms=float(p50),
+            p95_ms=float(p95),
+            p99_ms=float(p99),
+            items_per_s=float(items * len(calls) / (calls.sum() / 1e3)),
+            peak_mb=peaks[name],
+        )
+        # Per item, so that candidates of different batch sizes can be compared.
+        medians[name] = tuple(float(np.median(turn)) * 1e3 / items for turn in turns)
+    reference, *others = timings
+    verdicts = {n: Ratio.of_rounds(medians[n], medians[reference]) for n in others}
+    return Comparison(timings, verdicts, medians, str(machine.describe()))
+
+
+def _start(candidates: Mapping[str, Candidate], warmup: int, workers: dict[str, "_Worker"]) -> None:
+    """Start all candidates, as many at a time as there are cores: loading is slow and not timed."""
+    loading: dict[Any, _Worker] = {}  # by pipe
+    waiting = list(candidates.items())
+    while waiting or loading:
+        while waiting and len(loading) < machine.cores():
+            name, candidate = waiting.pop(0)
+            workers[name] = worker = _Worker(name, candidate, warmup)
+            loading[worker.pipe] = worker
+        for pipe in connection.wait(list(loading)):
+            loading.pop(pipe).stop_when_ready()
+
+
+class _Worker:
+    """The process of one candidate, suspended whenever it is not its turn."""
+
+    def __init__(self, name: str, candidate: Candidate, warmup: int):
+        context = multiprocessing.get_context("spawn")
+        self.name = name
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_work, args=(theirs, candidate, warmup, list(sys.path)), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+
+    def stop_when_ready(self) -> None:
+        with self._alive():
+            self._receive()
+            self._system().suspend()
+
+    def turn(self, seconds: float, minimum_calls: int) -> list[float]:
+        times: list[float] = self._ask(("time", seconds, minimum_calls))
+        return times
+
+    def peak_mb(self) -> float:
+        return float(self._ask(("peak",)))
+
+    def kill(self) -> None:
+        self.process.kill()  # a suspended process does not react to SIGTERM
+        self.process.join()
+        self.pipe.close()
+
+    def _system(self) -> psutil.Process:
+        return psutil.Process(self.process.pid)
+
+    def _ask(self, message: tuple[object, ...]) -> Any:
+        with self._alive():
+            self._system().resume()
+            self.pipe.send(message)
+            answer = self._receive()
+            self._system().suspend()
+        return answer
+
+    def _receive(self) -> Any:
+        kind, value = self.pipe.recv()
+        if kind == "error":
+            raise CandidateFailed(f"{self.name!r} failed:\n{value}")
+        return value
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Turn every sign that the process has ended into one error that says how it ended."""
+        try:
+            yield
+        except (EOFError, OSError, psutil.Error) as error:
+            self.process.join(timeout=5)
+            raise CandidateKilled(
+                f"{self.name!r} ended with exit code {self.process.exitcode} and no error message "
+                "(a negative number is the signal that killed it; -9 is often lack of memory)."
+            ) from error
+
+
+def _work(
+    pipe: "connection.Connection[Any, Any]", candidate: Candidate, warmup: int, path: list[str]
+) -> None:
+    """What the candidate's process runs: load, then answer requests until the pipe is closed."""
+    sys.path[:] = path
+    try:
+        call = candidate.build()
+        for _ in range(warmup):
+            call()
+        pipe.send(("ready", None))
+        while True:
+            match pipe.recv():
+                case ("time", seconds, minimum_calls):
+                    pipe.send(("times", _time(call, seconds, minimum_calls)))
+                case ("peak",):
+                    pipe.send(("peak", peak_mb()))
+    except (EOFError, KeyboardInterrupt):
+        pass
+    except Exception:
+        pipe.send(("error", traceback.format_exc()))
+
+
+def _time(call: Callable[[], object], seconds: float, minimum_calls: int) -> list[float]:
+    getattr(call, "brief", call)()  # caches are cold after the suspension
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < minimum_calls:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process in MB (10^6 bytes)."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage's maximum includes the parent's
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    memory = psutil.Process().memory_info()
+    if hasattr(memory, "peak_wset"):
+        return float(memory.peak_wset / 1e6)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

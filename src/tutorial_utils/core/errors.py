@@ -1,0 +1,20 @@
+"""The root of all errors that this package raises on purpose, and the general ones.
+
+Such an error says what is wrong and how to fix it. Where callers rely on ``ValueError`` or
+``RuntimeError``, its class derives from that as well.
+"""
+
+from typing import ClassVar
+
+
+class TutorialError(Exception):
+    """Something that the user, or whoever looks after the machine, can fix.
+
+    exit_code: what a command ends with, see ``cli``.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+
+class InvalidArgument(TutorialError, ValueError):
+    """A function was given a value that it cannot work with."""

@@ -1,0 +1,81 @@
+"""What this machine is: written into every measurement, so that a number has an address."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+from dataclasses import asdict, dataclass
+
+import psutil
+
+from tutorial_utils.core.errors import InvalidArgument
+
+FEATURES = ("avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+VERSIONED = ("torch", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Processor, size and the library versions that a measurement depends on."""
+
+    processor: str
+    cores: int
+    memory_gb: int
+    features: tuple[str, ...]
+    system: str
+    versions: dict[str, str]
+
+    def __str__(self) -> str:
+        features = ", ".join(self.features) or "no vector extensions of note"
+        return (
+            f"{self.processor}, {self.cores} cores, {self.memory_gb} GB, {self.system} ({features})"
+        )
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+@functools.cache
+def describe() -> Machine:
+    """Look at the machine once; later calls return the same object."""
+    import cpuinfo  # takes a second on some systems, so only when asked
+
+    info = cpuinfo.get_cpu_info()
+    flags = set(info.get("flags", ()))
+    return Machine(
+        processor=info.get("brand_raw", platform.machine()),
+        cores=cores(),
+        memory_gb=round(psutil.virtual_memory().total / 2**30),
+        features=tuple(name for name in FEATURES if name in flags),
+        system=platform.system(),
+        versions=versions(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the libraries that a measurement depends on."""
+    return {name: found for name in VERSIONED if (found := version(name))}
+
+
+def cores() -> int:
+    """Cores that this process may use (not those of the host it runs on).
+
+    ``TUTORIAL_CORES`` overrides what the system says: a container's share of processor time, or
+    what a cluster gave to this process, is not seen in the cores that it may run on.
+    """
+    if told := os.environ.get("TUTORIAL_CORES"):
+        if not told.isdecimal() or int(told) == 0:
+            raise InvalidArgument(
+                f"TUTORIAL_CORES={told!r}: give a whole number of cores, or unset it."
+            )
+        return int(told)
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else psutil.cpu_count(logical=False) or 1
+
+
+def version(package: str) -> str | None:
+    """Installed version of a package, or None."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

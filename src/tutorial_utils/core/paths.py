@@ -1,0 +1,46 @@
+"""Where artifacts live, and how a file is written so that no reader ever sees half of it."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def repository() -> Path:
+    """The root of the repository that this file lies in, when the package is installed editable."""
+    return Path(__file__).resolve().parents[3]
+
+
+def home() -> Path:
+    """Folder of everything that is downloaded or built; created when missing.
+
+    ``TUTORIAL_HOME`` overrides the default, ``artifacts/`` beside ``pyproject.toml`` (or in the
+    working folder when the package is installed away from its repository).
+    """
+    override = os.environ.get("TUTORIAL_HOME")
+    inside = (repository() / "pyproject.toml").exists()
+    folder = Path(override) if override else (repository() if inside else Path.cwd()) / "artifacts"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``target``; rename it to ``target`` on success.
+
+    On an exception the temporary file is removed and ``target`` stays as it was. The suffix is
+    kept, so that writers which look at it (``.onnx``, ``.png``) behave as with the real name.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)  # mkstemp makes files private; artifacts are meant to be shared
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,143 @@
+"""Labelled texts from a file of the user's: CSV, TSV or JSON lines with ``text`` and ``label``."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from tutorial_utils import quality
+from tutorial_utils.core.errors import TutorialError
+
+FEWEST = 20
+FORMATS = (".csv", ".tsv", ".jsonl")
+
+
+class BadData(TutorialError, ValueError):
+    """The file cannot be used; the message names the line and says what was expected."""
+
+
+class HasLabels(Protocol):
+    """What must be known of a classifier: its labels, and its task, one of ``quality.TASKS``."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def task(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Texts and what is right for each: int64 (n,) or (n, labels), or float (n, targets)."""
+
+    texts: tuple[str, ...]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def read(file: Path, classifier: HasLabels) -> Labelled:
+    """Read a file with the columns (or keys) ``text`` and ``label``.
+
+    A label is a name or a number of the classifier's; several are separated by ``|`` (in JSON: a
+    list); a regression head's is a number, or several.
+
+    Raises:
+        BadData: a line is wrong, there are fewer than ``FEWEST`` texts, or all labels of a
+            regression's target are the same.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise BadData(f"There is no file {file.name}. Give a CSV, TSV or JSON lines file.")
+    if file.suffix not in FORMATS:
+        raise BadData(f"{file.name}: the name must end in one of {', '.join(FORMATS)}.")
+    texts, labels = [], []
+    try:
+        for line, record in _records(file):
+            where = f"{file.name}, line {line}"
+            text, label = record.get("text"), record.get("label")
+            if not isinstance(text, str) or not text.strip():
+                raise BadData(f"{where}: `text` is missing or empty.")
+            if label is None or label == "":
+                raise BadData(f"{where}: `label` is missing.")
+            texts.append(text)
+            labels.append(_label(label, classifier, where))
+    except UnicodeDecodeError as error:
+        raise BadData(f"{file.name} is not UTF-8 (byte {error.start}). Convert it first.") from None
+    except csv.Error as error:
+        raise BadData(f"{file.name} cannot be read as {file.suffix[1:]}: {error}.") from None
+    if len(texts) < FEWEST:
+        raise BadData(
+            f"{file.name} has {len(texts)} texts. A score needs at least {FEWEST}, and an interval "
+            "narrow enough to decide anything about 1,000."
+        )
+    made = Labelled(tuple(texts), np.array(labels))
+    if classifier.task == "regression" and 0 in (spread := quality.spread_of(made.labels)):
+        raise BadData(
+            f"{file.name}: all labels of target {spread.index(0)} are the same number. What a "
+            "regression may be off by is measured by how far its labels spread: add other texts."
+        )
+    return made
+
+
+def _records(file: Path) -> Iterator[tuple[int, dict]]:
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        if file.suffix == ".jsonl":
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, _json(line, f"{file.name}, line {number}")
+            return
+        reader = csv.DictReader(lines, delimiter="," if file.suffix == ".csv" else "\t")
+        if missing := {"text", "label"} - set(reader.fieldnames or ()):
+            raise BadData(
+                f"{file.name} has no column {' or '.join(sorted(missing))}; its first line must "
+                "name the columns, `text` and `label` among them."
+            )
+        for record in reader:
+            yield reader.line_num, record
+
+
+def _json(line: str, where: str) -> dict:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise BadData(f"{where} is not JSON ({error}).") from None
+    if not isinstance(record, dict):
+        raise BadData(f'{where} must be an object such as {{"text": "…", "label": "…"}}.')
+    return record
+
+
+def _label(given, classifier: HasLabels, where: str):
+    several = given if isinstance(given, list) else str(given).split("|")
+    if classifier.task == "regression":
+        return _numbers(several, classifier, where)
+    indices = [_index(value, classifier, where) for value in several if value != ""]
+    if classifier.task == "multi_label":
+        return [int(i in indices) for i in range(len(classifier.labels))]
+    if len(indices) != 1:
+        raise BadData(f"{where}: {given!r} is not one label, and the classifier gives one a text.")
+    return indices[0]
+
+
+def _index(value, classifier: HasLabels, where: str) -> int:
+    if value in classifier.labels:
+        return classifier.labels.index(value)
+    if str(value).strip().isdecimal() and int(value) < len(classifier.labels):
+        return int(value)
+    known = ", ".join(classifier.labels[:10])
+    raise BadData(f"{where}: label {value!r} is not among the classifier's: {known}.")
+
+
+def _numbers(values: list, classifier: HasLabels, where: str) -> list[float]:
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        raise BadData(f"{where}: {values!r} is not a number, and this is a regression.") from None
+    if len(numbers) != len(classifier.labels) or not np.isfinite(numbers).all():
+        raise BadData(f"{where}: {len(classifier.labels)} finite number(s) wanted, not {values!r}.")
+    return numbers

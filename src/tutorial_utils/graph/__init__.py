@@ -1,0 +1,1 @@
+"""Everything that makes or changes an ONNX file: export, fusion, quantization, rewrites."""

@@ -1,0 +1,166 @@
+"""PyTorch to ONNX with the current exporter, and the proof that both compute the same function."""
+
+import inspect
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tutorial_utils.core import paths, scoped
+from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.core.tables import Table
+from tutorial_utils.runtime import batching, inference
+from tutorial_utils.runtime.batching import Padding
+
+OPSET = 18
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+SHAPES = ((1, 2), (1, 24), (1, 128), (3, 17), (8, 64))  # (batch, sequence) that parity tries
+
+
+class ParityError(TutorialError, ValueError):
+    """Two models were compared that cannot be: an answer is not finite, or shapes differ."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Largest differences of the logits at one input shape."""
+
+    batch: int
+    sequence: int
+    padded_rows: int
+    maximum: float  # max |a - b|
+    relative: float  # max |a - b| / max |a|
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Differences at several shapes; the worst of them decides."""
+
+    differences: tuple[Difference, ...]
+
+    @property
+    def maximum(self) -> float:
+        return max(difference.maximum for difference in self.differences)
+
+    def within(self, tolerance: float) -> bool:
+        """Whether no logit differs by more than ``tolerance``."""
+        return self.maximum <= tolerance
+
+    def table(self) -> Table:
+        headers = ("batch", "sequence", "padded rows", "max |difference|", "relative")
+        rows = [
+            (
+                str(d.batch),
+                str(d.sequence),
+                str(d.padded_rows),
+                f"{d.maximum:.1e}",
+                f"{d.relative:.1e}",
+            )
+            for d in self.differences
+        ]
+        return Table.of(headers, rows)
+
+
+def example_inputs(batch: int = 2, sequence: int = 16) -> dict[str, torch.Tensor]:
+    """Inputs to trace with, int64 (batch, sequence). Neither size may be 1: see ``export``."""
+    return {
+        name: torch.from_numpy(value)
+        for name, value in inference.random_inputs(batch, sequence).items()
+    }
+
+
+def export(
+    model: torch.nn.Module,
+    target: Path,
+    opset: int = OPSET,
+    inputs: dict[str, torch.Tensor] | None = None,
+) -> Path:
+    """Export a classifier with dynamic batch and sequence; return ``target``.
+
+    inputs: what the model takes, as an example to trace with; BERT's three inputs by default. The
+    example has no dimension of size 1, which ``torch.export`` would take for a constant. The
+    weights are stored in the one file.
+    """
+    import onnxscript  # noqa: F401  torch.onnx.export is written with it: see `provenance`
+
+    inputs = inputs or example_inputs()
+    with warnings.catch_warnings(), quiet_exporter(), paths.replacing(Path(target)) as temporary:
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model.eval(),
+            (),
+            str(temporary),
+            kwargs=inputs,
+            input_names=list(inputs),
+            output_names=["logits"],
+            dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in inputs},
+            opset_version=opset,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    return Path(target)
+
+
+def quiet_exporter() -> AbstractContextManager[None]:
+    """Context in which ``torch.onnx`` says nothing below an error (it lists missing extras)."""
+    return scoped.log_level("torch.onnx", logging.ERROR)
+
+
+def parity(
+    reference: torch.nn.Module | Path,
+    candidate: torch.nn.Module | Path,
+    shapes: Sequence[tuple[int, int]] = SHAPES,
+    seed: int = 0,
+    padding: Padding = Padding(),
+    vocabulary: tuple[int, int] = (1_000, 30_000),
+) -> Parity:
+    """Run both models on the same inputs at several shapes; all rows but the first are padded.
+
+    padding, vocabulary: the token that fills rows up, the side it goes to, and the range that the
+    other token ids are drawn from.
+
+    Raises:
+        ParityError: an answer is NaN or infinite, or the two shapes of the logits differ.
+    """
+    predict, predict_other = _predictor(reference), _predictor(candidate)
+    generator = np.random.default_rng(seed)
+    differences = []
+    for batch, sequence in shapes:
+        ids = inference.random_inputs(batch, sequence, seed, vocabulary)["input_ids"]
+        lengths = generator.integers(1, sequence, batch, endpoint=True)
+        lengths[0] = sequence
+        rows = [row[:length] for row, length in zip(ids, lengths, strict=True)]
+        inputs = batching.pad(rows, sequence, padding)
+        a, b = predict(inputs), predict_other(inputs)
+        if a.shape != b.shape:
+            raise ParityError(f"The logits have shapes {a.shape} and {b.shape}.")
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise ParityError(
+                f"Not every logit is finite at batch {batch}, sequence {sequence}. Look for "
+                "a row whose mask is all zeros, a division by zero, or fp16 overflow."
+            )
+        maximum = float(np.abs(a - b).max())
+        scale = float(np.abs(a).max()) or 1.0
+        padded = int((lengths < sequence).sum())
+        differences.append(Difference(batch, sequence, padded, maximum, maximum / scale))
+    return Parity(tuple(differences))
+
+
+def _predictor(model: torch.nn.Module | Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    if not isinstance(model, torch.nn.Module):
+        return inference.onnx_predict(Path(model))
+
+    parameters = inspect.signature(model.forward).parameters
+    takes = [name for name in INPUTS if name in parameters] or INPUTS
+
+    def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        with torch.inference_mode():
+            return model(**{k: torch.from_numpy(inputs[k]) for k in takes}).logits.numpy()
+
+    return predict

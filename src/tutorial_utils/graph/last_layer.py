@@ -1,0 +1,151 @@
+"""CLS-only last layer: of the last layer, compute only the position that the classifier reads.
+
+A classifier reads one position of the last hidden states, mostly the first. What the last layer
+computes for each position by itself (products, sums, normalizations, Gelu) is wasted for all the
+others; only keys and values are needed of each. Nothing but rounding changes in the answer.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from tutorial_utils.graph import rewrites
+from tutorial_utils.graph.rewrites import array_of, is_constant, producer
+
+# Operators whose answer for a position depends on that position alone.
+_BY_POSITION = {
+    "Add", "BiasGelu", "Div", "Erf", "FastGelu", "Gelu", "LayerNormalization", "MatMul", "Mul",
+    "Sub", "Tanh",
+}  # fmt: skip
+
+
+def read_one_position(model: ir.Model) -> int:
+    """Move the choice of a position as far up as it goes; return how many operators it passed.
+
+    Works in place, before quantization. An operator is passed only if nothing else reads it at all
+    positions, so none is computed twice: the way up ends at the keys and values of the last layer.
+    The nodes that computed all positions are left for ``RemoveUnusedNodesPass``. 0: the graph reads
+    more than one position.
+    """
+    passed = 0
+    for gather in [node for node in model.graph if _chooses_position(node)]:
+        mover = _Mover(model, gather)
+        chosen = mover.chosen(gather.inputs[0])
+        if mover.passed:
+            axis = rewrites.constant(model, "position_axis", np.array([1]))
+            squeeze = ir.node("Squeeze", [chosen, axis])
+            rewrites.replace(model, gather, ([squeeze], {0: squeeze.outputs[0]}))
+            passed += mover.passed
+    return passed
+
+
+def _chooses_position(node: ir.Node) -> bool:
+    """A ``Gather`` of one index along the positions: (batch, sequence, width) → (batch, width)."""
+    if node.op_type != "Gather" or "axis" not in node.attributes:
+        return False
+    one = is_constant(node.inputs[1]) and array_of(node.inputs[1]).ndim == 0
+    return one and not is_constant(node.inputs[0]) and node.attributes["axis"].as_int() == 1
+
+
+class _Mover:
+    """Makes, before ``gather``, the operators above it once more, for its position alone."""
+
+    def __init__(self, model: ir.Model, gather: ir.Node):
+        self.model, self.gather, self.passed = model, gather, 0
+        self.movable = _read_by_position(model, gather)
+        index = array_of(gather.inputs[1]).reshape(1)
+        self.index = rewrites.constant(model, f"position_{index[0]}", index.astype(np.int64))
+        self.made: dict[ir.Value | None, ir.Value] = {}
+
+    def chosen(self, value: ir.Value | None) -> ir.Value:
+        """``value`` (batch, sequence, width) at the position: (batch, 1, width)."""
+        if value not in self.made:
+            self.made[value] = self._choose(value)
+        return self.made[value]
+
+    def _choose(self, value: ir.Value | None) -> ir.Value:
+        node = producer(value)
+        if node is None or node not in self.movable:
+            return self._insert(ir.node("Gather", [value, self.index], {"axis": 1}))
+        if node.op_type == "Attention":
+            return self._attention(node)
+        self.passed += 1
+        inputs = [v if v is None or is_constant(v) else self.chosen(v) for v in node.inputs]
+        return self._insert(
+            ir.node(node.op_type, inputs, dict(node.attributes), domain=node.domain)
+        )
+
+    def _attention(self, node: ir.Node) -> ir.Value:
+        """One query a text; keys and values of all its positions."""
+        self.passed += 1
+        given, mask = node.inputs[0], node.inputs[3]
+        parts = zip(
+            "qkv", (self.chosen(given), given, given), *map(_thirds, node.inputs[1:3]), strict=True
+        )
+        projected = []
+        for letter, source, weight, bias in parts:
+            name = f"{node.outputs[0].name}_{letter}"
+            constants = [
+                rewrites.constant(self.model, f"{name}_{kind}", array)
+                for kind, array in (("weight", weight), ("bias", bias))
+            ]
+            product = self._insert(ir.node("MatMul", [source, constants[0]]))
+            projected.append(self._insert(ir.node("Add", [product, constants[1]])))
+        settings = dict(node.attributes)
+        inputs = [*projected, None, mask]
+        domain = rewrites.ORT_DOMAIN
+        return self._insert(ir.node("MultiHeadAttention", inputs, settings, domain=domain))
+
+    def _insert(self, node: ir.Node) -> ir.Value:
+        self.model.graph.insert_before(self.gather, node)
+        return node.outputs[0]
+
+
+def _read_by_position(model: ir.Model, gather: ir.Node) -> set[ir.Node]:
+    """The nodes above ``gather`` that can be computed for its position alone.
+
+    Each one works by position, and only ``gather`` and other such nodes read it. An attention is
+    among them, but what it reads is not: it takes keys and values of all positions.
+    """
+    found = {gather}
+    for node in reversed(model.graph):  # readers come before what they read
+        readers = [reader for value in node.outputs for reader, _ in value.uses()]
+        free = readers and not any(value.is_graph_output() for value in node.outputs)
+        chosen = all(r in found and r.op_type != "Attention" for r in readers)
+        if free and chosen and (_by_position(node) or _plain(node)):
+            found.add(node)
+    return found - {gather}
+
+
+def _by_position(node: ir.Node) -> bool:
+    if node.op_type not in _BY_POSITION or len(node.outputs) != 1:
+        return False
+    if node.op_type == "LayerNormalization" and node.attributes["axis"].as_int() != -1:
+        return False
+    if node.op_type == "MatMul":
+        return is_constant(node.inputs[1]) and not is_constant(node.inputs[0])
+    # A constant with a row for each position would have to be chosen from, too.
+    return all(_fits(value) for value in node.inputs)
+
+
+def _fits(value: ir.Value | None) -> bool:
+    """A constant for all positions, or a value (batch, sequence, width) as far as it is known."""
+    shape = value.shape if value is not None else None
+    if shape is None:
+        return True
+    return shape.rank() <= 1 if is_constant(value) else shape.rank() == 3 and shape[1] != 1
+
+
+def _plain(node: ir.Node) -> bool:
+    """Packed constant projections with bias, a padding mask, and nothing else."""
+    return (
+        node.op_type == "Attention"
+        and [v is not None for v in node.inputs] == [True] * 4
+        and all(map(is_constant, node.inputs[1:3]))
+        and rewrites.is_int32_of(node.inputs[3], "attention_mask")
+        and set(node.attributes) <= {"num_heads", "scale"}
+    )
+
+
+def _thirds(value: ir.Value | None) -> list[np.ndarray]:
+    """Queries', keys' and values' parts of packed weights or biases."""
+    return [np.ascontiguousarray(part) for part in np.split(array_of(value), 3, axis=-1)]

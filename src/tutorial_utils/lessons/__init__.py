@@ -1,0 +1,1 @@
+"""What only the series needs: its pipeline, ledger, claims, exercises, preflight."""

@@ -1,0 +1,136 @@
+"""Two verbs for learners: ``check`` an answer, and ``predict`` before a measurement.
+
+An exercise is a function to write. ``check`` calls it on several inputs and compares the results
+with a reference: it says how far off the answer is, and what to try.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from tutorial_utils.core.errors import InvalidArgument
+
+
+class Status(Enum):
+    """What ``check`` found."""
+
+    NOT_ATTEMPTED = "not attempted yet"
+    WRONG = "not yet right"
+    RIGHT = "right"
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function to write: its inputs, the reference, and a hint for who is stuck.
+
+    compare: (given, expected) → None when equal enough, else how it is off.
+    """
+
+    name: str
+    reference: Callable
+    cases: tuple[tuple, ...]
+    hint: str
+    compare: Callable[[object, object], str | None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Verdict on an answer."""
+
+    status: Status
+    message: str
+
+    def __repr__(self) -> str:
+        return self.message
+
+
+TRY_FIRST = "Write it and run the cell again: a wrong answer is told where it fails, with a hint."
+EXERCISES: dict[str, Exercise] = {}
+
+
+def exercise(name: str, cases: Sequence[tuple], hint: str, compare: Callable | None = None):
+    """Register the decorated function as the reference of an exercise."""
+
+    def register(reference: Callable) -> Callable:
+        EXERCISES[name] = Exercise(name, reference, tuple(cases), hint, compare or _close)
+        return reference
+
+    return register
+
+
+def check(name: str, answer: Callable) -> Result:
+    """Compare the function ``answer`` with the reference of exercise ``name``.
+
+    A function that returns ``...`` (as the stubs do) has not been attempted, and gets no hint:
+    that comes with a wrong answer. An exception in the answer is reported, not raised: a lesson
+    goes on.
+
+    Raises:
+        InvalidArgument: there is no such exercise.
+    """
+    if name not in EXERCISES:
+        raise InvalidArgument(
+            f"There is no exercise {name!r}; choose one of {', '.join(sorted(EXERCISES))}."
+        )
+    task = EXERCISES[name]
+    for case in task.cases:
+        try:
+            given = answer(*case)
+        except Exception as error:
+            reason = f"raises {type(error).__name__}: {error}"
+            return _wrong(task, case, reason)
+        if given is ...:
+            return Result(Status.NOT_ATTEMPTED, f"{name}: not attempted yet. {TRY_FIRST}")
+        if (reason := task.compare(given, task.reference(*case))) is not None:
+            return _wrong(task, case, reason)
+    return Result(Status.RIGHT, f"{name}: right, on all {len(task.cases)} inputs.")
+
+
+def predict(guess: float | None, measured: float, unit: str, digits: int = 1) -> None:
+    """Show a learner's guess beside what was measured."""
+    told = f"{measured:,.{digits}f} {unit}"
+    if guess is None:
+        print(f"You: no guess yet. Measured: {told}. Write a guess first next time.")
+        return
+    if min(guess, measured) <= 0:  # no factor leads to nothing
+        off = abs(guess - measured)
+        verdict = "well judged" if off == 0 else f"off by {off:,.{digits}f}"
+    else:
+        ratio = max(guess, measured) / min(guess, measured)
+        verdict = "well judged" if ratio < 1.25 else f"off by a factor of {ratio:.1f}"
+    print(f"You: {guess:,.{digits}f} {unit}. Measured: {told}: {verdict}.")
+
+
+def _wrong(task: Exercise, case: tuple, reason: str) -> Result:
+    given = ", ".join(_brief(argument) for argument in case)
+    return Result(
+        Status.WRONG, f"{task.name}: not yet right. For ({given}) it {reason}. Hint: {task.hint}"
+    )
+
+
+def _brief(value: object) -> str:
+    text = repr(value).replace("\n", " ")
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _close(given: object, expected: object) -> str | None:
+    """Equal up to rounding, for numbers, arrays and lists of them; exactly equal otherwise."""
+    if given is None and expected is not None:  # numpy would make a number of it that is none
+        return "gives None: does the function return its result?"
+    try:
+        wanted = np.asarray(expected, dtype=float)
+        found = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        if given == expected:
+            return None
+        return f"gives {_brief(given)}, expected {_brief(expected)}"
+    if found.shape != wanted.shape:
+        return f"gives shape {found.shape}, expected {wanted.shape}"
+    if np.allclose(found, wanted, rtol=1e-3, atol=1e-6, equal_nan=True):
+        return None
+    if wanted.ndim == 0:
+        off = abs(float(found) - float(wanted))
+        return f"gives {float(found):.4g}, expected {float(wanted):.4g} (off by {off:.2g})"
+    return f"is off by up to {np.nanmax(np.abs(found - wanted)):.2g}"

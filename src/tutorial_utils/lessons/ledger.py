@@ -1,0 +1,125 @@
+"""One row a step, measured side by side with the step before: did it pay?"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from filelock import FileLock
+
+from tutorial_utils.core import paths
+from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.core.tables import Table
+
+
+class BadLedger(TutorialError, ValueError):
+    """The ledger file cannot be read; it is left as it is."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step of the series.
+
+    latency_ms, size_mb: BERT-base shape with seeded weights, 1 × 128. texts_per_s, f1, agreement:
+    the fine-tuned classifier on real test sentences, from text to label. latency_ratio (time, with
+    its 95 % interval) and throughput_ratio (texts): relative to PyTorch in the same run.
+    The verdicts compare with the previous step, in the same run too.
+    """
+
+    step: str
+    position: int  # place among the steps
+    latency_ms: float
+    latency_p95_ms: float
+    texts_per_s: float
+    size_mb: float
+    f1: float
+    agreement: float
+    machine: str
+    versions: dict[str, str]
+    latency_ratio: float = 1.0
+    latency_interval: tuple[float, float] = (1.0, 1.0)
+    latency_verdict: str = "reference"
+    throughput_ratio: float = 1.0
+    throughput_verdict: str = "reference"
+    time: str = ""
+
+
+def path() -> Path:
+    """Where the ledger is kept."""
+    return paths.home() / "ledger.json"
+
+
+def record(row: Row, file: Path | None = None) -> Row:
+    """Put ``row`` in the ledger in place of an older one of the same step; return it, dated.
+
+    Writers take turns by a lock that the system frees when one dies, and replace the whole file,
+    so that a killed writer leaves the ledger as it was.
+    """
+    file = file or path()
+    row = Row(**(asdict(row) | {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock"):
+        rows = [old for old in rows_of(file) if old.step != row.step] + [row]
+        with paths.replacing(file) as temporary:
+            temporary.write_text(json.dumps([asdict(r) for r in rows], indent=2))
+    return row
+
+
+def set_aside(file: Path | None = None) -> None:
+    """Begin a new ledger; the old one is kept beside it, as ``ledger.before.json``."""
+    file = file or path()
+    if file.exists():
+        file.replace(file.with_suffix(".before.json"))
+
+
+def rows_of(file: Path | None = None) -> tuple[Row, ...]:
+    """The rows in the order of the steps; none when there is no ledger yet.
+
+    Raises:
+        BadLedger: the file is not a ledger.
+    """
+    file = file or path()
+    if not file.exists():
+        return ()
+    known = {field.name for field in fields(Row)}
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        rows = [Row(**{k: v for k, v in row.items() if k in known}) for row in values]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadLedger(
+            f"{file.name} cannot be read ({error}). Move it away to start a new ledger; it was not "
+            "changed."
+        ) from None
+    return tuple(sorted(rows, key=lambda row: row.position))
+
+
+def table(rows: tuple[Row, ...] | None = None) -> Table:
+    """The ledger as a table; the factors are those measured beside PyTorch."""
+    rows = rows_of() if rows is None else rows
+    headers = ("step", "p50 ms", "× faster", "MB", "texts/s", "× more", "F1", "agreement", "pays?")
+    lines = [
+        (
+            row.step,
+            f"{row.latency_ms:.1f}",
+            f"{1 / row.latency_ratio:.1f}",
+            f"{row.size_mb:,.1f}",
+            f"{row.texts_per_s:,.0f}",
+            f"{row.throughput_ratio:.1f}",
+            f"{row.f1:.4f}",
+            f"{row.agreement:.2%}",
+            pays(row),
+        )
+        for row in rows
+    ]
+    return Table.of(headers, lines)
+
+
+def pays(row: Row) -> str:
+    """What a step gained beside the one before it, in words."""
+    verdicts = {"latency": row.latency_verdict, "throughput": row.throughput_verdict}
+    if "reference" in verdicts.values():
+        return "reference"
+    won = [what for what, verdict in verdicts.items() if verdict == "faster"]
+    lost = [what for what, verdict in verdicts.items() if verdict == "slower"]
+    text = "yes: " + " and ".join(won) if won else "no"
+    return text + ("; costs " + " and ".join(lost) if lost else "")

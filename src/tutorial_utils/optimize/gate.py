@@ -1,0 +1,156 @@
+"""May this version be promoted? Each limit checked, and which one was missed said in words.
+
+A time passes only when its whole interval lies below the limit plus ``RESOLUTION``, so noise
+cannot hide a slow-down: a measurement that is too noisy to decide is refused, and says so. How
+often slow candidates pass and equally fast ones are refused: ``docs/measuring.md``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tutorial_utils.bench.intervals import RESOLUTION, Ratio
+from tutorial_utils.core.tables import Table
+from tutorial_utils.quality import Quality
+
+__all__ = ["Check", "Evidence", "Limits", "Ratio", "check", "keeps_to", "table"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a promoted version must keep to. Ratios are times or sizes: 1 is as much as before.
+
+    score_fall: how far F1 may lie below PyTorch's, or the promoted version's.
+    rmse_rise: how far the RMSE of a regression may lie above it, as a share of the standard
+    deviation of the labels; of several targets, for each.
+    certain: the whole 95 % interval of the difference must keep to that limit, not its middle.
+    agreement: least share of texts with PyTorch's answer. latency, size: relative to PyTorch fp32.
+    slower: time relative to the version promoted before, in the same run.
+    Limits of time hold for each workload by itself. size: bytes of the weights, without the graph
+    around them, which a tiny model would be refused for.
+    """
+
+    score_fall: float = 0.005
+    rmse_rise: float = 0.01
+    certain: bool = False
+    agreement: float = 0.98
+    latency: float = 1.0
+    size: float = 1.0
+    slower: float = 1.05
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured of a candidate; None or empty where it could not be.
+
+    time, previous_time: workload → time relative to PyTorch's, and to that of the version promoted
+    before. score: against labels and PyTorch. previous_score: against the version promoted before.
+    """
+
+    agreement: float
+    time: Mapping[str, Ratio]
+    size: float
+    score: Quality | None = None
+    previous: str | None = None
+    previous_score: Quality | None = None
+    previous_time: Mapping[str, Ratio] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One limit, what was measured, and whether it was kept to."""
+
+    name: str
+    measured: str
+    limit: str
+    passed: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.measured} (limit: {self.limit})"
+
+
+def check(evidence: Evidence, limits: Limits = Limits()) -> tuple[Check, ...]:
+    """Every limit for which there is evidence; a candidate that passes them all is promoted."""
+    checks: list[Check] = []
+    if evidence.score:
+        checks.append(_score("score against PyTorch", evidence.score, limits))
+    checks += [
+        Check(
+            "agreement with PyTorch",
+            f"{evidence.agreement:.2%}",
+            f"at least {limits.agreement:.2%}",
+            evidence.agreement >= limits.agreement,
+        ),
+        *_times("PyTorch", evidence.time, limits.latency),
+        Check(
+            "size of the weights against PyTorch",
+            f"{evidence.size:.2f} ×",
+            f"at most {limits.size:.2f} ×",
+            evidence.size <= limits.size,
+        ),
+    ]
+    if evidence.previous_score:
+        name = f"score against version {evidence.previous}"
+        checks.append(_score(name, evidence.previous_score, limits))
+    checks += _times(f"version {evidence.previous}", evidence.previous_time, limits.slower)
+    return tuple(checks)
+
+
+def table(checks: tuple[Check, ...]) -> Table:
+    """One row a limit."""
+    rows = [(c.name, c.measured, c.limit, "passed" if c.passed else "MISSED") for c in checks]
+    return Table.of(("check", "measured", "limit", ""), rows)
+
+
+def tolerated(score: Quality, limits: Limits) -> float:
+    """How far ``score`` may get worse: points of F1, or RMSE in the label's unit."""
+    return limits.score_fall if score.spread is None else limits.rmse_rise * score.spread
+
+
+def _score(name: str, score: Quality, limits: Limits) -> Check:
+    """Of a regression with several targets, the worst one decides."""
+
+    def deciding(one: Quality) -> float:
+        middle, _, worst = one.worsening
+        return worst if limits.certain else middle
+
+    one = max(score.targets or (score,), key=deciding)
+    measured = f"{one.metric} {one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
+    may, what = tolerated(one, limits), "the difference"
+    if one.spread is None:
+        if limits.certain:
+            what = "the interval's low end"
+        limit = f"{what} not below -{may:g}"
+        return Check(name, measured, limit, deciding(one) <= limits.score_fall)
+    if limits.certain:
+        what = "the interval's high end"
+    limit = f"{what} not above +{may:.4g}, {limits.rmse_rise:.2%} of the labels' standard deviation"
+    return Check(name, measured, limit, deciding(one) <= limits.rmse_rise)
+
+
+def keeps_to(time: Ratio, limit: float) -> bool | None:
+    """Whether a time keeps to a limit; None when it was measured too roughly to decide.
+
+    True: the whole interval lies below ``limit`` × (1 + ``RESOLUTION``). False: all of it lies
+    above. RESOLUTION is added because that much cannot be told from no difference.
+    """
+    bound = limit * (1 + RESOLUTION)
+    if time.high <= bound:
+        return True
+    return False if time.low > bound else None
+
+
+def _times(reference: str, times: Mapping[str, Ratio], limit: float) -> list[Check]:
+    bound = f"whole interval at most {limit * (1 + RESOLUTION):.2f} ×"
+    checks = []
+    for workload, time in times.items():
+        kept = keeps_to(time, limit)
+        rough = "; too rough to decide, measure more rounds" if kept is None else ""
+        checks.append(
+            Check(
+                f"latency against {reference}, {workload}",
+                f"{time}{rough}",
+                f"{bound} ({limit:.2f} × and {RESOLUTION:.0%})",
+                kept is True,
+            )
+        )
+    return checks

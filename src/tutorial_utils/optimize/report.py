@@ -1,0 +1,140 @@
+"""What a run of ``optimize`` found, for people (``report.md``, figures) and programs (JSON)."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from tutorial_utils import plots
+from tutorial_utils.core import paths, records
+from tutorial_utils.core.tables import Table
+from tutorial_utils.optimize import gate, stages, timing
+from tutorial_utils.optimize.run import Outcome
+from tutorial_utils.optimize.stages import Trial
+
+REPORT, RESULT, GAINS, FRONT = "report.md", "report.json", "gains.png", "candidates.png"
+
+
+def write(outcome: Outcome, folder: Path) -> Path:
+    """Write report, result and figures into ``folder``; return the report's path."""
+    folder = Path(folder)
+    drawn = {GAINS: gains(outcome)} | ({FRONT: front(outcome)} if _placed(outcome) else {})
+    for name, figure in drawn.items():
+        with paths.replacing(folder / "figures" / name) as temporary:
+            figure.savefig(temporary, dpi=100)
+    with paths.replacing(folder / RESULT) as temporary:
+        temporary.write_text(records.dumps(outcome))
+    with paths.replacing(folder / REPORT) as temporary:
+        temporary.write_text(markdown(outcome, tuple(drawn)), encoding="utf-8")
+    return folder / REPORT
+
+
+def headline(outcome: Outcome) -> str:
+    """One sentence: promoted as what, or refused and why."""
+    if outcome.promoted:
+        return f"Promoted: {outcome.name} version {outcome.version}."
+    return "Refused: " + "; ".join(map(str, outcome.missed)) + "."
+
+
+def markdown(outcome: Outcome, pictures: tuple[str, ...] = ()) -> str:
+    """The whole report."""
+    session, recipe = outcome.recipe.session, outcome.recipe
+    parts = [
+        f"# {outcome.name}: {outcome.family}, {outcome.task.replace('_', ' ')}",
+        headline(outcome),
+        "## The gate",
+        gate.table(outcome.checks).markdown(),
+        "## What each step gained and cost",
+        "Times relative to PyTorch fp32, all measured side by side, a process each: 0.5 is half "
+        "the time.",
+        gain_table(outcome).markdown(),
+        "## What was tried",
+        "Each candidate beside the best before it. Rejected ones are here too: what did not pay "
+        "is a finding.",
+        trial_table(outcome).markdown(),
+        *(f"![{_ALT[name]}](figures/{name})" for name in pictures),
+        "## The recipe",
+        f"Steps: {', '.join(recipe.steps)}. Batches of {recipe.token_budget:,} tokens, sorted by "
+        f"length, texts cut at {recipe.max_length} tokens, padded on the {recipe.padding.side}. "
+        f"Optimizers switched off at load: {', '.join(session.disabled_optimizers) or 'none'}.",
+        "## To know",
+        "\n".join(f"- {note}" for note in outcome.notes),
+        f"Measured on {outcome.machine}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_ALT = {
+    GAINS: "Bars: time of each step relative to PyTorch, one row of bars a workload.",
+    FRONT: "Points: time against answers that differ from PyTorch's, one a candidate.",
+}
+
+
+def gain_table(outcome: Outcome) -> Table:
+    """Rows: PyTorch and the kept steps; columns: workloads."""
+    names = list(next(iter(outcome.times.values())))
+    rows = []
+    for name in names:
+        row = [name]
+        for measured in outcome.times.values():
+            found = measured[name]
+            first = name == stages.PYTORCH
+            row.append(f"1 ({found.p50_ms:,.1f} ms)" if first else found.time.cell)
+        rows.append(row)
+    return Table.of(("step", *outcome.times), rows)
+
+
+def trial_table(outcome: Outcome) -> Table:
+    """Every candidate, kept and rejected."""
+    headers = ("stage", "candidate", "", "time", "MB", "agreement", "score", "why")
+    return Table.of(headers, [_row(trial) for trial in outcome.trials])
+
+
+def gains(outcome: Outcome) -> Figure:
+    """Time of each step relative to PyTorch, by workload."""
+    bars, intervals = {}, {}
+    for workload, measured in outcome.times.items():
+        for name, found in measured.items():
+            key = f"{workload}: {name}"
+            bars[key], intervals[key] = found.ratio, (found.low, found.high)
+    return plots.bars(
+        bars,
+        title=f"{outcome.name}: what each step gained",
+        unit="time relative to PyTorch fp32 (less is better)",
+        intervals=intervals,
+        digits=2,
+    )
+
+
+def front(outcome: Outcome) -> Figure:
+    """Every quantized candidate: its time against how often it answers differently."""
+    points = _placed(outcome)
+    best = [t.name for t in outcome.trials if t.name in points and t.kept]
+    best = best or [min(points, key=lambda name: points[name][0])]
+    return plots.front(
+        points,
+        best,
+        title=f"{outcome.name}: quantized candidates",
+        x="time relative to the best fp32 file",
+        y="answers unlike PyTorch's, %",
+    )
+
+
+def _placed(outcome: Outcome) -> dict[str, tuple[float, float]]:
+    return {
+        trial.name: (timing.mean(trial.times), 100 * (1 - trial.agreement))
+        for trial in outcome.trials
+        if trial.times and trial.agreement is not None
+    }
+
+
+def _row(trial: Trial) -> tuple:
+    return (
+        trial.stage,
+        trial.name,
+        "kept" if trial.kept else "rejected",
+        "; ".join(f"{workload} {ratio.cell}" for workload, ratio in trial.times.items()) or None,
+        f"{trial.megabytes:,.1f}" if trial.megabytes else None,
+        f"{trial.agreement:.2%}" if trial.agreement is not None else None,
+        f"{trial.difference:+.4f}" if trial.difference is not None else None,
+        trial.reason,
+    )

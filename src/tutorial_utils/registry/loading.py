@@ -1,0 +1,211 @@
+"""One version of a model, opened for serving: verified, complete, and run once."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from tokenizers import Tokenizer
+
+from tutorial_utils.core import machine
+from tutorial_utils.drift.profile import BadProfile, Profile
+from tutorial_utils.registry import external_data, store
+from tutorial_utils.registry.manifest import (
+    FIX,
+    PROFILE,
+    TOKENIZER,
+    BadModel,
+    Manifest,
+    ModelForm,
+    read_manifest,
+)
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import ProviderUnavailable, open_session, provider_problem
+
+INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
+WARM_UP = ["Warm.", "A sentence of ordinary length, so that no first caller waits for memory."]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A version ready to run. form: the one of its forms that runs here.
+
+    profile: what its traffic is expected to be, where it has one.
+    """
+
+    manifest: Manifest
+    form: ModelForm
+    session: ort.InferenceSession
+    tokenizer: Tokenizer
+    profile: Profile | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the chosen form is run."""
+        return self.form.recipe
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of each text, cut to the length that the recipe names."""
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
+
+    def logits(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """float32 (batch, labels) for padded inputs (batch, sequence)."""
+        given = {value.name: inputs[value.name] for value in self.session.get_inputs()}
+        return self.session.run(["logits"], given)[0]
+
+
+def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
+    """Open a version in the form that suits this machine, verified, and run it once.
+
+    version: a number, or ``latest`` for the newest in use.
+
+    Raises:
+        BadName: ``name`` cannot be a model's name.
+        BadModel: there is no such version, or it is broken; the message says what to do.
+    """
+    folder = _find(registry, name, version)
+    who = f"{name} {folder.name}"
+    manifest = read_manifest(folder)
+    if (manifest.name, manifest.version) != (name, folder.name):
+        raise BadModel(
+            f"{who}: its manifest calls it {manifest.name} {manifest.version}, and answers would "
+            f"name the wrong model. {FIX}"
+        )
+    form = choose(manifest)
+    _check_external_data(folder, form, manifest)
+    try:
+        session = open_session(folder / form.file, form.recipe.session)
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    except ProviderUnavailable as error:
+        raise BadModel(f"{who} cannot be opened: {error}") from error
+    except Exception as error:
+        raise BadModel(f"{who} cannot be opened: {type(error).__name__}. {FIX}") from error
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(form.recipe.max_length)
+    model = LoadedModel(manifest, form, session, tokenizer, _read_profile(folder, manifest))
+    _check_signature(model)
+    _warm_up(model)
+    return model
+
+
+def choose(manifest: Manifest) -> ModelForm:
+    """The first form whose provider and processor features are here, or else a CPU's first form.
+
+    Processor features are a preference: ONNX Runtime runs a CPU's file on every processor. A
+    single form is taken as it is; opening it tells what this machine lacks.
+
+    Raises:
+        BadModel: none of several forms runs here.
+    """
+    if len(manifest.forms) == 1:
+        return manifest.forms[0]
+    usable = [f for f in manifest.forms if not provider_problem(f.recipe.session.provider)]
+    for form in usable:
+        if not form.features or set(form.features) <= set(machine.describe().features):
+            return form
+    for form in usable:
+        if form.recipe.session.provider == "cpu":
+            return form
+    wanted = ", ".join(form.provider for form in manifest.forms)
+    raise BadModel(
+        f"{manifest.name} {manifest.version} has no form that runs here (it has {wanted}). Serve "
+        "it where one of these providers is installed, or publish it with a form for the CPU."
+    )
+
+
+def describe(model: LoadedModel) -> dict:
+    """What ``/info`` tells of a model: no paths, no checksums."""
+    manifest = model.manifest
+    return {
+        "model": manifest.name,
+        "version": manifest.version,
+        "labels": list(manifest.labels),
+        "provider": model.form.provider,
+        "precision": model.form.precision,
+        "steps": list(model.recipe.steps),
+        "max_tokens": model.recipe.max_length,
+        "figures": json.loads(json.dumps(manifest.figures)),
+        "versions": manifest.versions,
+        "created": manifest.created,
+    }
+
+
+def _find(registry: Path, name: str, version: str) -> Path:
+    """The folder of a version in use."""
+    known = store.versions(registry, name)
+    gone = store.withdrawn(registry, name)
+    if version in gone or (gone and not known):
+        number = version if version in gone else next(iter(gone))
+        raise BadModel(
+            f"{name} {number} was withdrawn: {gone[number]}. Serve another version, or bring it "
+            "back with `python -m tutorial_utils withdraw --undo`."
+        )
+    if not known:
+        raise BadModel(
+            f"The registry {Path(registry).name!r} holds no version of {name!r}. Write one with "
+            "`python -m tutorial_utils publish`, or check --registry and --model."
+        )
+    chosen = known[-1] if version == "latest" else version
+    if chosen not in known:
+        raise BadModel(f"{name!r} has no version {version!r}: there are {', '.join(known)}.")
+    return store.model_folder(registry, name) / chosen
+
+
+def _read_profile(folder: Path, manifest: Manifest) -> Profile | None:
+    if PROFILE not in manifest.files:
+        return None
+    try:
+        return Profile.from_json((folder / PROFILE).read_text(encoding="utf-8"))
+    except (BadProfile, UnicodeError) as error:
+        who = f"{manifest.name} {manifest.version}"
+        raise BadModel(f"{who}: {PROFILE} is not usable ({error}). {FIX}") from error
+
+
+def _check_external_data(folder: Path, form: ModelForm, manifest: Manifest) -> None:
+    """Weights outside the model file must be verified files of the version's own folder."""
+    who = f"{manifest.name} {manifest.version}"
+    try:
+        wanted = external_data.locations(folder / form.file)
+    except ValueError as error:
+        raise BadModel(f"{who}: {form.file} cannot be read ({error}). {FIX}") from error
+    for location in wanted:
+        if Path(location).name != location:
+            raise BadModel(
+                f"{who}: {form.file} keeps weights outside its folder. Save it as one file, or "
+                f"with its data beside it. {FIX}"
+            )
+        if location not in manifest.files:
+            raise BadModel(
+                f"{who}: {form.file} keeps weights in {location}, which its manifest does not "
+                f"list, so that nobody has verified it. {FIX}"
+            )
+
+
+def _check_signature(model: LoadedModel) -> None:
+    """The names of inputs and outputs must be those of a text classifier."""
+    inputs = {value.name for value in model.session.get_inputs()}
+    outputs = [value.name for value in model.session.get_outputs()]
+    if not inputs <= INPUTS or "input_ids" not in inputs or outputs != ["logits"]:
+        raise BadModel(
+            f"{model.manifest.name} {model.manifest.version} takes {sorted(inputs)} and gives "
+            f"{outputs}; a text classifier takes some of {sorted(INPUTS)} and gives ['logits']. "
+            f"Export it as notebook 01 shows. {FIX}"
+        )
+
+
+def _warm_up(model: LoadedModel) -> None:
+    """Run once: what would fail for the first caller fails here, and memory is allocated."""
+    who = f"{model.manifest.name} {model.manifest.version}"
+    try:
+        rows = model.encode(WARM_UP)
+        logits = model.logits(batching.pad(rows, padding=model.recipe.padding))
+    except Exception as error:
+        raise BadModel(f"{who} fails when run: {type(error).__name__}. {FIX}") from error
+    expected = (len(WARM_UP), len(model.manifest.labels))
+    if logits.shape != expected or not np.isfinite(logits).all():
+        raise BadModel(
+            f"{who} answers with an array {logits.shape} where finite numbers {expected} belong: "
+            f"a row for each text, a column for each of its labels. {FIX}"
+        )

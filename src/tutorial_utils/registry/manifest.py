@@ -1,0 +1,143 @@
+"""``manifest.json``: what a version of a model is, and how to run it.
+
+Format 2, the one written here:
+
+    {"format": 2, "name": …, "version": …, "task": …, "labels": […], "label_spread": […] or null,
+     "forms": [{"file": …, "precision": …, "features": […], "recipe": {…}}, …],
+     "files": {name: sha256}, "figures": {…}, "versions": {…}, "created": …}
+
+Format 1 had no ``format``, a single model file, and the task inside its recipe.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.core.hashing import sha256
+from tutorial_utils.quality import TASKS
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import PROVIDERS
+
+FORMAT = 2
+MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
+PROFILE = "profile.json"  # what normal traffic looks like; a version may have none
+FIX = "Write a new version with `python -m tutorial_utils publish`, or serve another one."
+
+
+class BadModel(TutorialError, ValueError):
+    """A version is incomplete, was changed after it was written, or cannot be read."""
+
+
+@dataclass(frozen=True)
+class ModelForm:
+    """One file of a model, and how to run it.
+
+    file: its name in the version's folder; when writing, the path of the file to copy.
+    precision: of most weights, as ``fp32``, ``fp16`` or ``int8``.
+    features: processor features that it was tuned on, as ``machine.FEATURES`` names them.
+    """
+
+    file: Path
+    recipe: Recipe = Recipe()
+    precision: str = "fp32"
+    features: tuple[str, ...] = ()
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name of the execution provider, as ``CPUExecutionProvider``."""
+        provider = self.recipe.session.provider
+        return PROVIDERS.get(provider, provider)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` says of the folder that it lies in.
+
+    forms: at least one; the first whose provider and processor features are there is served.
+    files: name → SHA-256 of every other file. task: how to read the logits, one of
+    ``quality.TASKS``. label_spread: standard deviation of each target of a regression, in the
+    target's own unit; None where it was not measured. figures: what it was promoted on.
+    """
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    forms: tuple[ModelForm, ...]
+    files: dict[str, str]
+    task: str = "single_label"
+    label_spread: tuple[float, ...] | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+
+    def to_json(self) -> str:
+        """The text of ``manifest.json``."""
+        values = {"format": FORMAT} | asdict(self)
+        for form in values["forms"]:
+            form["file"] = form["file"].name
+        return json.dumps(values, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Read a manifest of any format that there has been.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is not a manifest; the message says why.
+        """
+        values = json.loads(text)
+        version = values.pop("format", 1)
+        if version == 1:
+            recipe = values.pop("recipe")
+            values["task"] = recipe.pop("task", "single_label")
+            precision = "int8" if any("int8" in step for step in recipe["steps"]) else "fp32"
+            values["forms"] = [{"file": MODEL, "recipe": recipe, "precision": precision}]
+        elif version != FORMAT:
+            raise ValueError(
+                f"its format is {version}, and this is made for {FORMAT}: update tutorial_utils"
+            )
+        values["forms"] = tuple(_form(form) for form in values["forms"])
+        values["labels"], values["files"] = tuple(values["labels"]), dict(values["files"])
+        if (spread := values.get("label_spread")) is not None:
+            values["label_spread"] = tuple(map(float, spread))
+        manifest = cls(**values)
+        if manifest.task not in TASKS or not manifest.forms:
+            raise ValueError(f"it needs a form of the model and a task among {', '.join(TASKS)}")
+        if manifest.label_spread and len(manifest.label_spread) != len(manifest.labels):
+            raise ValueError("label_spread needs a number for each label")
+        return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a version's folder, with all files verified against their checksums.
+
+    Raises:
+        BadModel: the manifest or a file is missing, changed or unreadable; the message names it
+            and says what to do.
+    """
+    folder = Path(folder)
+    try:
+        manifest = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadModel(f"{folder.name}: there is no {MANIFEST}. {FIX}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadModel(f"{folder.name}: {MANIFEST} cannot be read ({error}). {FIX}") from None
+    for needed in (TOKENIZER, *(str(form.file) for form in manifest.forms)):
+        if needed not in manifest.files:
+            raise BadModel(f"{folder.name}: {MANIFEST} has no checksum of {needed}. {FIX}")
+    for file, expected in manifest.files.items():
+        path = folder / file
+        if Path(file).name != file or not path.is_file() or path.is_symlink():
+            raise BadModel(f"{folder.name}: {file} is missing or not a file of this folder. {FIX}")
+        if sha256(path) != expected:
+            raise BadModel(f"{folder.name}: {file} is not the file that was promoted. {FIX}")
+    return manifest
+
+
+def _form(values: dict) -> ModelForm:
+    parts = {
+        "file": Path(values["file"]),
+        "recipe": Recipe.from_dict(values["recipe"]),
+        "features": tuple(values.get("features", ())),
+    }
+    return ModelForm(**(values | parts))

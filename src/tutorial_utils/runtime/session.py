@@ -1,0 +1,175 @@
+"""One ONNX Runtime session from a recipe. What was asked for is what runs, or an error says why."""
+
+import ctypes
+import functools
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import onnxruntime as ort
+
+from tutorial_utils.core import machine
+from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.runtime import huge_pages
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+_LIBRARIES = {"cuda": "onnxruntime_providers_cuda", "tensorrt": "onnxruntime_providers_tensorrt"}
+_MENDS = {
+    "cuda": "Install onnxruntime-gpu with its CUDA and cuDNN libraries on a machine with a GPU",
+    "tensorrt": "Install onnxruntime-gpu and TensorRT on a machine with a GPU",
+    "coreml": "Use onnxruntime on macOS",
+    "openvino": 'Install the plugin: pip install "tutorial-utils[openvino]"',
+}
+LEVELS = {
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+ERRORS_ONLY = 3  # ORT log severity; its C++ warnings go past Python's sys.stderr
+
+
+class ProviderUnavailable(TutorialError, RuntimeError):
+    """The execution provider asked for cannot run here; the message says why and what to do."""
+
+
+class ProviderFallback(UserWarning):
+    """A session runs on the CPU instead of the provider asked for, as ``fallback=True`` allows."""
+
+
+@dataclass(frozen=True)
+class SessionRecipe:
+    """Everything a session is opened with, JSON-able. Names follow ``onnxruntime.SessionOptions``.
+
+    threads: intra-op threads; 0 means one for each core this process may use.
+    spinning: idle threads wait busily for the next operator. Faster alone, slower beside others.
+    disabled_optimizers: names of load-time graph rewrites to leave out.
+    huge_pages: weights lie in pages of 2 MB once they are loaded, where the system has them.
+    config: further ``add_session_config_entry`` pairs.
+    """
+
+    provider: str = "cpu"
+    provider_options: dict[str, str] = field(default_factory=dict)
+    threads: int = 0
+    spinning: bool = True
+    optimization: str = "all"
+    disabled_optimizers: tuple[str, ...] = ()
+    arena: bool = True
+    memory_pattern: bool = True
+    huge_pages: bool = False
+    config: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "SessionRecipe":
+        values = dict(values)
+        values["disabled_optimizers"] = tuple(values.get("disabled_optimizers", ()))
+        return cls(**values)
+
+    def options(self) -> ort.SessionOptions:
+        """The recipe as ONNX Runtime's own options object."""
+        options = ort.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.intra_op_num_threads = self.threads or machine.cores()
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = LEVELS[self.optimization]
+        options.enable_cpu_mem_arena = self.arena
+        options.enable_mem_pattern = self.memory_pattern
+        spin = "1" if self.spinning else "0"
+        options.add_session_config_entry("session.intra_op.allow_spinning", spin)
+        for key, value in self.config.items():
+            options.add_session_config_entry(key, value)
+        return options
+
+
+def open_session(
+    path: Path | str, recipe: SessionRecipe = SessionRecipe(), *, fallback: bool = False
+) -> ort.InferenceSession:
+    """Open ``path`` with ``recipe``.
+
+    Raises:
+        ProviderUnavailable: the provider does not run here and ``fallback`` is off. With
+            ``fallback`` on, the CPU is used and a ``ProviderFallback`` warning says so.
+    """
+    problem = provider_problem(recipe.provider)
+    if problem is None:
+        session = _open(path, recipe)
+        running = session.get_providers()[0]
+        if running == PROVIDERS[recipe.provider]:
+            return session
+        problem = f"ONNX Runtime opened the session on {running} instead"
+    message = f"{PROVIDERS.get(recipe.provider, recipe.provider)} is not usable here: {problem}."
+    if not fallback:
+        mend = _MENDS.get(recipe.provider, f"Choose one of {', '.join(PROVIDERS)}")
+        raise ProviderUnavailable(f"{message} {mend}, or pass provider='cpu' or fallback=True.")
+    warnings.warn(f"{message} Running on the CPU.", ProviderFallback, stacklevel=2)
+    values = recipe.to_dict() | {"provider": "cpu", "provider_options": {}}
+    return _open(path, SessionRecipe.from_dict(values))
+
+
+def provider_problem(provider: str) -> str | None:
+    """Why a provider cannot run here, or None. Being listed by ONNX Runtime is not enough.
+
+    ``onnxruntime-gpu`` lists CUDA and TensorRT on every machine; only loading the provider's
+    library tells whether what it needs is there.
+    """
+    if provider not in PROVIDERS:
+        return f"there is no provider of the name {provider!r}"
+    if provider == "openvino":
+        if openvino_devices():
+            return None
+        there = "offers no device for this processor" if _openvino_plugin() else "is missing"
+        return f"its plugin (onnxruntime-ep-openvino) {there}"
+    if PROVIDERS[provider] not in ort.get_available_providers():
+        return "this ONNX Runtime build does not contain it"
+    if provider in _LIBRARIES:
+        folder = Path(ort.__file__).parent / "capi"
+        for library in folder.glob(f"*{_LIBRARIES[provider]}*"):
+            try:
+                ctypes.CDLL(str(library))
+            except OSError as error:
+                return str(error).split(": cannot open")[0] + " is missing"
+    return None
+
+
+def openvino_devices() -> list:
+    """The CPU device of OpenVINO's plugin provider; [] without it, or where it finds none."""
+    name = _openvino_plugin()
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
+    return [device for device in devices if device.ep_metadata.get("ov_device") == "CPU"]
+
+
+@functools.cache
+def _openvino_plugin() -> str | None:
+    """Name of the plugin's provider, registered once; a second time would be an error."""
+    try:
+        import onnxruntime_ep_openvino as plugin
+    except ImportError:
+        return None
+    ort.register_execution_provider_library(plugin.get_ep_name(), plugin.get_library_path())
+    return plugin.get_ep_name()
+
+
+def _open(path: Path | str, recipe: SessionRecipe) -> ort.InferenceSession:
+    options = recipe.options()
+    disabled = list(recipe.disabled_optimizers)
+    if recipe.provider == "openvino":
+        options.add_provider_for_devices(openvino_devices(), recipe.provider_options)
+        providers = {}
+    else:
+        providers = {"providers": [(PROVIDERS[recipe.provider], recipe.provider_options)]}
+    before = huge_pages.anonymous() if recipe.huge_pages else []
+    session = ort.InferenceSession(str(path), options, disabled_optimizers=disabled, **providers)
+    if recipe.huge_pages:
+        # Only what this session added: a server that loads a second version while it answers
+        # would wait for pages of the first one that are moved under it.
+        huge_pages.collapse(huge_pages.added(before, huge_pages.anonymous()))
+    return session

@@ -1,0 +1,1 @@
+"""One version that answers: admission, batching, workers, supervisor, circuit breaker."""

@@ -1,0 +1,210 @@
+"""Admission control and the queue: texts of many requests, batched as a policy says.
+
+A request that could not be answered in time is refused on arrival (load shedding). If it were
+admitted, it would wait for nothing; and in a queue so long that everybody at its end is late, all
+work would be done for nobody.
+
+The worker that takes texts also tokenizes them, as far as the policy looks: off the event loop,
+without another thread to wake, and not at all for callers who leave or are late before that.
+"""
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from tutorial_utils.serving.engine.policy import BatchingPolicy, TokenBudget
+from tutorial_utils.serving.engine.request import (
+    DeadlineExceeded,
+    Item,
+    Overloaded,
+    Request,
+    Unavailable,
+)
+
+PACE_DECAY = 0.8  # weight of earlier batches in the mean time of a token (EWMA)
+TEXT_DECAY = 0.99  # weight of earlier texts in the mean characters of a token (EWMA)
+CHARACTERS = 4.0  # of a token: an estimate until texts have been tokenized
+RESERVE = 16  # a request not parsed yet is refused when less than 1/16 of the places are free
+WAIT_SHARE = 0.7  # of the remaining deadline may be spent in the queue; the rest is for the answer
+
+
+class Batcher:
+    """A queue bounded in texts. Each text holds its place until it is released.
+
+    held: admitted and not released: queued or in the model. longest: tokens of one text at most.
+    Safe to share between threads. ``clock``: seconds, as in ``Request``.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        budget: int,
+        max_age: float,
+        clock: Callable[[], float] = time.perf_counter,
+        longest: int = 512,
+        policy: BatchingPolicy | None = None,
+    ):
+        self.limit, self.budget, self.longest = limit, budget, longest
+        self.policy = policy or TokenBudget(budget, max_age)
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._held: dict[Item, int] = {}  # with its tokens, or a guess at them
+        self._held_tokens = 0
+        self._queue: dict[Item, None] = {}  # in the order of arrival
+        self._worked = self._done = 0.0  # seconds and tokens of the last runs, fading
+        self._characters, self._tokens = 100 * CHARACTERS, 100.0  # of the last texts, fading
+        self.work_since = -math.inf  # when the queue was empty last, and a text came
+        self.closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Texts that hold a place."""
+        return len(self._held)
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Texts that no worker has taken yet, and their tokens, of some of them by a guess."""
+        with self._changed:
+            return len(self._queue), sum(self._held[item] for item in self._queue)
+
+    def admit(self, request: Request) -> None:
+        """Give each text of the request a place in the queue, or none of them.
+
+        Raises:
+            Overloaded: there is no room for all of them, or those before it take too long.
+            Unavailable: closed.
+        """
+        with self._changed:
+            if self.closed:
+                raise Unavailable
+            left = request.expires - self._clock()
+            if refusal := self._refusal(len(request.items), left):
+                raise refusal
+            if not self._queue:
+                self.work_since = self._clock()
+            self._hold(request.items)
+            self._queue.update(dict.fromkeys(request.items))
+            self._changed.notify()
+
+    def full(self, seconds: float) -> Overloaded | None:
+        """Why a request of some texts with so much time would not be admitted; None when it would.
+
+        Of how many, nobody knows before it is read, and to read it costs more than to refuse it.
+        """
+        with self._changed:
+            return self._refusal(max(1, self.limit // RESERVE), seconds)
+
+    def take(self, read: Callable[[Request], None]) -> list[Item] | None:
+        """Wait for texts and take the next batch, sorted by length; None when closed.
+
+        read: tokenizes a request (``Request.read``), or fails it; called outside the lock. What it
+        raises ends this call, and no text is taken.
+        """
+        while True:
+            with self._changed:
+                self._wait_for_texts()
+                if self.closed:
+                    return None
+                late = [i for i in self._queue if i.request.expires <= self._clock()]
+                self._forget(late)
+                unread = dict.fromkeys(i.request for i in self._oldest() if i.row is None)
+            for item in late:  # outside the lock: failing a future runs its callbacks
+                item.request.fail(DeadlineExceeded())
+            for request in unread:
+                read(request)
+            with self._changed:
+                for request in unread:
+                    self._learn([i for i in request.items if i in self._queue])
+                known = list(itertools.takewhile(lambda i: i.row is not None, self._oldest()))
+                batch = [known[i] for i in self._choose(known)] if known else []
+                for item in batch:
+                    del self._queue[item]
+            if batch:
+                return batch
+
+    def drop(self, request: Request) -> None:
+        """Forget the texts of a request that no worker has taken; the others keep their places."""
+        with self._changed:
+            self._forget([item for item in request.items if item in self._queue])
+
+    def release(self, items: Iterable[Item]) -> None:
+        """Give places back; doing so twice is harmless."""
+        with self._changed:
+            self._forget(items)
+
+    def took(self, tokens: int, seconds: float) -> None:
+        """Learn from a batch of ``tokens``, padding aside, that took the worker ``seconds``.
+
+        Large batches weigh more, as they do in the time that a queue takes. A batch whose callers
+        have all left teaches nothing.
+        """
+        if not tokens:
+            return
+        with self._changed:
+            self._worked = PACE_DECAY * self._worked + seconds
+            self._done = PACE_DECAY * self._done + tokens
+
+    def close(self) -> None:
+        """Wake the workers for the last time, and fail what no worker has taken."""
+        with self._changed:
+            self.closed = True
+            left = list(self._queue)
+            self._forget(left)
+            self._changed.notify_all()
+        for item in left:
+            item.request.fail(Unavailable())
+
+    def _refusal(self, texts: int, seconds: float) -> Overloaded | None:
+        wait = self._held_tokens * self._token_seconds()
+        full = len(self._held) + texts > self.limit
+        # What lone texts take says little of full batches: the pace counts once it is that of one.
+        # Where nobody waits all are let in, or one slow run could close the door for good.
+        if full or (self._done >= self.budget and wait > WAIT_SHARE * seconds):
+            return Overloaded(max(1, math.ceil(wait)))
+        return None
+
+    def _token_seconds(self) -> float:
+        return self._worked / self._done if self._done else 0.0
+
+    def _hold(self, items: Iterable[Item]) -> None:
+        for item in items:
+            guess = 2 + int(len(item.text) * self._tokens / self._characters)
+            tokens = min(guess, self.longest) if item.row is None else len(item.row)
+            self._held_tokens += tokens - self._held.get(item, 0)
+            self._held[item] = tokens
+
+    def _learn(self, items: list[Item]) -> None:
+        """Now the tokens of these texts are known; what could not be read is forgotten."""
+        self._forget([item for item in items if item.row is None])
+        read = [item for item in items if item.row is not None]
+        self._hold(read)
+        self._characters = TEXT_DECAY * self._characters + sum(len(item.text) for item in read)
+        self._tokens = TEXT_DECAY * self._tokens + sum(len(item.row) for item in read)
+
+    def _forget(self, items: Iterable[Item]) -> None:
+        for item in items:
+            self._held_tokens -= self._held.pop(item, 0)
+            self._queue.pop(item, None)
+
+    def _wait_for_texts(self) -> None:
+        """Wait until there are texts and the policy wants no more of them, or until closed."""
+        while not self.closed:
+            left = None
+            if self._queue and (left := self.policy.wait(len(self._queue), self._age())) <= 0:
+                return
+            self._changed.wait(left)
+
+    def _choose(self, known: list[Item]) -> Sequence[int]:
+        lengths = [len(item.row or ()) for item in known]
+        return self.policy.choose(lengths, self._age(), self._token_seconds())
+
+    def _oldest(self) -> list[Item]:
+        """The queued texts among which the policy chooses, in order of arrival."""
+        tokens = (self._held[item] for item in self._queue)
+        return list(itertools.islice(self._queue, self.policy.consider(tokens)))
+
+    def _age(self) -> float:
+        """Seconds that the oldest queued text has waited."""
+        return self._clock() - next(iter(self._queue)).request.submitted

@@ -1,0 +1,183 @@
+"""From texts to probabilities, off the event loop, bounded in waiting texts and in time.
+
+A request's way: a place at the door and in the queue (``batcher``); in the worker's thread
+(``worker``) the tokenizer, a batch, the model; and back.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+
+from tutorial_utils.quality import probabilities, softmax
+from tutorial_utils.registry import LoadedModel
+from tutorial_utils.serving.engine.batcher import Batcher
+from tutorial_utils.serving.engine.breaker import Breaker
+from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.observer import Observer
+from tutorial_utils.serving.engine.policy import BatchingPolicy
+from tutorial_utils.serving.engine.request import (
+    DeadlineExceeded,
+    InferenceFailed,
+    Overloaded,
+    Prediction,
+    Request,
+    Unavailable,
+)
+from tutorial_utils.serving.engine.supervisor import Supervisor
+from tutorial_utils.serving.engine.worker import PROBE, Lane
+from tutorial_utils.serving.settings import Settings
+
+__all__ = [
+    "DeadlineExceeded",
+    "Engine",
+    "InferenceFailed",
+    "Overloaded",
+    "Prediction",
+    "Unavailable",
+    "probabilities",
+    "softmax",
+]
+
+FRESH = 1.0  # seconds for which an answer shows that the engine is well
+
+
+class Engine:
+    """One version of a model, and perhaps another that answers when it cannot.
+
+    One worker: a session already uses all cores, and two runs at once would only share them.
+    fallback: the model on another provider, or another version. metrics: where to count; an
+    engine without them counts for itself. policy: how to batch; ``TokenBudget`` with the recipe's
+    budget if not given. observer: watches for drift, if the model has a profile.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        settings: Settings,
+        fallback: LoadedModel | None = None,
+        metrics: Metrics | None = None,
+        policy: BatchingPolicy | None = None,
+    ):
+        self.model = model
+        self._settings = settings
+        wanted = model.recipe
+        self._batcher = Batcher(
+            settings.max_waiting_texts,
+            wanted.token_budget,
+            settings.max_age,
+            longest=wanted.max_length,
+            policy=policy,
+        )
+        self.lanes = [
+            Lane(lane, Breaker(settings.breaker_failures, settings.breaker_cooldown), bool(i))
+            for i, lane in enumerate([model, fallback])
+            if lane is not None
+        ]
+        metrics = metrics or Metrics()
+        name = model.manifest.name, model.manifest.version
+        profile = getattr(model, "profile", None)  # what stands in for a model has none
+        self.observer = Observer(profile, metrics.drift, name) if profile else None
+        self.metrics = metrics.of(self)
+        self._supervisor = Supervisor(self._batcher, self.lanes, self.metrics, settings.hang_after)
+        self._supervisor.start()
+
+    @property
+    def waiting(self) -> int:
+        """Texts that are admitted and not answered, dropped or failed yet."""
+        return self._batcher.waiting
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Texts that are in no batch yet, and about how many tokens."""
+        return self._batcher.queued
+
+    def ready(self) -> bool:
+        """Is there a live worker, and a model that it may ask? Costs nothing; see ``probe``."""
+        return self._supervisor.ready()
+
+    def turn_away(self) -> Overloaded | None:
+        """What ``predict`` would raise now, before any text is read; counted as a refused request.
+
+        None while there is more than next to no room.
+        """
+        refusal = self._batcher.full(self._settings.deadline)
+        if refusal:
+            self.metrics.unanswered(refusal)
+        return refusal
+
+    async def predict(self, texts: list[str], deadline: float | None = None) -> Prediction:
+        """Probabilities of ``texts`` in their order, all by one model.
+
+        deadline: seconds for the answer, if not those of the settings.
+
+        Raises:
+            Overloaded: too many texts wait already; decided at once, before any work.
+            DeadlineExceeded: not done within the deadline. Work not begun by then is dropped.
+            InferenceFailed: the model raised (the log says what), or no model may be asked.
+        """
+        seconds = self._settings.deadline if deadline is None else deadline
+        request = Request(texts, seconds)
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()  # of this loop; the request's own belongs to threads
+        # First, since the caller waits for it: wake this coroutine.
+        request.future.add_done_callback(lambda _: _wake(loop, ended))
+        # Texts in nobody's hands give their places back when the future ends, however.
+        request.future.add_done_callback(lambda _: self._batcher.drop(request))
+        if self.observer and texts != [PROBE]:
+            request.future.add_done_callback(lambda _: self._watch(request))
+        late = loop.call_later(seconds, request.fail, DeadlineExceeded())
+        with self.metrics.outcome():
+            try:
+                # Last: it wakes the worker, who needs the interpreter that this thread leaves now.
+                self._batcher.admit(request)
+                await ended
+                return request.future.result()
+            finally:
+                late.cancel()
+                request.future.cancel()  # the caller has left, if it is not answered
+
+    async def probe(self) -> None:
+        """Ask the model something through the whole engine; raises what ``predict`` raises.
+
+        Under load the load is the probe: a full queue must not take a service that answers out of
+        its balancer, whose other services would be the next to fill up.
+
+        Raises:
+            Unavailable: the engine knows already that it is not ready.
+        """
+        if not self.ready():
+            raise Unavailable
+        if time.perf_counter() - self._supervisor.worker.answered > FRESH:
+            await self.predict([PROBE])
+
+    async def drain(self) -> None:
+        """Wait until all that was admitted is answered, as long as the deadline at most; close."""
+        end = time.monotonic() + self._settings.deadline
+        while self.waiting and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Finish the batch that has begun, fail the rest; once is enough, twice is harmless."""
+        self._supervisor.stop(self._settings.deadline)
+        if self.observer:
+            self.observer.close()
+        self.metrics.close()
+
+    def _watch(self, request: Request) -> None:
+        """Show the observer what this model answered; a fallback has a profile of its own."""
+        future = request.future
+        if not (future.cancelled() or future.exception() or future.result().fallback):
+            rows = [item.row for item in request.items]
+            self.observer.saw(rows, future.result().probabilities)
+
+
+def _wake(loop: asyncio.AbstractEventLoop, ended: asyncio.Future) -> None:
+    """Let who awaits ``ended`` go on; called in any thread, perhaps after the loop has closed."""
+
+    def tell() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    with suppress(RuntimeError):  # the loop is closed: nobody waits
+        loop.call_soon_threadsafe(tell)

@@ -1,0 +1,69 @@
+"""Batching policies: which of the waiting texts go through the model together. Pure functions."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tutorial_utils.runtime import batching
+
+RUN_COST = 12  # tokens; about what one run of a small encoder costs beside its tokens
+CONSIDERED = 4  # batches' worth of texts among which the next batch is chosen
+
+
+class BatchingPolicy(Protocol):
+    """How a free worker chooses its next batch from the queue, which is in order of arrival."""
+
+    def wait(self, texts: int, age: float) -> float:
+        """Seconds to wait for more texts when ``texts`` are queued, the oldest for ``age`` s.
+
+        0 starts a batch now.
+        """
+        ...
+
+    def consider(self, tokens: Iterable[int]) -> int:
+        """How many of the oldest texts to choose among; ``tokens``: of each, some estimated."""
+        ...
+
+    def choose(self, lengths: Sequence[int], age: float, token_seconds: float) -> Sequence[int]:
+        """Indices of the next batch, at least one, in order of length.
+
+        lengths: tokens of each text considered, oldest first. age: seconds that the oldest has
+        waited. token_seconds: recent mean time for one token.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TokenBudget:
+    """Length-sorted batches of at most ``budget`` tokens; the batch with the most texts first.
+
+    No timer: a lone request starts at once, and batches form while the worker is busy. The batch
+    with the most texts answers the most callers for its time, but would starve long texts.
+    max_age: longest time, in seconds, that shorter texts may overtake a longer one.
+    """
+
+    budget: int
+    max_age: float
+
+    def wait(self, texts: int, age: float) -> float:
+        return 0.0
+
+    def consider(self, tokens: Iterable[int]) -> int:
+        """Enough texts to find some of similar length.
+
+        Not the whole queue: younger texts could otherwise overtake one of a rare length forever.
+        """
+        count = total = 0
+        for of_text in tokens:
+            count, total = count + 1, total + of_text
+            if total >= CONSIDERED * self.budget:
+                break
+        return count
+
+    def choose(self, lengths: Sequence[int], age: float, token_seconds: float) -> Sequence[int]:
+        batches = batching.by_tokens(lengths, self.budget, RUN_COST)
+        # The oldest may wait for another batch only if it stays within its time. Twice the mean
+        # time of a batch, since one may take longer. Sorted by length, the first batch is the one
+        # with the most texts.
+        has_time = age + 2 * self.budget * token_seconds < self.max_age
+        return batches[0] if has_time else next(batch for batch in batches if 0 in batch)

@@ -1,0 +1,90 @@
+"""Somebody who watches: a dead or stuck worker is replaced, and open breakers are tried again.
+
+A thread that hangs in native code cannot be stopped. It is given up instead: its callers fail, its
+model's breaker opens, another thread takes over, and what the old one may still bring is void. A
+breaker lets one trial run at a time, in a thread of its own; so a model that hangs for good holds
+two threads at most, and no caller waits for a trial.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from tutorial_utils.serving.engine.batcher import Batcher
+from tutorial_utils.serving.engine.metrics import EngineMetrics
+from tutorial_utils.serving.engine.request import InferenceFailed
+from tutorial_utils.serving.engine.worker import Lane, Worker
+
+log = logging.getLogger(__name__)
+
+TICK = 0.05  # seconds between two looks
+
+
+class Supervisor(threading.Thread):
+    """Keeps one worker going. ``hang_after``: seconds that one run of a model may take."""
+
+    def __init__(
+        self, batcher: Batcher, lanes: Sequence[Lane], metrics: EngineMetrics, hang_after: float
+    ):
+        super().__init__(name="supervisor", daemon=True)
+        self._batcher, self._lanes, self._metrics = batcher, lanes, metrics
+        self._hang_after = hang_after
+        self._stopped = threading.Event()
+        self.worker = Worker(batcher, lanes, metrics, proven=True)
+
+    def start(self) -> None:
+        self.worker.start()
+        super().start()
+
+    def ready(self) -> bool:
+        """Is there a live worker that has got an answer, and a model that it may ask?"""
+        may_ask = any(lane.breaker.closed for lane in self._lanes)
+        return self.worker.is_alive() and self.worker.proven and may_ask
+
+    def run(self) -> None:
+        while not self._stopped.wait(TICK):
+            try:
+                self.look()
+            except Exception as error:  # who would watch the watchman?
+                log.error("the supervisor stumbled over %s", type(error).__name__)
+
+    def look(self) -> None:
+        """Replace the worker if it is dead or stuck; try the models whose cooldown is over."""
+        if not self.worker.is_alive():
+            self.worker.lane.breaker.failure()
+            self._replace("died")
+        elif self.worker.give_up_if_stuck(self._hang_after):
+            self.worker.lane.breaker.trip()
+            self._replace("hung")
+        for lane in self._lanes:
+            if lane.breaker.admit_probe():
+                threading.Thread(target=self._try, args=(lane,), name="trial", daemon=True).start()
+
+    def stop(self, timeout: float) -> None:
+        """End the worker after its batch; wait for that at most ``timeout`` seconds."""
+        self._stopped.set()
+        self._batcher.close()
+        self.join(timeout)
+        self.worker.join(timeout)
+        if self.worker.is_alive():
+            self._fail(self.worker)
+
+    def _replace(self, reason: str) -> None:
+        log.error("the worker %s; another takes over", reason)
+        self._metrics.restarted(reason)
+        old, self.worker = self.worker, Worker(self._batcher, self._lanes, self._metrics)
+        self._fail(old)
+        self.worker.start()
+
+    def _fail(self, worker: Worker) -> None:
+        for item in worker.batch:
+            item.request.fail(InferenceFailed("the worker is gone"))
+        self._batcher.release(worker.batch)
+
+    def _try(self, lane: Lane) -> None:
+        well = False
+        try:
+            well = lane.well()
+        finally:
+            (lane.breaker.success if well else lane.breaker.failure)()
+            self.worker.proven = self.worker.proven or well

@@ -1,0 +1,1 @@
+"""What callers see: routes, schemas, the Open Inference Protocol, errors, middleware."""

@@ -1,0 +1,135 @@
+"""Routes, and nothing but routes: what is asked goes to the versions that run."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import FastAPI, Header, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp
+
+import tutorial_utils
+from tutorial_utils import registry
+from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.request import Overloaded
+from tutorial_utils.serving.http import admin, disconnects, errors, oip, schemas
+from tutorial_utils.serving.http.errors import documented
+from tutorial_utils.serving.http.middleware import Observed
+from tutorial_utils.serving.rollout.deployment import Deployment
+from tutorial_utils.serving.rollout.watcher import Watcher
+from tutorial_utils.serving.settings import Settings
+
+PREDICT = b"/predict"
+
+
+class Service(FastAPI):
+    """The application with its versions; ``Observed`` lies around all that FastAPI puts around."""
+
+    deployment: Deployment
+    metrics: Metrics
+    settings: Settings
+    leaving = False  # told to stop: it answers, and is not ready
+
+    def build_middleware_stack(self) -> ASGIApp:
+        stack = super().build_middleware_stack()
+        return Observed(stack, self.metrics, self.settings, lambda: self.leaving)
+
+    def turn_away(self) -> Overloaded | None:
+        """Why a request to ``PREDICT`` is refused unread, if it is; counted as refused."""
+        return self.deployment.turn_away()
+
+    async def probe(self, version: str | None = None) -> str:
+        """Ask a model something: a dead engine is not hidden behind a live process.
+
+        Returns the version that was asked.
+
+        Raises:
+            HTTPException: 503, the service is stopping.
+            UnknownVersion: that version does not run. And what ``Engine.probe`` raises.
+        """
+        if self.leaving:
+            raise HTTPException(503, "the service is stopping")
+        running, _ = self.deployment.find(version)
+        await running.probe()
+        return running.version
+
+
+def create(settings: Settings) -> Service:
+    """The application over the versions that the settings name.
+
+    Raises:
+        BadModel: the registry has no such version, or it is broken: a service does not start then.
+    """
+    model = registry.load(settings.registry, settings.model, settings.version)
+    spare = settings.fallback
+    fallback = registry.load(settings.registry, settings.model, spare) if spare else None
+    metrics = Metrics()
+    deployment = Deployment(settings, model, fallback, metrics)
+    watcher = Watcher(deployment)
+    if settings.canary:
+        candidate = registry.load(settings.registry, settings.model, settings.canary)
+        share, shadow = settings.canary_share, settings.shadow_share
+        deployment.place(candidate, share, shadow if share or shadow else 1.0, by_hand=True)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI):
+        watching = asyncio.create_task(watcher.run(settings.watch)) if settings.watch else None
+        yield
+        if watching:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        await deployment.close()
+
+    app = Service(
+        title="Sentiment",
+        version=tutorial_utils.__version__,
+        lifespan=lifespan,
+        max_body_size=settings.max_body,
+        redirect_slashes=False,
+    )
+    app.deployment, app.metrics, app.settings = deployment, metrics, settings
+    texts_asked = schemas.request_model(settings)
+
+    @app.post(
+        PREDICT.decode(),
+        response_model=schemas.Predictions,
+        responses=documented(400, 408, 413, 415, 422, 429, 500, 503, 504),
+    )
+    async def predict(
+        body: texts_asked,
+        request: Request,
+        x_caller_id: Annotated[str | None, Header(max_length=256)] = None,
+    ):
+        """Labels with their probabilities. During a trial, one caller stays with one version."""
+        work = deployment.predict(body.texts, x_caller_id)
+        prediction = await disconnects.unless_gone(request, work)
+        metrics.prediction(prediction)
+        # As bytes: given the object, FastAPI would check again what was just made.
+        content = schemas.predictions(prediction).model_dump_json()
+        headers = schemas.timing_headers(prediction)
+        return Response(content, headers=headers, media_type="application/json")
+
+    @app.get("/livez")
+    async def live():
+        return {"status": "alive"}
+
+    @app.get("/readyz", responses=documented(429, 500, 503, 504))
+    async def ready():
+        return {"status": "ready", "version": await app.probe()}
+
+    @app.get("/info")
+    async def info():
+        state = {"running": deployment.roles, "follows_latest": deployment.follows}
+        return registry.describe(deployment.stable.model) | state
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def scrape():
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    app.include_router(oip.router(deployment, metrics, settings, app.probe))
+    if settings.admin_token:
+        token = settings.admin_token.get_secret_value()
+        app.include_router(admin.router(deployment, watcher, token))
+    errors.handle(app)
+    return app

@@ -1,0 +1,127 @@
+"""Around every request: its id, its time, its log line, and what is refused before it is read."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tutorial_utils.serving import logs
+from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.settings import Settings
+
+log = logs.logger(__name__)
+
+
+class TooSlow(HTTPException):
+    """The bytes of a request did not arrive in time.
+
+    An HTTPException, since FastAPI makes a 400 of all else that reading a body raises.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(408, "the request did not arrive in time", {"connection": "close"})
+
+
+class Observed:
+    """The outermost layer: nothing passes it unseen, and no exception leaves it.
+
+    A plain ASGI callable, since a layer that Starlette wraps in a task costs each request more
+    than all that is done here.
+    """
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, settings: Settings, leaving: Callable[[], bool]
+    ):
+        self.app, self.metrics, self.settings = app, metrics, settings
+        self.leaving = leaving  # is the server told to stop? Then connections are not kept
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        start = time.perf_counter()
+        headers = Headers(scope=scope)
+        name = logs.request_id(headers.get("x-request-id"))
+        status = 0
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                marked = MutableHeaders(scope=message)
+                marked["x-request-id"] = name
+                marked["x-total-time"] = f"{(time.perf_counter() - start) * 1e3:.3f}"
+                if self.leaving():
+                    marked["connection"] = "close"
+            await send(message)
+
+        with logs.bound_contextvars(request_id=name):
+            try:
+                refusal = self._refusal(headers)
+                app = refusal or self.app
+                await app(scope, self._impatient(receive), send_marked)
+            except asyncio.CancelledError:
+                answer = _error("the service is stopping", 503, close=True)
+                status = status or await _answer(answer, scope, receive, send_marked)
+                raise
+            except Exception as error:
+                log.error("unexpected", exc_info=error)
+                answer = _error("internal error", 500)
+                status = status or await _answer(answer, scope, receive, send_marked)
+            finally:
+                seconds = time.perf_counter() - start
+                route = getattr(scope.get("route"), "path", "unknown")
+                self.metrics.request(route, status, seconds)
+                if status != 429:  # of these the server tells the number, once a second
+                    log.info(
+                        "request",
+                        method=scope["method"] if scope["method"] in METHODS else "other",
+                        route=route,
+                        status=status,
+                        ms=round(seconds * 1e3, 3),
+                    )
+
+    def _refusal(self, headers: Headers) -> ASGIApp | None:
+        """Refused by its head alone."""
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("identity", ""):
+            return _error("a compressed body is not taken: send it as it is", 415)
+        length = headers.get("content-length", "")
+        if length.isdecimal() and (len(length) > 18 or int(length) > self.settings.max_body):
+            limit = self.settings.max_body
+            return _error(f"the body is larger than {limit:,} bytes", 413, close=True)
+        return None
+
+    def _impatient(self, receive: Receive) -> Receive:
+        """A ``receive`` that gives a request's bytes a time in all, not each of them."""
+        deadline = time.perf_counter() + self.settings.patience
+        complete = False
+
+        async def receive_in_time() -> Message:
+            nonlocal complete
+            if complete:  # what is waited for now is that the caller leaves
+                return await receive()
+            try:
+                async with asyncio.timeout(deadline - time.perf_counter()):
+                    message = await receive()
+            except TimeoutError:
+                raise TooSlow() from None
+            complete = not message.get("more_body", False)
+            return message
+
+        return receive_in_time
+
+
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+async def _answer(response: JSONResponse, scope: Scope, receive: Receive, send: Send) -> int:
+    await response(scope, receive, send)
+    return response.status_code
+
+
+def _error(text: str, status: int, close: bool = False) -> JSONResponse:
+    return JSONResponse({"error": text}, status, {"connection": "close"} if close else None)

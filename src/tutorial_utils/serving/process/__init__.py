@@ -1,0 +1,1 @@
+"""The server process: signals, listener, connections."""

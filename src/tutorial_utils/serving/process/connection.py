@@ -1,0 +1,113 @@
+"""A caller's connection: patience with its bytes, and refusals before anything is built for them.
+
+Beyond capacity most requests are refused, and what each refusal costs is taken from those who were
+let in. So while there is next to no room, a request is refused by its head, before the layers that
+an answer passes: that costs a fraction of what it costs to read one.
+"""
+
+import asyncio
+import time
+from functools import lru_cache
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from tutorial_utils.serving import logs
+from tutorial_utils.serving.engine.request import Overloaded
+from tutorial_utils.serving.http import app, errors
+
+LONGEST_HEAD = 65_536  # bytes
+
+
+class Connection(HttpToolsProtocol):
+    """One that sends no whole head in time is closed; uvicorn would wait for ever.
+
+    Nor would its parser in C, which costs a fraction of the one in Python, end a head without end.
+    """
+
+    _head: int | None = None  # bytes of a head that has begun and is not whole
+    _refused = False  # is the rest of this request of no interest?
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._service: app.Service = self.config.app
+        self._quiet_since = self.loop.time()
+        self._look_again(self._service.settings.patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._check.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > LONGEST_HEAD and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too long.")
+
+    def on_message_begin(self) -> None:
+        self._head = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        refusal = self._service.turn_away() if self._can_be_refused() else None
+        self._refused = refusal is not None
+        if self._refused:
+            self._refuse(refusal)
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._refused:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._quiet_since = self.loop.time()
+        super().on_response_complete()
+
+    def _can_be_refused(self) -> bool:
+        """Is it a question to the model that comes alone, on a connection that is kept?"""
+        alone = self.cycle is None or self.cycle.response_complete
+        kept = self.parser.should_keep_alive() and not self._service.leaving
+        asks = self.url == app.PREDICT and self.parser.get_method() == b"POST"
+        return asks and alone and kept and not self.expect_100_continue
+
+    def _refuse(self, refusal: Overloaded) -> None:
+        began = time.perf_counter()
+        given = next((v for k, v in self.headers if k == b"x-request-id"), b"")
+        name = logs.request_id(given.decode("latin-1"))
+        head, body = refusal_of(refusal.retry_after)
+        seconds = time.perf_counter() - began
+        marks = f"x-request-id: {name}\r\nx-total-time: {seconds * 1e3:.3f}\r\n\r\n"
+        dates = (b"%b: %b\r\n" % pair for pair in self.server_state.default_headers)
+        self.transport.write(b"".join((head, *dates, marks.encode(), body)))
+        self._service.metrics.request(app.PREDICT.decode(), 429, seconds)
+        self._quiet_since = self.loop.time()
+
+    def _look_again(self, seconds: float) -> None:
+        # One timer for the connection, not two new ones for each request.
+        self._check = self.loop.call_later(seconds, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        patience = self._service.settings.patience
+        left = self._quiet_since + patience - self.loop.time()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._look_again(patience)  # a request is being answered
+        elif left > 0:
+            self._look_again(left)
+        elif self._head is not None:
+            self.send_400_response("The head of the request did not arrive in time.")
+        else:
+            self.transport.close()
+
+
+@lru_cache(maxsize=64)
+def refusal_of(retry_after: int) -> tuple[bytes, bytes]:
+    """Status, headers and body of ``errors.overloaded``, as bytes."""
+    answer = errors.overloaded(Overloaded(retry_after))
+    headers = (b"%b: %b\r\n" % pair for pair in answer.raw_headers)
+    return b"".join((STATUS_LINE[answer.status_code], *headers)), bytes(answer.body)

@@ -1,0 +1,94 @@
+"""Sequential tests of a canary: looked at after every answer, they keep their false alarms.
+
+A fixed limit that is checked again and again fails a good canary sooner or later. Both tests here
+take back a canary that is as good as it should be in at most ``ALPHA`` of trials, however long the
+trial lasts. Both suppose that texts are independent of each other.
+
+Agreement: Wald's sequential probability ratio test (A. Wald, Ann. Math. Stat. 16, 1945) without
+its lower boundary, so that a trial goes on. Its ratio is a non-negative martingale when the
+agreement is ``limit + margin``; the chance that it ever reaches 1 / ALPHA is at most ALPHA (Ville).
+
+Errors: Fisher's exact test of two proportions at looks that double in size, each with its share of
+ALPHA (O'Brien and Fleming, Biometrics 35, 1979; Lan and DeMets, Biometrika 70, 1983). The shares
+sum to ALPHA, so the union bound holds whatever the error rate is. Most is spent after 200 answers:
+ten points more errors are found by then in 95 % of trials if the stable version fails at most 2 %
+of its requests and answers as many as the canary; in 85 % if it fails 5 %.
+"""
+
+import math
+from dataclasses import dataclass
+
+ALPHA = 0.05  # share of trials in which a good canary is taken back
+MARGIN = 0.05  # a true agreement within this of the limit is left undecided
+FIRST = 25  # answers of the canary at the first look; each later look is at twice as many
+SPENT = (0.1, 0.1, 0.2, 0.4)  # of ALPHA at the first looks; the rest is halved from look to look
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Answers of a version, and how many of them were errors."""
+
+    answers: int = 0
+    errors: int = 0
+
+    def plus(self, error: bool) -> "Counts":
+        return Counts(self.answers + 1, self.errors + error)
+
+    @property
+    def rate(self) -> float:
+        return self.errors / self.answers if self.answers else 0.0
+
+
+def disagrees(agreeing: int, differing: int, limit: float) -> bool:
+    """Is the true share of agreeing texts below ``limit``?
+
+    True in at most ALPHA of trials when that share is ``limit + margin`` or more, and soon when it
+    is ``limit - margin`` or less. margin: ``MARGIN``, less near 0 and 1; a limit of 0 is never
+    missed.
+    """
+    return log_likelihood_ratio(agreeing, differing, limit) >= math.log(1 / ALPHA)
+
+
+def log_likelihood_ratio(agreeing, differing, limit: float):
+    """Log of how much likelier the counts are at ``limit - margin`` than at ``limit + margin``.
+
+    The counts may be numpy arrays.
+    """
+    margin = min(MARGIN, limit / 2, (1 - limit) / 2)
+    if margin == 0:
+        return 0.0 * agreeing
+    good, bad = limit + margin, limit - margin
+    return agreeing * math.log(bad / good) + differing * math.log((1 - bad) / (1 - good))
+
+
+def alpha_at(answers: int) -> float:
+    """The share of ALPHA that is spent after so many answers of the canary; 0 where none is."""
+    look = math.log2(answers / FIRST) if answers >= FIRST else 0.5
+    if look != int(look):
+        return 0.0
+    if look < len(SPENT):
+        return ALPHA * SPENT[int(look)]
+    return ALPHA * (1 - sum(SPENT)) * 0.5 ** (look - len(SPENT) + 1)
+
+
+def fails_more(canary: Counts, stable: Counts, alpha: float) -> bool:
+    """Is the canary's error rate higher than the stable version's, at this significance?"""
+    return p_value(canary, stable) < alpha
+
+
+def p_value(canary: Counts, stable: Counts) -> float:
+    """One-sided p-value of Fisher's exact test: as many errors of the canary's or more by chance.
+
+    The tail of the hypergeometric distribution: all errors fall on answers at random.
+    """
+    answers, errors = canary.answers + stable.answers, canary.errors + stable.errors
+    whole = _log_choose(answers, errors)
+    tail = (
+        math.exp(_log_choose(canary.answers, k) + _log_choose(stable.answers, errors - k) - whole)
+        for k in range(max(canary.errors, errors - stable.answers), min(errors, canary.answers) + 1)
+    )
+    return min(1.0, math.fsum(tail))
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

@@ -1,0 +1,118 @@
+"""A candidate's answers compared with the stable version's, in the background."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tutorial_utils.quality import agrees
+from tutorial_utils.serving.engine.engine import (
+    DeadlineExceeded,
+    InferenceFailed,
+    Overloaded,
+    Prediction,
+)
+from tutorial_utils.serving.rollout.running import Running
+from tutorial_utils.serving.rollout.traffic import TrafficMetrics
+
+log = logging.getLogger(__name__)
+
+MOST = 8  # requests asked of the candidate in the background; more are dropped, and counted
+Judge = Callable[[Running, bool, Sequence[bool]], None]  # of whom, did it err, which labels agree
+
+
+class Shadow:
+    """Sends requests that the stable version has answered to a candidate too.
+
+    Callers do not wait for it, but it costs processor time: on a busy machine, sample less.
+    """
+
+    def __init__(self, metrics: TrafficMetrics, judge: Judge):
+        self._metrics, self._judge = metrics, judge
+        self._tasks: set[asyncio.Task] = set()
+        self._closed = False
+
+    def mirror(
+        self, candidate: Running, share: float, texts: list[str], answer: Prediction
+    ) -> None:
+        """Ask the candidate too, for a random ``share`` of the answers."""
+        if self._closed or random.random() >= share:
+            return
+        if len(self._tasks) >= MOST:
+            return self._count(candidate, "dropped", len(texts))
+        task = asyncio.create_task(self._compare(candidate, texts, answer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def settle(self) -> None:
+        """Wait for the comparisons that have begun."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Cancel the comparisons that have begun, and begin no more."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await self.settle()
+
+    async def _compare(self, candidate: Running, texts: list[str], expected: Prediction) -> None:
+        if candidate.retired:  # since the task was made
+            return
+        try:
+            answer = await candidate.predict(texts)
+        except (Overloaded, DeadlineExceeded):  # of a full machine, rather than of the version
+            return self._count(candidate, "dropped", len(texts))
+        except InferenceFailed:
+            answer = None
+        if answer is None or answer.fallback:
+            self._count(candidate, "failed", len(texts))
+            return self._judge(candidate, True, ())
+        agrees = same_answers(expected, answer)
+        if agrees is None:  # only errors can be judged
+            self._count(candidate, "dropped", len(texts))
+            return self._judge(candidate, False, ())
+        self._count(candidate, "agrees", sum(agrees))
+        self._count(candidate, "differs", len(agrees) - sum(agrees))
+        self._judge(candidate, False, agrees)
+
+    def _count(self, candidate: Running, outcome: str, texts: int) -> None:
+        self._metrics.shadowed.labels(candidate.version, outcome).inc(texts)
+
+
+def same_answers(expected: Prediction, found: Prediction) -> list[bool] | None:
+    """Which texts two versions answer alike, as ``quality.agrees`` defines it.
+
+    Labels are compared by name, since two versions may number them differently; a label that only
+    one has is as if the other never gave it. Versions of different tasks never agree. None: they
+    are regressions, and neither manifest says how far the labels spread.
+    """
+    task = expected.manifest.task
+    if found.manifest.task != task:
+        return [False] * len(expected.probabilities)
+    names = list(dict.fromkeys((*expected.manifest.labels, *found.manifest.labels)))
+    missing = np.nan if task == "regression" else 0.0
+    first, second = (
+        _by_name(p.probabilities, p.manifest.labels, names, missing) for p in (expected, found)
+    )
+    spread = None
+    if task == "regression":
+        known = next((p.manifest for p in (expected, found) if p.manifest.label_spread), None)
+        if known is None:
+            log.warning("values are not compared: no manifest has label_spread; publish it anew")
+            return None
+        spread = _by_name(np.array([known.label_spread]), known.labels, names, missing)[0]
+    return agrees(first, second, task, spread).tolist()
+
+
+def _by_name(
+    values: np.ndarray, labels: Sequence[str], names: list[str], missing: float
+) -> np.ndarray:
+    """Columns of ``values`` (n, labels) in the order of ``names``: (n, names)."""
+    if list(labels) == names:
+        return values
+    columns = np.full((len(values), len(names)), missing)
+    for i, label in enumerate(labels):
+        columns[:, names.index(label)] = values[:, i]
+    return columns

@@ -1,0 +1,80 @@
+"""Intervals over rounds: exact where they can be, and honest as often as they promise."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from tutorial_utils.bench.intervals import Ratio
+
+SPREADS = {
+    "normal": lambda draw, shape: draw.normal(size=shape),
+    "Student's t, 3 degrees of freedom": lambda draw, shape: draw.standard_t(3, size=shape),
+    "Laplace": lambda draw, shape: draw.laplace(size=shape),
+    "one in ten is five times as far off": lambda draw, shape: (
+        draw.normal(size=shape) * np.where(draw.random(shape) < 0.1, 5, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("rounds", [3, 5, 7, 11])
+@pytest.mark.parametrize("spread", SPREADS)
+def test_the_interval_holds_the_true_ratio_as_often_as_promised(spread, rounds):
+    noise = 0.03 * SPREADS[spread](np.random.default_rng(0), (2_000, rounds))
+    found = [Ratio.of_rounds(row, np.ones(rounds)) for row in np.exp(noise)]
+    assert np.mean([r.low <= 1 <= r.high for r in found]) >= 0.93
+
+
+def test_the_interval_is_no_wider_than_students_t_of_99_percent():
+    logs = np.array([0.10, 0.14, 0.09, 0.13, 0.12])
+    ratio = Ratio.of_rounds(np.exp(logs), np.ones(5))
+    for level, wider in ((0.95, True), (0.99, False)):
+        low, high = np.exp(stats.t.interval(level, 4, logs.mean(), stats.sem(logs)))
+        assert (ratio.low < low) == wider
+        assert (ratio.high > high) == wider
+
+
+@given(st.lists(st.floats(0.9, 1.1), min_size=3, max_size=9), st.floats(0.2, 5))
+def test_what_both_candidates_suffer_in_a_round_does_not_count(noise, factor):
+    reference = [10 * n for n in noise]
+    ratio = Ratio.of_rounds([factor * t for t in reference], reference)
+    assert [ratio.ratio, ratio.low, ratio.high] == pytest.approx([factor] * 3)
+
+
+def test_noise_of_the_same_size_as_the_difference_is_no_verdict():
+    ratio = Ratio.of_rounds((10.0, 9.0, 11.5, 10.2, 9.4), (9.5, 10.5, 9.8, 10.0, 10.4))
+    assert ratio.low < 1 < ratio.high
+    assert ratio.word == "no measurable difference"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.90, 0.96, "faster"),
+        (0.90, 0.98, "no measurable difference"),
+        (1.02, 1.10, "no measurable difference"),
+        (1.04, 1.10, "slower"),
+    ],
+)
+def test_a_verdict_needs_the_whole_interval(low, high, word):
+    assert Ratio((low * high) ** 0.5, low, high).word == word
+
+
+def test_workloads_that_differ_are_not_taken_for_noise():
+    # Twice as fast on one, as fast on the other, in each round: 0.71 on the whole, and no doubt.
+    ratio = Ratio.over_workloads([([5.0, 5.5, 6.0], [10.0, 11.0, 12.0]), ([3.0] * 3, [3.0] * 3)])
+    assert [ratio.ratio, ratio.low, ratio.high] == pytest.approx([0.5**0.5] * 3)
+
+
+def test_the_inverse_swaps_the_ends():
+    assert Ratio(0.5, 0.4, 0.625).inverse() == Ratio(2.0, 1.6, 2.5)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [[], [([1.0], [1.0])], [([1.0, 2.0], [1.0])], [([1.0, 2.0], [1.0, 2.0]), ([1.0] * 3,) * 2]],
+)
+def test_too_few_or_unequal_rounds_are_refused(pairs):
+    with pytest.raises(ValueError, match="at least two rounds"):
+        Ratio.over_workloads(pairs)
