@@ -1,7 +1,8 @@
 """BERT-base on a GPU: ONNX Runtime's CUDA provider beside PyTorch and ``torch.compile``.
 
-``graphs`` builds the ONNX graphs where the package is installed and leaves the weights out, so that
-the files are small. ``python -m benchmarks.gpu`` measures them on a machine with a GPU, which needs
-no more than PyTorch, transformers, onnx, scipy, psutil and ONNX Runtime's GPU build: the weights
-are drawn from a seed there, the same for PyTorch and for ONNX Runtime.
+Build the graphs where this repository is installed: ``python -m benchmarks.gpu.graphs FOLDER``.
+They come without weights, 1.6 MB in all. On the machine with the GPU nothing needs installing: with
+PyTorch, transformers, onnx, scipy, tabulate, psutil and py-cpuinfo there, and a folder that holds
+ONNX Runtime's unpacked GPU wheel, run ``PYTHONPATH=WHEEL:src python -m benchmarks.gpu FOLDER OUT``.
+The weights are drawn from a seed there, the same ones for PyTorch and for ONNX Runtime.
 """

@@ -21,7 +21,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.gpu import weights
-from tutorial_utils import export, fusion
+from tutorial_utils.graph import export, fusion
 
 TINY = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -60,9 +60,8 @@ def build(folder: Path, config: dict) -> None:
 def seeded_model(config: dict) -> torch.nn.Module:
     """The classifier with seeded weights, in float32 on the processor."""
     model = BertForSequenceClassification(BertConfig(num_labels=2, **config)).eval()
-    drawn = {
-        n: torch.from_numpy(weights.draw(n, tuple(p.shape))) for n, p in model.state_dict().items()
-    }
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    drawn = {name: torch.from_numpy(weights.draw(name, shape)) for name, shape in shapes.items()}
     model.load_state_dict(drawn)
     return model
 

@@ -1,25 +1,36 @@
-"""What was found, as Markdown: ratios by round with their interval, and the distance to the roof."""
+"""What was found, as Markdown: ``python -m benchmarks.gpu.report FOLDER`` writes it anew."""
 
-import math
+import json
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
-EAGER = "PyTorch fp16"
+from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import paths
+from tutorial_utils.core.tables import Table
+
+EAGER, CAPTURED = "PyTorch fp16", "PyTorch fp16, CUDA graph"
 MEASURES = {"device": "on the device", "host": "host to host"}
+ABOUT = """Seeded weights, the same in all candidates; a process for each candidate.
 
-
-def ratio(times: Sequence[float], reference: Sequence[float]) -> tuple[float, float, float]:
-    """Geometric mean of the ratio by round, and its 95 % interval (Student's t on logarithms)."""
-    from scipy import stats
-
-    count = min(len(times), len(reference))
-    logs = np.log(np.array(times[:count]) / np.array(reference[:count]))
-    half = 0.0
-    if count > 1:
-        half = stats.t.ppf(0.975, count - 1) * logs.std(ddof=1) / math.sqrt(count)
-    return tuple(float(np.exp(logs.mean() + shift)) for shift in (0.0, -half, half))
+- *On the device*: mean of calls in a row, whose inputs and results stay there.
+- *Host to host*: from token ids in NumPy to logits in NumPy, one call at a time, median.
+- Times are medians over rounds in turn; ratios are geometric means by round, with 95 % intervals
+  (Student's t).
+- *Of the floor*: what the measured ceilings allow in fp16, over the time on the device.
+- PyTorch without a CUDA graph waits for the host's launches at these sizes, so its times say as
+  much about the host as about the card; the same with a graph shows the card.
+- Rows are not padded and no mask is given, except where a padding mask is named. transformers
+  5.17 makes a mask of ones under a compiler or a capture, which keeps PyTorch's fast attention
+  kernels away; here it does not, so that PyTorch is shown at its best.
+- The compiled candidates choose their kernels while the others do, so a choice can turn out worse
+  than it might alone; the best of them counts."""
+CONTEXT = (
+    "For context, from another card: TensorRT on an A100, 0.67 ms in FP16 and 0.58 ms in INT8 at "
+    "1 × 128, copies excluded (NVIDIA's published demo)."
+)
 
 
 def floor(config: dict, shape: str, roof: dict) -> tuple[float, str]:
@@ -56,13 +67,14 @@ def markdown(found: dict) -> str:
 
 def heading(found: dict) -> str:
     machine, cards = found["machine"], found["card"]
-    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items() if v)
-    lines = ["# BERT-base on a GPU\n"]
+    known = [(n, v) for n, v in machine["versions"].items() if v and n != "providers"]
+    versions = ", ".join(f"{name} {v}" for name, v in known)
+    lines = ["# BERT-base on a GPU"]
     if cards and cards[0]:
         clocks = ", ".join(sorted({c["clocks.sm"] for c in cards[1:] if c})) or "not read"
         lines.append(
-            f"{cards[0]['name']}, {cards[0]['memory.total']}, driver {cards[0]['driver_version']}; "
-            f"SM clock between rounds: {clocks}."
+            f"{cards[0]['name']}, {cards[0]['memory.total']} MiB, "
+            f"driver {cards[0]['driver_version']}; SM clock between rounds: {clocks} MHz."
         )
     else:
         lines.append("No GPU: this run shows that the code works. Its times mean nothing.")
@@ -73,13 +85,7 @@ def heading(found: dict) -> str:
             f"read and written), {roof['operations per second'] / 1e12:.0f} · 10¹² fp16 operations "
             "per second (a product of 8192 × 8192 matrices)."
         )
-    lines.append(
-        "Seeded weights, the same in all candidates. *On the device*: mean of calls in a row, "
-        "inputs and results stay there. *Host to host*: from token ids in NumPy to logits in NumPy, "
-        "one call at a time, median. Both are medians over rounds in turn, a process per candidate. "
-        "Ratios are geometric means by round with 95 % intervals (Student's t). *Of the floor*: the "
-        "time that the ceilings allow over the time on the device."
-    )
+    lines.append(ABOUT)
     return "\n\n".join(lines)
 
 
@@ -88,21 +94,18 @@ def targets(found: dict) -> str:
     rounds = found["compiled"].get("1x128") or found["rounds"].get("1x128") or {}
     rows = []
     for measure, table in rounds.items():
-        ours = best(table, "ONNX Runtime")
-        compiled = best(table, "torch.compile")
-        if ours and EAGER in table:
-            row = [MEASURES[measure], ours, words(ratio(table[EAGER], table[ours]))]
-            row += [words(ratio(table[ours], table[compiled])), compiled] if compiled else []
+        compiled = {n: times for n, times in table.items() if n.startswith("torch.compile")}
+        own = {n: times for n, times in compiled.items() if "by hand" not in n}
+        if (ours := best(table, "ONNX Runtime")) and EAGER in table:
+            row = [MEASURES[measure], ours, ratio(table[EAGER], table[ours])]
+            for others in (compiled, own):
+                other = best(others, "torch.compile")
+                row.append(f"{ratio(table[ours], others[other])}, {other}" if other else "–")
             rows.append(row)
-    if not rows:
-        return ""
     headers = ("1 × 128", "our best", "PyTorch fp16 over it (target: at least 3)")
-    headers += ("it over the best torch.compile (target: at most 1.0)", "the best torch.compile")
-    context = (
-        "For context, from another card: TensorRT on an A100, 0.67 ms in FP16 and 0.58 ms in INT8 "
-        "at 1 × 128, copies excluded (NVIDIA's published demo)."
-    )
-    return f"## Targets\n\n{table_of(headers, rows)}\n\n{context}"
+    headers += ("it over the best torch.compile (target: at most 1.0)",)
+    headers += ("… and over the best that makes its own CUDA graphs",)
+    return f"## Targets\n\n{table_of(headers, rows)}\n\n{CONTEXT}" if rows else ""
 
 
 def best(table: dict, beginning: str) -> str | None:
@@ -135,24 +138,20 @@ def parity(found: dict) -> str:
 
 
 def timings(found: dict, shape: str, measures: dict) -> str:
-    """Both measures of every candidate beside PyTorch in fp16."""
-    names = dict.fromkeys(name for table in measures.values() for name in table)
-    headers = ["candidate"]
-    for word in MEASURES.values():
-        headers += [f"{word}, ms", f"{EAGER} over it"]
-    headers.append("of the floor")
+    """Both measures of every candidate, beside PyTorch with and without a CUDA graph."""
+    device, host = (measures.get(measure, {}) for measure in MEASURES)
+    headers = ("candidate", "on the device, ms", "host to host, ms", f"{EAGER} over it, host")
+    headers += (f"{CAPTURED} over it, device", "of the floor")
+    lowest, binding = floor(found["config"], shape, found["roof"]) if found.get("roof") else (0, "")
     rows = []
-    for name in names:
+    for name in dict.fromkeys([*device, *host]):
         row = [name]
-        for measure in MEASURES:
-            table = measures.get(measure, {})
-            row.append(f"{np.median(table[name]):.3f}" if name in table else "–")
-            both = name in table and EAGER in table
-            row.append(words(ratio(table[EAGER], table[name])) if both else "–")
-        device = measures.get("device", {}).get(name)
-        if device and found.get("roof"):
-            lowest, binding = floor(found["config"], shape, found["roof"])
-            row.append(f"{lowest / np.median(device):.0%} ({binding})")
+        row += [f"{np.median(t[name]):.3f}" if name in t else "–" for t in (device, host)]
+        for table, reference in ((host, EAGER), (device, CAPTURED)):
+            both = name in table and reference in table
+            row.append(ratio(table[reference], table[name]) if both else "–")
+        known = name in device and lowest
+        row.append(f"{lowest / np.median(device[name]):.0%} ({binding})" if known else "–")
         rows.append(row)
     return table_of(headers, rows)
 
@@ -166,12 +165,12 @@ def texts(found: dict) -> str:
         [batch] + [f"{np.median(by_name[n]):,.0f}" if n in by_name else "–" for n in names]
         for batch, by_name in rates.items()
     ]
-    mean = found["texts"]["mean tokens"]
-    return (
-        f"## Texts per second\n\nToken ids to logits, lengths as of sentences ({mean:.0f} tokens on "
-        "average), sorted by length, padded to a multiple of 16, with a padding mask; one CUDA graph "
-        f"for each shape.\n\n{table_of(('texts in a batch', *names), rows)}"
+    about = (
+        f"Token ids to logits, lengths as of sentences ({found['texts']['mean tokens']:.0f} tokens "
+        "on average), sorted by length, padded to a multiple of 16, with a padding mask; one CUDA "
+        "graph for each shape."
     )
+    return f"## Texts per second\n\n{about}\n\n{table_of(('texts in a batch', *names), rows)}"
 
 
 def memory(found: dict) -> str:
@@ -183,7 +182,8 @@ def kernels(found: dict) -> str:
     parts = []
     for name, seen in found["kernels"].items():
         rows = [
-            (e["name"], f"{e['calls']:.0f}", f"{e['microseconds']:.1f}") for e in seen["costliest"]
+            (e["name"][:80], f"{e['calls']:.0f}", f"{e['microseconds']:.1f}")
+            for e in seen["costliest"]
         ]
         parts.append(
             f"### {name}\n\n{seen['kernels']:.0f} kernels, {seen['microseconds']:.0f} µs of kernel "
@@ -197,10 +197,20 @@ def failures(found: dict) -> str:
     return "\n".join(["## Not measured\n", *lines]) if lines else ""
 
 
-def words(interval: tuple[float, float, float]) -> str:
-    middle, low, high = interval
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+def ratio(times: Sequence[float], reference: Sequence[float]) -> str:
+    """The ratio by round with its interval; without one where a run was cut in its first round."""
+    rounds = min(len(times), len(reference))
+    if rounds < 2:
+        return f"{times[0] / reference[0]:.2f}"
+    return Ratio.of_rounds(times[:rounds], reference[:rounds]).cell
 
 
 def table_of(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return Table.of(headers, rows).markdown()
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    stored = json.loads((folder / "gpu.json").read_text(encoding="utf-8"))
+    with paths.replacing(folder / "gpu.md") as temporary:
+        temporary.write_text(markdown(stored), encoding="utf-8")

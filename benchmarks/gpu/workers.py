@@ -5,7 +5,8 @@ import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks.gpu.candidates import Onnx, Torch
+from benchmarks.gpu.onnx_runner import Onnx
+from benchmarks.gpu.torch_runner import Torch
 
 
 class Failed(RuntimeError):
