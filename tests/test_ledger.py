@@ -98,7 +98,8 @@ def test_a_killed_writer_leaves_a_whole_ledger_that_others_can_write_to(tmp_path
     file = tmp_path / "ledger.json"
     ledger.record(ROW, file)
     code = (
-        "import sys, dataclasses; from pathlib import Path; from tutorial_utils.lessons import ledger\n"
+        "import sys, dataclasses; from pathlib import Path\n"
+        "from tutorial_utils.lessons import ledger\n"
         "row = ledger.rows_of(Path(sys.argv[1]))[0]\n"
         "while True: ledger.record(dataclasses.replace(row, step='other'), Path(sys.argv[1]))"
     )
