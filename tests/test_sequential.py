@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tutorial_utils.serving.rollout import sequential
@@ -88,6 +88,7 @@ def test_the_p_value_is_fishers(canary, stable, data):
 
 
 @given(st.floats(0, 1, exclude_max=True))
+@example(1 - 2**-53)
 def test_whatever_the_limit_agreement_speaks_for_the_canary(limit):
     assert not sequential.disagrees(1_000, 0, limit)
 

@@ -10,6 +10,7 @@ import shelves
 
 from tutorial_utils import cli, optimize, registry
 from tutorial_utils.lessons import pipeline
+from tutorial_utils.models import classifiers
 from tutorial_utils.registry import BadModel, ModelForm, store, triton
 from tutorial_utils.serving.settings import Settings
 
@@ -158,7 +159,7 @@ def test_a_bad_model_name_is_refused_by_all_before_anything_is_done(name, tmp_pa
     def work(*_, **__):
         raise AssertionError("the name is checked first")
 
-    monkeypatch.setattr(optimize.classifiers, "open_classifier", work)
+    monkeypatch.setattr(classifiers, "open_classifier", work)
     monkeypatch.setattr(pipeline, "ensure", work)
     root, model = tmp_path / "in" / "registry", tmp_path / "m"
     model.write_text("model")

@@ -57,8 +57,9 @@ def log_likelihood_ratio(agreeing, differing, limit: float):
     margin = min(MARGIN, limit / 2, (1 - limit) / 2)
     if margin == 0:
         return 0.0 * agreeing
-    good, bad = limit + margin, limit - margin
-    return agreeing * math.log(bad / good) + differing * math.log((1 - bad) / (1 - good))
+    rest = 1 - limit  # 1 - (limit + margin) would be rounded to 0 next to a limit of 1
+    agrees = math.log((limit - margin) / (limit + margin))
+    return agreeing * agrees + differing * math.log((rest + margin) / (rest - margin))
 
 
 def alpha_at(answers: int) -> float:
