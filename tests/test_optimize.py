@@ -426,7 +426,7 @@ def clock(monkeypatch):
             machine="none",
         )  # fmt: skip
 
-    monkeypatch.setattr(timing.benchmark, "compare", compare)
+    monkeypatch.setattr(timing.timer, "compare", compare)
     return speed
 
 
@@ -605,8 +605,8 @@ def test_the_revision_of_a_model_is_that_of_the_hub(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["session", "batching", "classifiers", "labelled", "export", "fusion", "smoothing", "quality",
-     "benchmark", "intervals", "stages", "timing", "variants"],
+    ["session", "batching", "classifiers", "labelled", "export", "fusion", "smoothquant", "quality",
+     "timer", "intervals", "stages", "timing", "variants"],
 )  # fmt: skip
 def test_kept_results_depend_on_all_code_that_builds_or_measures(name, monkeypatch):
     of, parsed = provenance.of.__wrapped__, provenance._parsed
@@ -643,14 +643,14 @@ def test_each_workload_of_a_race_has_a_ratio_of_its_own(clock, small, tmp_path, 
     variants = builder(small, tmp_path / "work")
     made = variants.exported()
     timer = timing.Timer(small, variants.texts, Effort(rounds=3))
-    told = timing.benchmark.compare
+    told = timing.timer.compare
 
     def compare(candidates, **options):
         rows = next(iter(candidates.values())).rows
         clock["other"] = 1.5 if len(rows) == 1 else 6.0  # half of and twice the time of exported
         return told(candidates, **options)
 
-    monkeypatch.setattr(timing.benchmark, "compare", compare)
+    monkeypatch.setattr(timing.timer, "compare", compare)
     raced = timer.race({"exported": made.path, "other": made.path})
     assert {w: r.ratio for w, r in raced["other"].items()} == pytest.approx(
         {"one text": 0.5, "one batch": 2.0}
