@@ -39,6 +39,7 @@ def test_windows_hold_each_text_once(monkeypatch):
     assert labelling.windows(0) == []
 
 
+@pytest.mark.built
 def test_a_session_for_each_worker_answers_as_one_session_does():
     given = (pipeline.ensure("fused"), SessionRecipe(threads=1), 256)
     one, each = (
