@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import uvicorn
 from onnx import TensorProto, helper, numpy_helper
-from shelves import LABELS
+from tiny_models import LABELS
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from tutorial_utils.drift import profile

@@ -95,7 +95,7 @@ def test_a_wrong_archive_leaves_nothing_and_says_what_to_do(asset, archive, down
     assert list((paths.home() / "assets").iterdir()) == []
 
 
-def test_an_unreachable_index_is_told_with_the_mend(asset, monkeypatch):
+def test_an_unreachable_index_is_told_with_the_fix(asset, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(AssetError, match="pip config list"):

@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 from service import publish, running
-from shelves import LABELS
+from tiny_models import LABELS
 
 from tutorial_utils.serving.settings import Settings
 
@@ -20,15 +20,15 @@ LEAKS = (SECRET, "Traceback", ".py", "site-packages", "tutorial_utils", "/tmp")
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory):
-    shelf = tmp_path_factory.mktemp("bad") / "registry"
-    publish(shelf)
-    return shelf
+def registry_path(tmp_path_factory):
+    registry_path = tmp_path_factory.mktemp("bad") / "registry"
+    publish(registry_path)
+    return registry_path
 
 
 @pytest.fixture(scope="module")
-def client(shelf):
-    with running(Settings(registry=shelf, watch=0, patience=0.5)) as opened:
+def client(registry_path):
+    with running(Settings(registry=registry_path, watch=0, patience=0.5)) as opened:
         yield opened
 
 
@@ -233,7 +233,7 @@ def test_after_all_this_nothing_waits_and_nothing_was_a_5xx(client):
     assert SECRET not in "\n".join(lines)
 
 
-def test_schemathesis_finds_no_fault_with_the_whole_description(shelf, tmp_path):
+def test_schemathesis_finds_no_fault_with_the_whole_description(registry_path, tmp_path):
     # That the shape must be the number of texts cannot be said in OpenAPI: there, 400 is right.
     (tmp_path / "schemathesis.toml").write_text(
         '[parameters]\n"path.model" = "sentiment"\n"path.version" = "1"\n'
@@ -244,7 +244,7 @@ def test_schemathesis_finds_no_fault_with_the_whole_description(shelf, tmp_path)
     command += [str(tmp_path / "schemathesis.toml"), "run", "--checks=all", "--max-examples=12"]
     command += ["--seed=1", "--generation-database=none", "--suppress-health-check=all"]
     command += ["--phases=examples,coverage,fuzzing", "--no-color"]
-    with running(Settings(registry=shelf, watch=0)) as client:
+    with running(Settings(registry=registry_path, watch=0)) as client:
         url = f"http://127.0.0.1:{client.port}/openapi.json"
         done = subprocess.run(
             [*command, url], capture_output=True, text=True, timeout=120, cwd=tmp_path,

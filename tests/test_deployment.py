@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import scipy.stats
-import shelves
+import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 from test_serving import running
@@ -26,12 +26,14 @@ from tutorial_utils.serving.rollout.watcher import Watcher
 from tutorial_utils.serving.settings import Settings
 
 
-def publish(shelf: Path, *versions: int, flipped: bool = False) -> Path:
+def publish(registry_path: Path, *versions: int, flipped: bool = False) -> Path:
     """A version n says "positive" with a logit of n, or "negative" when flipped."""
     for number in versions:
         weights = (number, 0) if flipped else (0, number)
-        assert shelves.add(shelf, shelves.classifier(weights=weights)).name == str(number)
-    return shelf
+        assert tiny_models.add(registry_path, tiny_models.classifier(weights=weights)).name == str(
+            number
+        )
+    return registry_path
 
 
 def positive(version: str) -> float:
@@ -61,9 +63,9 @@ def broken(monkeypatch):
     return names
 
 
-def deploy(shelf: Path, **settings) -> Deployment:
-    chosen = Settings(registry=shelf, **settings)
-    return Deployment(chosen, registry.load(shelf, "sentiment", chosen.version))
+def deploy(registry_path: Path, **settings) -> Deployment:
+    chosen = Settings(registry=registry_path, **settings)
+    return Deployment(chosen, registry.load(registry_path, "sentiment", chosen.version))
 
 
 def value(deployment: Deployment, name: str, **labels) -> float:
@@ -80,9 +82,9 @@ def test_nobody_is_turned_away_unread_while_a_candidate_might_answer(tmp_path):
 
 
 def test_swaps_under_load_lose_nothing_and_each_answer_is_its_versions(tmp_path):
-    shelf = publish(tmp_path, 1)
+    registry_path = publish(tmp_path, 1)
     answers, stop = [], threading.Event()
-    with running(Settings(registry=shelf, watch=0.05)) as client:
+    with running(Settings(registry=registry_path, watch=0.05)) as client:
 
         def ask():
             while not stop.is_set():
@@ -92,11 +94,11 @@ def test_swaps_under_load_lose_nothing_and_each_answer_is_its_versions(tmp_path)
         for caller in callers:
             caller.start()
         for version in (2, 3):
-            publish(shelf, version)
+            publish(registry_path, version)
             wait(lambda v=str(version): answers and answers[-1].json().get("version") == v)
-        shelves.add(shelf, b"no model")  # version 4 is broken: version 3 stays
+        tiny_models.add(registry_path, b"no model")  # version 4 is broken: version 3 stays
         wait(lambda: 'serve_loads_total{outcome="refused"} 1.0' in client.get("/metrics").text)
-        publish(shelf, 5)
+        publish(registry_path, 5)
         wait(lambda: answers[-1].json().get("version") == "5")
         stop.set()
         for caller in callers:
@@ -150,7 +152,7 @@ def test_a_broken_version_is_read_again_only_when_its_files_change(tmp_path, mon
     async def scenario():
         deployment = deploy(publish(tmp_path, 1))
         watcher = Watcher(deployment)
-        folder = shelves.add(tmp_path, b"no model")
+        folder = tiny_models.add(tmp_path, b"no model")
         for _ in range(3):
             await watcher.look()
         assert value(deployment, "serve_loads_total", outcome="refused") == 1

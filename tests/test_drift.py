@@ -229,18 +229,23 @@ def test_a_window_may_be_longer_than_the_streams_that_limits_come_from():
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory):
+def registry_path(tmp_path_factory):
     """Version 1 with a profile, versions 2 and 3 without."""
-    folder = tmp_path_factory.mktemp("shelf")
+    folder = tmp_path_factory.mktemp("registry_path")
     publish(folder, sentences(400))
     publish(folder)
     publish(folder)
     return folder
 
 
-def test_the_engine_watches_answers_and_no_probes(shelf):
+def test_the_engine_watches_answers_and_no_probes(registry_path):
     metrics = Metrics()
-    engine = Engine(registry.load(shelf, "sentiment", "1"), Settings(registry=shelf), None, metrics)
+    engine = Engine(
+        registry.load(registry_path, "sentiment", "1"),
+        Settings(registry=registry_path),
+        None,
+        metrics,
+    )
 
     def watched(texts: int) -> None:
         """Wait until so many were handed over: an answer wakes its caller before its observer."""
@@ -275,9 +280,14 @@ def test_the_engine_watches_answers_and_no_probes(shelf):
     assert "serve_drift_alarms_total{" in text
 
 
-def test_a_version_without_a_profile_is_not_watched(shelf):
+def test_a_version_without_a_profile_is_not_watched(registry_path):
     metrics = Metrics()
-    engine = Engine(registry.load(shelf, "sentiment", "2"), Settings(registry=shelf), None, metrics)
+    engine = Engine(
+        registry.load(registry_path, "sentiment", "2"),
+        Settings(registry=registry_path),
+        None,
+        metrics,
+    )
     asyncio.run(engine.predict(["fine"]))
     assert engine.observer is None
     assert "serve_drift_distance{" not in metrics.text().decode()
@@ -296,15 +306,15 @@ def test_a_profile_that_cannot_be_read_is_refused_with_its_version(tmp_path):
     assert registry.load(tmp_path, "sentiment", "1").profile is None
 
 
-def test_the_shadow_tells_how_often_another_version_disagrees(shelf):
+def test_the_shadow_tells_how_often_another_version_disagrees(registry_path):
     """A shadow that is the reference itself is not to be taken back: min_agreement=0."""
-    wanted = Settings(registry=shelf, version="1", min_agreement=0)
-    reference = registry.load(shelf, "sentiment", "2")
+    wanted = Settings(registry=registry_path, version="1", min_agreement=0)
+    reference = registry.load(registry_path, "sentiment", "2")
     flipped = replace(reference.manifest, labels=reference.manifest.labels[::-1])
     reference = replace(reference, manifest=flipped)
 
     async def go():
-        deployment = Deployment(wanted, registry.load(shelf, "sentiment", "1"))
+        deployment = Deployment(wanted, registry.load(registry_path, "sentiment", "1"))
         deployment.place(reference, shadow=1.0)
         for seed in range(10):
             await deployment.predict(sentences(30, seed))

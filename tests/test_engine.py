@@ -30,7 +30,7 @@ POISON = "zebra"
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory) -> Path:
+def registry_path(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("registry")
     for _ in range(2):
         service.publish(folder, made=Recipe(steps=("exported",), max_length=128, token_budget=256))
@@ -38,8 +38,8 @@ def shelf(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(shelf) -> dict[str, registry.LoadedModel]:
-    return {version: registry.load(shelf, "sentiment", version) for version in "12"}
+def loaded(registry_path) -> dict[str, registry.LoadedModel]:
+    return {version: registry.load(registry_path, "sentiment", version) for version in "12"}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import shelves
+import tiny_models
 
 from tutorial_utils import registry
 from tutorial_utils.core import machine
@@ -43,7 +43,7 @@ FORMAT_1 = """{
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """A version's folder; its registry is ``tmp_path``."""
-    return shelves.add(tmp_path, shelves.classifier())
+    return tiny_models.add(tmp_path, tiny_models.classifier())
 
 
 def edit(folder: Path, **changes) -> None:
@@ -165,7 +165,7 @@ def test_a_server_opens_the_form_that_runs_here(tmp_path, folder):
     source, tokenizer = folder / "model.onnx", folder / "tokenizer.json"
     here = ModelForm(source, Recipe(max_length=4), "int8")
     forms = [ModelForm(tokenizer, elsewhere), here]
-    registry.write_version(tmp_path, "sentiment", forms, tokenizer, shelves.LABELS)
+    registry.write_version(tmp_path, "sentiment", forms, tokenizer, tiny_models.LABELS)
     model = registry.load(tmp_path, "sentiment", "2")
     assert model.form == replace(here, file=Path("model-2.onnx"))
     assert len(model.encode(["warm " * 9])[0]) == 4

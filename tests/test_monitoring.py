@@ -44,11 +44,16 @@ def without_threshold(expression: str) -> str:
 def live(tmp_path_factory):
     """Prometheus over a service that was asked clean texts, then such of other words."""
     folder = tmp_path_factory.mktemp("monitoring")
-    shelf = folder / "shelf"
-    publish(shelf, sentences(400))
-    publish(shelf)
+    registry_path = folder / "registry_path"
+    publish(registry_path, sentences(400))
+    publish(registry_path)
     wanted = Settings(
-        registry=shelf, version="1", canary="2", shadow_share=1, max_waiting_texts=32, grace=0
+        registry=registry_path,
+        version="1",
+        canary="2",
+        shadow_share=1,
+        max_waiting_texts=32,
+        grace=0,
     )
     with running(wanted) as client, watching(client.port, folder) as prometheus:
         for seed in range(10):

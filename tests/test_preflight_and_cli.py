@@ -25,7 +25,7 @@ def test_a_failure_has_its_mend_beside_it_and_a_code(monkeypatch, capsys):
     assert "Free 1000000 GB" in str(result)
 
 
-def test_two_onnxruntimes_fail_with_the_mend(monkeypatch):
+def test_two_onnxruntimes_fail_with_the_fix(monkeypatch):
     class Distribution:
         def __init__(self, name):
             self.metadata = {"Name": name}

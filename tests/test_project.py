@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import shelves
+import tiny_models
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -68,7 +68,7 @@ def test_every_pin_says_what_needs_it():
 
 
 def test_the_server_needs_neither_torch_nor_transformers_nor_onnx(tmp_path):
-    shelves.add(tmp_path, shelves.classifier())
+    tiny_models.add(tmp_path, tiny_models.classifier())
     code = (
         "import sys\n"
         "heavy = {'torch', 'transformers', 'onnx', 'scipy', 'matplotlib', 'pandas'}\n"

@@ -5,7 +5,7 @@ import gzip
 import httpx
 import numpy as np
 import pytest
-import shelves
+import tiny_models
 import tritonclient.http as triton
 from test_serving import running
 
@@ -19,7 +19,7 @@ INFER = "/v2/models/sentiment/infer"
 def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("registry")
     for number in (1, 2):
-        shelves.add(folder, shelves.classifier(weights=(0, number)))
+        tiny_models.add(folder, tiny_models.classifier(weights=(0, number)))
     with running(Settings(registry=folder)) as opened:
         yield opened
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import shelves
+import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from shelves import classifier
+from tiny_models import classifier
 
 from tutorial_utils import cli, registry
 from tutorial_utils.core.hashing import sha256
@@ -37,7 +37,7 @@ def publish(tmp_path):
     """Writes a model, with further files beside it, into a registry; returns that."""
 
     def write(model: onnx.ModelProto | bytes, beside: dict[str, bytes] | None = None) -> Path:
-        folder = shelves.add(tmp_path / "registry", model)
+        folder = tiny_models.add(tmp_path / "registry", model)
         for name, content in (beside or {}).items():
             (folder / name).write_bytes(content)
         return tmp_path / "registry"
@@ -45,8 +45,8 @@ def publish(tmp_path):
     return write
 
 
-def edit(shelf: Path, **changes) -> None:
-    path = shelf / "sentiment" / "1" / "manifest.json"
+def edit(registry_path: Path, **changes) -> None:
+    path = registry_path / "sentiment" / "1" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
@@ -76,40 +76,40 @@ def test_a_sound_version_is_opened_and_has_run_once(publish):
     ],
 )  # fmt: skip
 def test_a_bad_model_is_refused_with_the_fix(publish, model, says):
-    shelf = publish(model, {"weights.bin": struct.pack("<2f", 1, 2)})
-    (shelf / "secret").write_bytes(struct.pack("<2f", 1, 2))
+    registry_path = publish(model, {"weights.bin": struct.pack("<2f", 1, 2)})
+    (registry_path / "secret").write_bytes(struct.pack("<2f", 1, 2))
     with pytest.raises(BadModel, match=says) as refusal:
-        registry.load(shelf, "sentiment")
+        registry.load(registry_path, "sentiment")
     assert "publish" in str(refusal.value)
-    assert str(shelf) not in str(refusal.value)
+    assert str(registry_path) not in str(refusal.value)
 
 
 def test_weights_beside_the_model_are_taken_when_the_manifest_verifies_them(publish):
     model, weights = point_outside(classifier(), "weights.bin"), struct.pack("<2f", 3, 4)
-    shelf = publish(model, {"weights.bin": weights})
-    folder = shelf / "sentiment" / "1"
+    registry_path = publish(model, {"weights.bin": weights})
+    folder = registry_path / "sentiment" / "1"
     listed = {p.name: sha256(p) for p in folder.iterdir() if p.name != "manifest.json"}
-    edit(shelf, files=listed)
-    loaded = registry.load(shelf, "sentiment")
+    edit(registry_path, files=listed)
+    loaded = registry.load(registry_path, "sentiment")
     assert loaded.logits({"input_ids": np.ones((1, 2), np.int64)}).tolist() == [[3, 4]]
     (folder / "weights.bin").write_bytes(weights[::-1])
     with pytest.raises(BadModel, match="not the file that was promoted"):
-        registry.load(shelf, "sentiment")
+        registry.load(registry_path, "sentiment")
 
 
 @pytest.mark.parametrize("change", [{"version": "2"}, {"name": "topic"}])
 def test_a_manifest_that_names_another_model_is_refused(publish, change):
-    shelf = publish(classifier())
-    edit(shelf, **change)
+    registry_path = publish(classifier())
+    edit(registry_path, **change)
     with pytest.raises(BadModel, match="wrong model"):
-        registry.load(shelf, "sentiment")
+        registry.load(registry_path, "sentiment")
 
 
 def test_only_numbers_are_versions(publish):
-    shelf = publish(classifier())
+    registry_path = publish(classifier())
     for name in (".2-incomplete", "٣", "1e3", "-1", "latest", "0" * 10):
-        (shelf / "sentiment" / name).mkdir()
-    assert registry.versions(shelf, "sentiment") == ["1"]
+        (registry_path / "sentiment" / name).mkdir()
+    assert registry.versions(registry_path, "sentiment") == ["1"]
 
 
 @pytest.mark.parametrize("name", ["../1", "..", "", "1/../2", "1\n", "٣", "9" * 10, "Latest"])
@@ -194,7 +194,7 @@ def test_the_walk_ends_on_any_bytes(tmp_path_factory, content):
 
 
 def test_the_registry_needs_neither_torch_nor_transformers_nor_onnx_nor_the_downloads(tmp_path):
-    shelves.add(tmp_path, classifier())
+    tiny_models.add(tmp_path, classifier())
     code = (
         "import sys\n"
         "unwanted = ('torch', 'transformers', 'onnx', 'tutorial_utils.data.assets')\n"
@@ -216,7 +216,7 @@ def test_the_registry_needs_neither_torch_nor_transformers_nor_onnx_nor_the_down
 
 def test_versions_are_withdrawn_and_restored_by_hand(tmp_path, capsys):
     for _ in range(2):
-        shelves.add(tmp_path, shelves.classifier())
+        tiny_models.add(tmp_path, tiny_models.classifier())
     words = ["withdraw", "--registry", str(tmp_path)]
     assert cli.main([*words, "--version", "2", "--reason", "worse"]) == 0
     assert capsys.readouterr().out == "sentiment: in use 1; `latest` is 1\n"

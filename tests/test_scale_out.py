@@ -99,9 +99,9 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster():
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        shelf, port, metrics = Path(folder, "registry"), free_port(), free_port()
-        publish(shelf)
-        arguments = [folder, str(shelf), str(port), str(metrics)]
+        registry_path, port, metrics = Path(folder, "registry"), free_port(), free_port()
+        publish(registry_path)
+        arguments = [folder, str(registry_path), str(port), str(metrics)]
         log = Path(folder, "log")
         with log.open("w") as file:
             process = subprocess.Popen(
@@ -114,7 +114,7 @@ def cluster():
         try:
             assert "running\n" in iter(process.stdout.readline, ""), log.read_text()
             limit.cancel()
-            yield Cluster(process, shelf, port, metrics)
+            yield Cluster(process, registry_path, port, metrics)
         finally:
             limit.cancel()
             family = []

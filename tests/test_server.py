@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-import shelves
+import tiny_models
 
 from benchmarks.servers import free_port
 
@@ -69,18 +69,18 @@ class Process:
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory) -> Path:
+def registry_path(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("registry")
-    shelves.add(folder, shelves.classifier(weights=(0, 1)))
+    tiny_models.add(folder, tiny_models.classifier(weights=(0, 1)))
     return folder
 
 
 @pytest.fixture
-def start(shelf, tmp_path):
+def start(registry_path, tmp_path):
     started = []
 
     def run(**settings) -> Process:
-        started.append(Process(shelf, tmp_path / "log", **settings))
+        started.append(Process(registry_path, tmp_path / "log", **settings))
         return started[-1]
 
     yield run
@@ -139,10 +139,10 @@ server.serve(Settings(registry=sys.argv[1], hang_after=60, deadline=60, grace=0,
 """
 
 
-def test_a_stuck_request_does_not_keep_the_process(shelf):
+def test_a_stuck_request_does_not_keep_the_process(registry_path):
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-c", STUCK, str(shelf), str(port)], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", STUCK, str(registry_path), str(port)], stderr=subprocess.DEVNULL
     )
     url, answers = f"http://127.0.0.1:{port}", []
 

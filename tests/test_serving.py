@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from service import running
-from shelves import LABELS
+from tiny_models import LABELS
 
 from benchmarks.servers import free_port
 from tutorial_utils import registry
@@ -29,7 +29,7 @@ from tutorial_utils.serving.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory) -> Path:
+def registry_path(tmp_path_factory) -> Path:
     """A registry with two versions of the tiny model."""
     folder = tmp_path_factory.mktemp("registry")
     for steps in (("exported",), ("exported", "again")):
@@ -38,8 +38,8 @@ def shelf(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(shelf):
-    with running(Settings(registry=shelf)) as opened:
+def client(registry_path):
+    with running(Settings(registry=registry_path)) as opened:
         yield opened
 
 
@@ -164,15 +164,15 @@ class Blocked:
 
 
 @pytest.fixture
-def blocked(shelf, monkeypatch):
-    model = Blocked(registry.load(shelf, "sentiment"))
+def blocked(registry_path, monkeypatch):
+    model = Blocked(registry.load(registry_path, "sentiment"))
     monkeypatch.setattr(registry, "load", lambda *_: model)
     yield model
     model.go.set()
 
 
-def test_the_event_loop_stays_free_while_the_model_runs(shelf, blocked):
-    with running(Settings(registry=shelf)) as client:
+def test_the_event_loop_stays_free_while_the_model_runs(registry_path, blocked):
+    with running(Settings(registry=registry_path)) as client:
         asking = threading.Thread(target=client.post, args=("/predict",),
                                   kwargs={"json": {"texts": ["slow"]}})  # fmt: skip
         asking.start()
@@ -182,8 +182,8 @@ def test_the_event_loop_stays_free_while_the_model_runs(shelf, blocked):
         asking.join(10)
 
 
-def test_what_is_over_the_limit_is_refused_at_the_door_and_room_comes_back(shelf, blocked):
-    with running(Settings(registry=shelf, max_waiting_texts=3)) as client:
+def test_what_is_over_the_limit_is_refused_at_the_door_and_room_comes_back(registry_path, blocked):
+    with running(Settings(registry=registry_path, max_waiting_texts=3)) as client:
         answers = []
         asking = threading.Thread(
             target=lambda: answers.append(client.post("/predict", json={"texts": ["a", "b"]}))
@@ -199,9 +199,11 @@ def test_what_is_over_the_limit_is_refused_at_the_door_and_room_comes_back(shelf
         assert client.post("/predict", json={"texts": ["c", "d", "e"]}).status_code == 200
 
 
-def test_where_there_is_no_room_a_request_is_refused_unread_and_counted(shelf, blocked, caplog):
+def test_where_there_is_no_room_a_request_is_refused_unread_and_counted(
+    registry_path, blocked, caplog
+):
     caplog.set_level("INFO", "tutorial_utils")
-    with running(Settings(registry=shelf, max_waiting_texts=2)) as client:
+    with running(Settings(registry=registry_path, max_waiting_texts=2)) as client:
         asking = threading.Thread(target=client.post, args=("/predict",),
                                   kwargs={"json": {"texts": ["a", "b"]}})  # fmt: skip
         asking.start()
@@ -222,8 +224,8 @@ def test_where_there_is_no_room_a_request_is_refused_unread_and_counted(shelf, b
     assert 429 not in {line["status"] for line in lines}, "a refusal has none"
 
 
-def test_a_connection_lives_on_after_a_refusal_and_its_unread_body(shelf, blocked):
-    with running(Settings(registry=shelf, max_waiting_texts=2)) as client:
+def test_a_connection_lives_on_after_a_refusal_and_its_unread_body(registry_path, blocked):
+    with running(Settings(registry=registry_path, max_waiting_texts=2)) as client:
         asking = threading.Thread(target=client.post, args=("/predict",),
                                   kwargs={"json": {"texts": ["a", "b"]}})  # fmt: skip
         asking.start()
@@ -244,8 +246,8 @@ def test_a_connection_lives_on_after_a_refusal_and_its_unread_body(shelf, blocke
             assert caller.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_request_that_is_late_is_504_and_what_had_not_begun_is_dropped(shelf, blocked):
-    with running(Settings(registry=shelf, deadline=0.3)) as client:
+def test_a_request_that_is_late_is_504_and_what_had_not_begun_is_dropped(registry_path, blocked):
+    with running(Settings(registry=registry_path, deadline=0.3)) as client:
         first = threading.Thread(target=client.post, args=("/predict",),
                                  kwargs={"json": {"texts": ["a"]}})  # fmt: skip
         first.start()
@@ -260,8 +262,8 @@ def test_a_request_that_is_late_is_504_and_what_had_not_begun_is_dropped(shelf, 
         assert "serve_waiting_texts 0.0" in client.get("/metrics").text
 
 
-def test_a_caller_who_hangs_up_is_dropped_and_counted(shelf, blocked):
-    with running(Settings(registry=shelf)) as client:
+def test_a_caller_who_hangs_up_is_dropped_and_counted(registry_path, blocked):
+    with running(Settings(registry=registry_path)) as client:
         asking = threading.Thread(target=client.post, args=("/predict",),
                                   kwargs={"json": {"texts": ["a"]}})  # fmt: skip
         asking.start()
@@ -276,11 +278,11 @@ def test_a_caller_who_hangs_up_is_dropped_and_counted(shelf, blocked):
         assert 'reason="cancelled",version="2"} 1.0' in client.get("/metrics").text
 
 
-def test_the_fallback_answers_and_says_so(shelf, monkeypatch):
+def test_the_fallback_answers_and_says_so(registry_path, monkeypatch):
     load = registry.load
 
     class Broken:
-        whole = load(shelf, "sentiment", "2")
+        whole = load(registry_path, "sentiment", "2")
         manifest, recipe, encode = whole.manifest, whole.recipe, staticmethod(whole.encode)
 
         def logits(self, inputs):
@@ -290,14 +292,14 @@ def test_the_fallback_answers_and_says_so(shelf, monkeypatch):
         return load(folder, name, version) if version == "1" else Broken()
 
     monkeypatch.setattr(registry, "load", load_or_break)
-    with running(Settings(registry=shelf, fallback="1")) as client:
+    with running(Settings(registry=registry_path, fallback="1")) as client:
         body = client.post("/predict", json={"texts": ["a"]}).json()
         assert (body["version"], body["fallback"]) == ("1", True)
         assert client.get("/readyz").status_code == 200
 
 
-def test_an_exception_in_the_model_is_500_without_its_text(shelf, monkeypatch):
-    model = registry.load(shelf, "sentiment")
+def test_an_exception_in_the_model_is_500_without_its_text(registry_path, monkeypatch):
+    model = registry.load(registry_path, "sentiment")
 
     class Broken:
         manifest, recipe, encode = model.manifest, model.recipe, staticmethod(model.encode)
@@ -306,7 +308,7 @@ def test_an_exception_in_the_model_is_500_without_its_text(shelf, monkeypatch):
             raise RuntimeError("secret path /etc/model")
 
     monkeypatch.setattr(registry, "load", lambda *_: Broken())
-    with running(Settings(registry=shelf)) as client:
+    with running(Settings(registry=registry_path)) as client:
         answer = client.post("/predict", json={"texts": ["a"]})
         assert answer.status_code == 500
         assert answer.json() == {"error": "internal error"}
@@ -314,8 +316,8 @@ def test_an_exception_in_the_model_is_500_without_its_text(shelf, monkeypatch):
 
 
 @pytest.fixture
-def broken_shelf(shelf, tmp_path):
-    return Path(shutil.copytree(shelf, tmp_path / "registry"))
+def broken_registry(registry_path, tmp_path):
+    return Path(shutil.copytree(registry_path, tmp_path / "registry"))
 
 
 FAULTS = {
@@ -329,41 +331,43 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_version_is_refused_at_start_with_the_mend(broken_shelf, fault):
-    FAULTS[fault](broken_shelf / "sentiment" / "2")
+def test_a_broken_version_is_refused_at_start_with_the_fix(broken_registry, fault):
+    FAULTS[fault](broken_registry / "sentiment" / "2")
     with pytest.raises(BadModel, match="publish"):
-        app.create(Settings(registry=broken_shelf))
-    assert app.create(Settings(registry=broken_shelf, version="1"))
+        app.create(Settings(registry=broken_registry))
+    assert app.create(Settings(registry=broken_registry, version="1"))
 
 
-def test_a_manifest_that_points_outside_its_folder_is_refused(broken_shelf):
-    path = broken_shelf / "sentiment" / "2" / "manifest.json"
+def test_a_manifest_that_points_outside_its_folder_is_refused(broken_registry):
+    path = broken_registry / "sentiment" / "2" / "manifest.json"
     values = json.loads(path.read_text())
     values["files"]["../1/model.onnx"] = values["files"]["model.onnx"]
     path.write_text(json.dumps(values))
     with pytest.raises(BadModel, match="not a file of this folder"):
-        registry.load(broken_shelf, "sentiment")
+        registry.load(broken_registry, "sentiment")
 
 
-def test_unknown_models_and_versions_are_named(shelf, tmp_path):
+def test_unknown_models_and_versions_are_named(registry_path, tmp_path):
     with pytest.raises(BadModel, match=r"'7'.*1, 2"):
-        registry.load(shelf, "sentiment", "7")
+        registry.load(registry_path, "sentiment", "7")
     with pytest.raises(BadModel, match="no version of 'topic'"):
-        registry.load(shelf, "topic")
+        registry.load(registry_path, "topic")
     with pytest.raises(ValueError, match="version"):
-        Settings(registry=shelf, version="../1")
+        Settings(registry=registry_path, version="../1")
     assert registry.versions(tmp_path / "nowhere", "sentiment") == []
 
 
-def test_a_version_being_written_is_not_served(broken_shelf):
-    (broken_shelf / "sentiment" / ".3-incomplete").mkdir()
-    assert registry.versions(broken_shelf, "sentiment") == ["1", "2"]
+def test_a_version_being_written_is_not_served(broken_registry):
+    (broken_registry / "sentiment" / ".3-incomplete").mkdir()
+    assert registry.versions(broken_registry, "sentiment") == ["1", "2"]
 
 
-def test_the_command_starts_a_server_on_loopback_and_refuses_a_bad_registry(shelf, tmp_path):
+def test_the_command_starts_a_server_on_loopback_and_refuses_a_bad_registry(
+    registry_path, tmp_path
+):
     port = free_port()
     command = [sys.executable, "-m", "tutorial_utils", "serve", "--port", str(port), "--registry"]
-    server = subprocess.Popen([*command, str(shelf)])
+    server = subprocess.Popen([*command, str(registry_path)])
     try:
         deadline = time.monotonic() + 60
         while True:

@@ -116,7 +116,7 @@ def test_a_wrong_setting_is_told_with_its_flag_and_its_variable(
 
 def test_a_flag_wins_over_its_variable_and_help_lists_all(monkeypatch, capsys):
     monkeypatch.setenv("SERVE_MAX_TEXTS", "16")
-    monkeypatch.setenv("SERVE_REGISTRY", "shelf")
+    monkeypatch.setenv("SERVE_REGISTRY", "registry_path")
     assert settings.parse([]).max_texts == 16
     assert settings.parse(["--max-texts", "8"]).max_texts == 8
     assert settings.parse([]).host == "127.0.0.1"

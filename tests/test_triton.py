@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-import shelves
+import tiny_models
 from onnx import TensorProto, helper, numpy_helper
 from service import bytes_as_tokens, mean_of_tokens, publish
 
@@ -17,37 +17,39 @@ from tutorial_utils.runtime.session import SessionRecipe
 
 
 @pytest.fixture
-def shelf(tmp_path):
+def registry_path(tmp_path):
     publish(tmp_path / "registry")
     return tmp_path / "registry"
 
 
-def test_the_layout_holds_the_version_its_labels_and_its_tokenizer(shelf, tmp_path, capsys):
+def test_the_layout_holds_the_version_its_labels_and_its_tokenizer(registry_path, tmp_path, capsys):
     target = tmp_path / "models"
-    arguments = ["triton", "--registry", str(shelf), "--out", str(target)]
+    arguments = ["triton", "--registry", str(registry_path), "--out", str(target)]
     assert cli.main(arguments) == 0
     found = {str(p.relative_to(target)) for p in target.rglob("*") if p.is_file()}
     files = ("1/model.onnx", "config.pbtxt", "labels.txt", "tokenizer.json")
     assert found == {f"sentiment/{name}" for name in files}
     labels = (target / "sentiment" / "labels.txt").read_text().splitlines()
-    assert tuple(labels) == shelves.LABELS
+    assert tuple(labels) == tiny_models.LABELS
     assert cli.main(arguments) == 2
     assert "remove it first" in capsys.readouterr().err
 
 
-def test_a_later_version_joins_the_first(shelf, tmp_path):
-    publish(shelf)
+def test_a_later_version_joins_the_first(registry_path, tmp_path):
+    publish(registry_path)
     target = tmp_path / "models"
-    folders = [triton.write(shelf, "sentiment", target, version) for version in "12"]
+    folders = [triton.write(registry_path, "sentiment", target, version) for version in "12"]
     assert [folder.name for folder in folders] == ["1", "2"]
     assert all((folder / "model.onnx").is_file() for folder in folders)
 
 
-def test_the_configuration_is_one_of_tritons_and_names_what_the_model_takes(shelf, tmp_path):
+def test_the_configuration_is_one_of_tritons_and_names_what_the_model_takes(
+    registry_path, tmp_path
+):
     grpc = pytest.importorskip("tritonclient.grpc", reason="needs grpcio, which [scale] brings")
     from google.protobuf import text_format
 
-    triton.write(shelf, "sentiment", tmp_path)
+    triton.write(registry_path, "sentiment", tmp_path)
     text = (tmp_path / "sentiment" / "config.pbtxt").read_text()
     told = text_format.Parse(text, grpc.model_config_pb2.ModelConfig())
     assert (told.name, told.backend) == ("sentiment", "onnxruntime")
@@ -70,7 +72,7 @@ def test_without_rewrites_it_answers_as_the_service_does(tmp_path):
     session = SessionRecipe(threads=1, disabled_optimizers=("ConstantFolding",))
     made = Recipe(session=session)
     forms = [ModelForm(model, made)]
-    registry.write_version(tmp_path / "registry", "sentiment", forms, tokenizer, shelves.LABELS)
+    registry.write_version(tmp_path / "registry", "sentiment", forms, tokenizer, tiny_models.LABELS)
     folder = triton.write(tmp_path / "registry", "sentiment", tmp_path / "models")
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -105,13 +107,13 @@ def test_a_rewrite_left_out_by_name_is_not_in_the_file(tmp_path):
     assert operators("SkipLayerNormFusion") == {"Add", "LayerNormalization"}
 
 
-def test_what_triton_could_not_run_so_is_refused(shelf, tmp_path, monkeypatch):
+def test_what_triton_could_not_run_so_is_refused(registry_path, tmp_path, monkeypatch):
     with pytest.raises(BadModel, match="has no version"):
-        triton.write(shelf, "sentiment", tmp_path / "models", "7")
-    model = registry.load(shelf, "sentiment")
+        triton.write(registry_path, "sentiment", tmp_path / "models", "7")
+    model = registry.load(registry_path, "sentiment")
     cuda = replace(model.recipe, session=SessionRecipe(provider="cuda"))
     other = replace(model, form=replace(model.form, recipe=cuda))
     monkeypatch.setattr(loading, "load", lambda *_: other)
     with pytest.raises(BadModel, match="not for a CPU"):
-        triton.write(shelf, "sentiment", tmp_path / "models")
+        triton.write(registry_path, "sentiment", tmp_path / "models")
     assert not (tmp_path / "models").exists()

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import shelves
+import tiny_models
 
 from tutorial_utils import cli, optimize, registry
 from tutorial_utils.lessons import pipeline
@@ -111,9 +111,9 @@ def test_what_a_killed_writer_left_does_no_harm_and_is_no_version(tmp_path):
 
 def test_a_number_is_not_given_again_after_the_version_was_withdrawn(tmp_path):
     for _ in range(2):
-        shelves.add(tmp_path, shelves.classifier())
+        tiny_models.add(tmp_path, tiny_models.classifier())
     registry.withdraw(tmp_path, "sentiment", "2", "worse")
-    assert shelves.add(tmp_path, shelves.classifier()).name == "3"
+    assert tiny_models.add(tmp_path, tiny_models.classifier()).name == "3"
     assert registry.versions(tmp_path, "sentiment") == ["1", "3"]
 
 
@@ -135,7 +135,7 @@ def test_a_version_is_complete_or_not_there(tmp_path, monkeypatch):
 def test_the_latest_version_is_the_newest_in_use(tmp_path):
     assert registry.latest(tmp_path, "sentiment") is None
     for _ in range(3):
-        shelves.add(tmp_path, shelves.classifier())
+        tiny_models.add(tmp_path, tiny_models.classifier())
     assert registry.latest(tmp_path, "sentiment").version == "3"
     registry.withdraw(tmp_path, "sentiment", "3", "worse")
     assert registry.latest(tmp_path, "sentiment").version == "2"
@@ -202,6 +202,6 @@ def test_each_command_says_what_names_are_allowed(command, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", GOOD_NAMES)
 def test_a_name_that_can_be_written_can_be_served(name, tmp_path):
-    shelves.add(tmp_path, shelves.classifier(), name)
+    tiny_models.add(tmp_path, tiny_models.classifier(), name)
     assert Settings(registry=tmp_path, model=name).model == name
     assert registry.load(tmp_path, name).manifest.name == name

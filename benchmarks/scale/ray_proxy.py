@@ -56,11 +56,11 @@ def main() -> None:
     machine.describe()  # before a core is chosen
     texts = list(reviews.splits().test.texts)
     with tempfile.TemporaryDirectory(prefix="ray-") as folder, ExitStack() as stack:
-        shelf = Path(folder, "registry")
-        pipeline.publish(shelf)
-        serve = [sys.executable, "-m", "tutorial_utils", "serve", "--registry", str(shelf)]
+        registry_path = Path(folder, "registry")
+        pipeline.publish(registry_path)
+        serve = [sys.executable, "-m", "tutorial_utils", "serve", "--registry", str(registry_path)]
         ports = {ALONE: free_port(), REPLICA: free_port()}
-        replica = [sys.executable, "-c", CLUSTER, folder, str(shelf), str(ports[REPLICA])]
+        replica = [sys.executable, "-c", CLUSTER, folder, str(registry_path), str(ports[REPLICA])]
         for name, command in {ALONE: [*serve, f"--port={ports[ALONE]}"], REPLICA: replica}.items():
             ready = partial(answers, f"http://127.0.0.1:{ports[name]}/readyz")
             env = os.environ | ONE_CORE
