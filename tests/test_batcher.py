@@ -16,7 +16,7 @@ from tutorial_utils.registry import Manifest, ModelForm
 from tutorial_utils.runtime import batching
 from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.runtime.recipe import Recipe
-from tutorial_utils.serving.engine import batcher as batcher_room
+from tutorial_utils.serving.engine import batcher as batcher_module
 from tutorial_utils.serving.engine import supervisor
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.breaker import Breaker
@@ -30,7 +30,7 @@ from tutorial_utils.serving.engine.request import (
     Unavailable,
     probabilities,
 )
-from tutorial_utils.serving.engine.worker import PROBE, Abandoned, Lane, Worker
+from tutorial_utils.serving.engine.worker import PROBE, Abandoned, Backend, Worker
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=40)
 
@@ -87,16 +87,16 @@ def take(batcher: Batcher) -> list[Item]:
     return batcher.take(reader(Echo().encode))
 
 
-def lane(model, fallback=False) -> Lane:
-    return Lane(model, Breaker(failures=2), fallback)
+def backend(model, fallback=False) -> Backend:
+    return Backend(model, Breaker(failures=2), fallback)
 
 
-def worker(batcher: Batcher, *lanes: Lane) -> Worker:
+def worker(batcher: Batcher, *backends: Backend) -> Worker:
     class Silent:
-        model, waiting, queued, ready = lanes[0].model, 0, (0, 0), staticmethod(lambda: True)
+        model, waiting, queued, ready = backends[0].model, 0, (0, 0), staticmethod(lambda: True)
 
-    Silent.lanes = lanes
-    return Worker(batcher, lanes, Metrics().of(Silent), proven=True)
+    Silent.backends = backends
+    return Worker(batcher, backends, Metrics().of(Silent), proven=True)
 
 
 @given(LENGTHS, st.integers(1, 200), st.integers(0, 100))
@@ -247,7 +247,7 @@ def test_beyond_capacity_the_work_goes_into_answers_that_come_in_time(times):
 
 
 def test_without_a_refusal_at_the_door_they_would_come_too_late(monkeypatch):
-    monkeypatch.setattr(batcher_room, "WAIT_SHARE", math.inf)
+    monkeypatch.setattr(batcher_module, "WAIT_SHARE", math.inf)
     share, late = overload(3)
     assert late > 100
     assert share < 0.9
@@ -311,7 +311,7 @@ def test_lone_texts_and_batches_that_nobody_waited_for_close_no_door():
 
 def test_the_pace_is_that_of_the_time_in_which_there_was_work():
     batcher = Batcher(limit=9, budget=3, max_age=1)
-    hand = worker(batcher, lane(Echo()))
+    hand = worker(batcher, backend(Echo()))
     time.sleep(0.5)
     enter(batcher, asked(["1x3"]))
     hand.step()
@@ -346,7 +346,7 @@ def test_what_is_late_or_has_gone_never_reaches_the_model():
     clock.now = 2.0
     kept = enter(batcher, asked(["4x3"], clock, deadline=9))
     gone.future.cancel()
-    worker(batcher, lane(model)).step()
+    worker(batcher, backend(model)).step()
     assert kept.future.result(0).probabilities.tolist() == [[4, 3]]
     with pytest.raises(DeadlineExceeded):
         late.future.result(0)
@@ -358,7 +358,7 @@ def test_rows_are_padded_as_the_recipe_says_and_texts_of_requests_go_together(si
     model = Echo(padding=Padding(token=9, side=side))
     batcher = Batcher(limit=9, budget=64, max_age=1)
     first, second = enter(batcher, asked(["1x3", "2x7"])), enter(batcher, asked(["3x5"]))
-    worker(batcher, lane(model)).step()
+    worker(batcher, backend(model)).step()
     assert first.future.result(0).probabilities.tolist() == [[1, 3], [2, 7]]
     assert second.future.result(0).probabilities.tolist() == [[3, 5]]
     assert model.runs == 1
@@ -380,7 +380,7 @@ def test_a_request_is_answered_by_one_model_even_when_it_changes_in_between():
     first, second = Echo("2", fault=breaks), Echo("1", shift=0.5)
     batcher = Batcher(limit=9, budget=8, max_age=1)
     request = enter(batcher, asked(["1x5", "2x6", "3x7"]))
-    hand = worker(batcher, lane(first), lane(second, fallback=True))
+    hand = worker(batcher, backend(first), backend(second, fallback=True))
     while not request.future.done():
         hand.step()
     answer = request.future.result(0)
@@ -391,7 +391,7 @@ def test_a_request_is_answered_by_one_model_even_when_it_changes_in_between():
 def test_answers_that_are_no_numbers_are_failures():
     batcher = Batcher(limit=9, budget=64, max_age=1)
     request = enter(batcher, asked(["1x5"]))
-    hand = worker(batcher, lane(Echo(shift=math.nan)))
+    hand = worker(batcher, backend(Echo(shift=math.nan)))
     hand.step()
     with pytest.raises(InferenceFailed):
         request.future.result(0)
@@ -423,12 +423,12 @@ class Life(RuleBasedStateMachine):
         self.clock, self.fault = Clock(), "none"
         self.first, self.second = Echo("2", fault=self.harm), Echo("1", 0.5, fault=self.harm_both)
         self.batcher = Batcher(limit=12, budget=30, max_age=2, clock=self.clock)
-        self.lanes = [
-            Lane(self.first, Breaker(2, 3.0, self.clock)),
-            Lane(self.second, Breaker(2, 3.0, self.clock), fallback=True),
+        self.backends = [
+            Backend(self.first, Breaker(2, 3.0, self.clock)),
+            Backend(self.second, Breaker(2, 3.0, self.clock), fallback=True),
         ]
-        self.metrics = worker(self.batcher, *self.lanes)._metrics
-        self.watch = supervisor.Supervisor(self.batcher, self.lanes, self.metrics, hang_after=-1)
+        self.metrics = worker(self.batcher, *self.backends)._metrics
+        self.watch = supervisor.Supervisor(self.batcher, self.backends, self.metrics, hang_after=-1)
         self.requests, self.resolved = [], []
 
     def harm(self, inputs) -> None:
@@ -488,7 +488,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def mend(self):
-        for each in self.lanes:
+        for each in self.backends:
             if each.breaker.admit_probe():
                 self.watch._try(each)
 

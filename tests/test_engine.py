@@ -303,7 +303,7 @@ def test_a_worker_that_dies_is_noticed_replaced_and_trusted_only_when_it_answers
 def test_when_inference_hangs_the_deadline_fires_and_the_fallback_answers(start, loaded, solo):
     fallback = Harmed(loaded["1"])
     engine = start(Gate(runs=1), fallback, deadline=0.2, hang_after=0.4)
-    primary, (breaker, _) = engine.model, [lane.breaker for lane in engine.lanes]
+    primary, (breaker, _) = engine.model, [backend.breaker for backend in engine.backends]
 
     async def main():
         began = time.monotonic()

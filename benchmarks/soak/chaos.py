@@ -52,8 +52,8 @@ class Faulty:
 def faulty_service(settings: Settings) -> app.Service:
     """The service, with faults in the model of its stable version."""
     application = app.create(settings)
-    lane = application.deployment.stable.engine.lanes[0]
-    lane.model = Faulty(lane.model)
+    backend = application.deployment.stable.engine.backends[0]
+    backend.model = Faulty(backend.model)
     return application
 
 

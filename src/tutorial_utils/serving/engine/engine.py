@@ -24,7 +24,7 @@ from tutorial_utils.serving.engine.request import (
     Unavailable,
 )
 from tutorial_utils.serving.engine.supervisor import Supervisor
-from tutorial_utils.serving.engine.worker import PROBE, Lane
+from tutorial_utils.serving.engine.worker import PROBE, Backend
 from tutorial_utils.serving.settings import Settings
 
 __all__ = [
@@ -68,17 +68,19 @@ class Engine:
             longest=wanted.max_length,
             policy=policy,
         )
-        self.lanes = [
-            Lane(lane, Breaker(settings.breaker_failures, settings.breaker_cooldown), bool(i))
-            for i, lane in enumerate([model, fallback])
-            if lane is not None
+        self.backends = [
+            Backend(each, Breaker(settings.breaker_failures, settings.breaker_cooldown), i > 0)
+            for i, each in enumerate([model, fallback])
+            if each is not None
         ]
         metrics = metrics or Metrics()
         name = model.manifest.name, model.manifest.version
         profile = getattr(model, "profile", None)  # what stands in for a model has none
         self.observer = Observer(profile, metrics.drift, name) if profile else None
         self.metrics = metrics.of(self)
-        self._supervisor = Supervisor(self._batcher, self.lanes, self.metrics, settings.hang_after)
+        self._supervisor = Supervisor(
+            self._batcher, self.backends, self.metrics, settings.hang_after
+        )
         self._supervisor.start()
 
     @property

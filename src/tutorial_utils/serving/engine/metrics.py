@@ -207,16 +207,16 @@ class EngineMetrics:
         gauges["queue_tokens"].labels(*self.version).set_function(lambda: engine.queued[1])
         gauges["ready"].labels(*self.version).set_function(lambda: float(engine.ready()))
         gauges["info"].labels(*self.version).set(1)
-        for lane in engine.lanes:
-            manifest = lane.model.manifest
+        for backend in engine.backends:
+            manifest = backend.model.manifest
             labels = manifest.name, manifest.version, self.version[1]
-            state = lane.breaker
+            state = backend.breaker
             self.all.breaker.labels(*labels).set_function(lambda b=state: STATES[b.state])
 
     def hide(self) -> None:
         """Take this engine's gauges out of the exposition."""
         for gauge in self.all.gauges.values():
             gauge.remove(*self.version)
-        for lane in self.engine.lanes:
-            manifest = lane.model.manifest
+        for backend in self.engine.backends:
+            manifest = backend.model.manifest
             self.all.breaker.remove(manifest.name, manifest.version, self.version[1])

@@ -82,7 +82,7 @@ class Request:
         self.tokenize_seconds = 0.0
         self.items = [Item(self, text) for text in texts]
         self.future: Future[Prediction] = Future()
-        self.lane = None  # the lane that answered what ``answers`` holds
+        self.backend = None  # the backend that answered what ``answers`` holds
         self.answers: dict[Item, np.ndarray] = {}
 
     def read(self, encode: Callable[[list[str]], list[list[int]]]) -> None:
@@ -108,7 +108,7 @@ class Request:
         self.answers[item] = logits
         if len(self.answers) < len(self.items):
             return
-        manifest = self.lane.model.manifest
+        manifest = self.backend.model.manifest
         rows = np.stack([self.answers[item] for item in self.items])
         prediction = Prediction(
             probabilities=probabilities(rows, manifest.task),
@@ -117,7 +117,7 @@ class Request:
             tokenize_ms=self.tokenize_seconds * 1e3,
             inference_ms=(time.perf_counter() - self.begun) * 1e3,
             manifest=manifest,
-            fallback=self.lane.fallback,
+            fallback=self.backend.fallback,
         )
         with suppress(InvalidStateError):
             self.future.set_result(prediction)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.metrics import EngineMetrics
 from tutorial_utils.serving.engine.request import InferenceFailed
-from tutorial_utils.serving.engine.worker import Lane, Worker
+from tutorial_utils.serving.engine.worker import Backend, Worker
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +24,17 @@ class Supervisor(threading.Thread):
     """Keeps one worker going. ``hang_after``: seconds that one run of a model may take."""
 
     def __init__(
-        self, batcher: Batcher, lanes: Sequence[Lane], metrics: EngineMetrics, hang_after: float
+        self,
+        batcher: Batcher,
+        backends: Sequence[Backend],
+        metrics: EngineMetrics,
+        hang_after: float,
     ):
         super().__init__(name="supervisor", daemon=True)
-        self._batcher, self._lanes, self._metrics = batcher, lanes, metrics
+        self._batcher, self._backends, self._metrics = batcher, backends, metrics
         self._hang_after = hang_after
         self._stopped = threading.Event()
-        self.worker = Worker(batcher, lanes, metrics, proven=True)
+        self.worker = Worker(batcher, backends, metrics, proven=True)
 
     def start(self) -> None:
         self.worker.start()
@@ -38,7 +42,7 @@ class Supervisor(threading.Thread):
 
     def ready(self) -> bool:
         """Is there a live worker that has got an answer, and a model that it may ask?"""
-        may_ask = any(lane.breaker.closed for lane in self._lanes)
+        may_ask = any(backend.breaker.closed for backend in self._backends)
         return self.worker.is_alive() and self.worker.proven and may_ask
 
     def run(self) -> None:
@@ -51,14 +55,16 @@ class Supervisor(threading.Thread):
     def look(self) -> None:
         """Replace the worker if it is dead or stuck; try the models whose cooldown is over."""
         if not self.worker.is_alive():
-            self.worker.lane.breaker.failure()
+            self.worker.backend.breaker.failure()
             self._replace("died")
         elif self.worker.give_up_if_stuck(self._hang_after):
-            self.worker.lane.breaker.trip()
+            self.worker.backend.breaker.trip()
             self._replace("hung")
-        for lane in self._lanes:
-            if lane.breaker.admit_probe():
-                threading.Thread(target=self._try, args=(lane,), name="trial", daemon=True).start()
+        for backend in self._backends:
+            if backend.breaker.admit_probe():
+                threading.Thread(
+                    target=self._try, args=(backend,), name="trial", daemon=True
+                ).start()
 
     def stop(self, timeout: float) -> None:
         """End the worker after its batch; wait for that at most ``timeout`` seconds."""
@@ -72,7 +78,7 @@ class Supervisor(threading.Thread):
     def _replace(self, reason: str) -> None:
         log.error("the worker %s; another takes over", reason)
         self._metrics.restarted(reason)
-        old, self.worker = self.worker, Worker(self._batcher, self._lanes, self._metrics)
+        old, self.worker = self.worker, Worker(self._batcher, self._backends, self._metrics)
         self._fail(old)
         self.worker.start()
 
@@ -81,10 +87,10 @@ class Supervisor(threading.Thread):
             item.request.fail(InferenceFailed("the worker is gone"))
         self._batcher.release(worker.batch)
 
-    def _try(self, lane: Lane) -> None:
+    def _try(self, backend: Backend) -> None:
         well = False
         try:
-            well = lane.well()
+            well = backend.well()
         finally:
-            (lane.breaker.success if well else lane.breaker.failure)()
+            (backend.breaker.success if well else backend.breaker.failure)()
             self.worker.proven = self.worker.proven or well

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 PROBE = "Is the model well?"
 
 
-class Lane:
-    """A way to an answer: a model and its breaker."""
+class Backend:
+    """A model and its circuit breaker."""
 
     def __init__(self, model: LoadedModel, breaker: Breaker, fallback: bool = False):
         self.model, self.breaker, self.fallback = model, breaker, fallback
@@ -74,15 +74,19 @@ class Worker(threading.Thread):
     """
 
     def __init__(
-        self, batcher: Batcher, lanes: Sequence[Lane], metrics: EngineMetrics, proven: bool = False
+        self,
+        batcher: Batcher,
+        backends: Sequence[Backend],
+        metrics: EngineMetrics,
+        proven: bool = False,
     ):
         super().__init__(name="inference", daemon=True)
-        self.proven, self.lane = proven, lanes[0]
+        self.proven, self.backend = proven, backends[0]
         self.answered = float("-inf")
         self.batch: list[Item] = []  # in its hands
         self._free = time.perf_counter()  # when the last step ended
         self._read = 0  # tokens of this batch that a model has read, padding aside
-        self._batcher, self._lanes, self._metrics = batcher, lanes, metrics
+        self._batcher, self._backends, self._metrics = batcher, backends, metrics
         self._lock = threading.Lock()
         self._since: float | None = None  # when the run that is going on began
         self._abandoned = False
@@ -103,7 +107,7 @@ class Worker(threading.Thread):
         if batch is None:
             return False
         self.batch, self._read = batch, 0
-        self.answer(batch, self._lanes)
+        self.answer(batch, self._backends)
         self._batcher.release(batch)
         self.batch = []
         # All the time that there was work, not that of the runs alone: waiting for the
@@ -115,23 +119,23 @@ class Worker(threading.Thread):
 
     def _tokenize(self, request: Request) -> None:
         """Token ids of a request's texts, watched by the supervisor as a run of the model is."""
-        lane = self._lanes[0]
+        backend = self._backends[0]
         self.batch = request.items
-        self._begin(lane)
-        request.read(lane.model.encode)
+        self._begin(backend)
+        request.read(backend.model.encode)
         self._end()
         self.batch = []
 
     def _prove(self) -> None:
         """Get an answer from the first model that gives one, until there is none to ask."""
         while not self.proven and not self._batcher.closed:
-            lane = next((lane for lane in self._lanes if lane.breaker.closed), None)
-            if lane is None:
+            backend = next((backend for backend in self._backends if backend.breaker.closed), None)
+            if backend is None:
                 return
-            self._begin(lane)
-            well = lane.well()
+            self._begin(backend)
+            well = backend.well()
             self._end()
-            (lane.breaker.success if well else lane.breaker.failure)()
+            (backend.breaker.success if well else backend.breaker.failure)()
             self.proven = well
 
     def give_up_if_stuck(self, seconds: float) -> bool:
@@ -142,85 +146,88 @@ class Worker(threading.Thread):
             self._abandoned = self._abandoned or stuck
             return stuck
 
-    def answer(self, items: Sequence[Item], lanes: Sequence[Lane]) -> None:
-        """Answer each text by the first lane that may be asked, or fail its request."""
+    def answer(self, items: Sequence[Item], backends: Sequence[Backend]) -> None:
+        """Answer each text by the first backend that may be asked, or fail its request."""
         items = [item for item in items if not item.request.future.done()]
-        lanes = [lane for lane in lanes if lane.breaker.closed]
+        backends = [backend for backend in backends if backend.breaker.closed]
         if not items:
             return
-        if not lanes:
+        if not backends:
             for item in items:
                 item.request.fail(Unavailable())
             return
-        lane = lanes[0]
+        backend = backends[0]
         try:
-            rows, logits = self._forward(lane, items)
+            rows, logits = self._forward(backend, items)
         except Exception as error:
-            self._halve(items, lanes, error)
+            self._halve(items, backends, error)
             return
-        lane.breaker.success()
+        backend.breaker.success()
         self.proven, self.answered = True, time.perf_counter()
-        self._deliver(lane, items, logits)
+        self._deliver(backend, items, logits)
         # Counted last: the callers need not wait for it.
         lengths = [len(row) for row in rows]
         self._read += sum(lengths)
         self._metrics.batch(len(rows), sum(lengths), max(lengths) * len(rows))
 
     def _forward(
-        self, lane: Lane, items: Sequence[Item]
+        self, backend: Backend, items: Sequence[Item]
     ) -> tuple[Sequence[Sequence[int]], np.ndarray]:
         """Token ids of each text, and logits, float32 (items, labels)."""
         began = time.perf_counter()
         for item in items:
             if item.request.begun is None:
                 item.request.begun = began
-        self._begin(lane)
+        self._begin(backend)
         try:
-            rows = lane.read(items)
-            logits = lane.logits(rows)
+            rows = backend.read(items)
+            logits = backend.logits(rows)
         finally:
             self._end()
         return rows, logits
 
-    def _halve(self, items: list[Item], lanes: list[Lane], error: Exception) -> None:
+    def _halve(self, items: list[Item], backends: list[Backend], error: Exception) -> None:
         if is_allocation_failure(error):
             self._metrics.allocation_failures.inc()
         if len(items) > 1:
             middle = len(items) // 2
-            self.answer(items[:middle], lanes)
-            self.answer(items[middle:], lanes)
+            self.answer(items[:middle], backends)
+            self.answer(items[middle:], backends)
             return
         log.error("inference failed: %s", type(error).__name__)
-        lane, others = lanes[0], lanes[1:]
-        self._begin(lane)
-        well = lane.well()
+        backend, others = backends[0], backends[1:]
+        self._begin(backend)
+        well = backend.well()
         self._end()
         if well:
             self._metrics.poison.inc()
         else:
-            lane.breaker.failure()
+            backend.breaker.failure()
             if any(other.breaker.closed for other in others):
                 self.answer(items, others)
                 return
         items[0].request.fail(InferenceFailed("the model raised"))
 
-    def _deliver(self, lane: Lane, items: Sequence[Item], logits: np.ndarray) -> None:
+    def _deliver(self, backend: Backend, items: Sequence[Item], logits: np.ndarray) -> None:
         self._batcher.release(items)  # before the answer: whoever has it finds the place free
         mixed = {}
         for item, row in zip(items, logits, strict=True):
             request = item.request
-            if request.lane not in (None, lane):  # one request, one model: begin anew with this one
+            if request.backend not in (
+                None,
+                backend,
+            ):  # one request, one model: begin anew with this one
                 request.answers.clear()
                 mixed[request] = None
-            request.lane = lane
+            request.backend = backend
             request.answer(item, row)
         for request in mixed:
             missing = [item for item in request.items if item not in request.answers]
-            self.answer(missing, [lane])
+            self.answer(missing, [backend])
 
-    def _begin(self, lane: Lane) -> None:
+    def _begin(self, backend: Backend) -> None:
         with self._lock:
-            self.lane, self._since = lane, time.perf_counter()
+            self.backend, self._since = backend, time.perf_counter()
 
     def _end(self) -> None:
         """Raises: Abandoned: the worker was replaced during the run that ends here."""
