@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tutorial_utils.data import assets
+from tutorial_utils.runtime import tokenization
 
 FILES = {
     "movies": "movieReviewSnippets_GroundTruth.txt",
@@ -88,17 +89,12 @@ def splits() -> Splits:
 @functools.cache
 def tokenizer(max_length: int | None = None) -> Tokenizer:
     """The encoder's own tokenizer, without padding; cuts to ``max_length`` tokens when given."""
-    loaded = Tokenizer.from_file(str(assets.fetch(assets.ENCODER) / "tokenizer.json"))
-    loaded.no_padding()
-    loaded.no_truncation()
-    if max_length is not None:
-        loaded.enable_truncation(max_length)
-    return loaded
+    return tokenization.load(assets.fetch(assets.ENCODER) / "tokenizer.json", max_length)
 
 
 def encode(texts, max_length: int = 128) -> list[list[int]]:
     """Token ids of each text, ``[CLS] … [SEP]``, cut to ``max_length`` tokens, not padded."""
-    return [encoding.ids for encoding in tokenizer(max_length).encode_batch(list(texts))]
+    return tokenization.encode(tokenizer(max_length), texts)
 
 
 def _identity(text: str) -> str:

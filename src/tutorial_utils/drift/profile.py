@@ -25,7 +25,7 @@ from tutorial_utils.drift.statistics import (
     unfamiliar,
     values_of,
 )
-from tutorial_utils.runtime import batching
+from tutorial_utils.runtime import batching, tokenization
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import open_session
 
@@ -186,10 +186,8 @@ def of_model(
     **options,
 ) -> Profile:
     """The profile of ``texts``, read and answered as a service does; options: ``Profile.of``."""
-    reader = Tokenizer.from_file(str(tokenizer))
-    reader.no_padding()
-    reader.enable_truncation(recipe.max_length)
-    rows = [encoding.ids for encoding in reader.encode_batch(list(texts))]
+    reader = tokenization.load(tokenizer, recipe.max_length)
+    rows = tokenization.encode(reader, texts)
     session = open_session(file, recipe.session)
     names = [value.name for value in session.get_inputs()]
     batches = batching.by_tokens(list(map(len, rows)), recipe.token_budget)

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from tutorial_utils.core import machine, scoped
 from tutorial_utils.core.errors import TutorialError
-from tutorial_utils.runtime import batching
+from tutorial_utils.runtime import batching, tokenization
 from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.session import SessionRecipe
@@ -60,14 +60,12 @@ class Classifier:
 
     def tokenizer(self) -> Tokenizer:
         """Its tokenizer, cutting to ``max_length``, without padding."""
-        tokenizer = Tokenizer.from_str(_tokenizer(self.source).backend_tokenizer.to_str())
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(self.max_length)
-        return tokenizer
+        copied = Tokenizer.from_str(_tokenizer(self.source).backend_tokenizer.to_str())
+        return tokenization.prepare(copied, self.max_length)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, special tokens included, not padded."""
-        return [encoding.ids for encoding in self.tokenizer().encode_batch(list(texts))]
+        return tokenization.encode(self.tokenizer(), texts)
 
     def random_rows(self, count: int, length: int, seed: int = 0) -> list[list[int]]:
         """Seeded token ids: ``count`` rows of ``length``."""

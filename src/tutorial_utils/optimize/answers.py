@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from tutorial_utils import quality
 from tutorial_utils.core import paths
@@ -12,7 +11,7 @@ from tutorial_utils.models import classifiers
 from tutorial_utils.models.classifiers import BadClassifier, Classifier, Predict
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.registry import MODEL, TOKENIZER
-from tutorial_utils.runtime import batching
+from tutorial_utils.runtime import batching, tokenization
 from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import SessionRecipe
@@ -62,11 +61,8 @@ class Answers:
         """Logits of a promoted version, which reads the texts with its own tokenizer."""
         rows = self.texts.rows
         if self.texts.texts is not None:
-            tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-            tokenizer.no_padding()
-            tokenizer.enable_truncation(recipe.max_length)
-            encodings = tokenizer.encode_batch(list(self.texts.texts))
-            rows = tuple(tuple(encoding.ids) for encoding in encodings)
+            tokenizer = tokenization.load(folder / TOKENIZER, recipe.max_length)
+            rows = tuple(map(tuple, tokenization.encode(tokenizer, self.texts.texts)))
         predict = classifiers.onnx_predict(folder / MODEL, recipe.session)
         return self._logits(predict, rows, recipe.padding)
 

@@ -20,7 +20,7 @@ from tutorial_utils.registry.manifest import (
     ModelForm,
     read_manifest,
 )
-from tutorial_utils.runtime import batching
+from tutorial_utils.runtime import batching, tokenization
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import ProviderUnavailable, open_session, provider_problem
 
@@ -48,7 +48,7 @@ class LoadedModel:
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text, cut to the length that the recipe names."""
-        return [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
+        return tokenization.encode(self.tokenizer, texts)
 
     def logits(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """float32 (batch, labels) for padded inputs (batch, sequence)."""
@@ -77,13 +77,11 @@ def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
     _check_external_data(folder, form, manifest)
     try:
         session = open_session(folder / form.file, form.recipe.session)
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        tokenizer = tokenization.load(folder / TOKENIZER, form.recipe.max_length)
     except ProviderUnavailable as error:
         raise BadModel(f"{who} cannot be opened: {error}") from error
     except Exception as error:
         raise BadModel(f"{who} cannot be opened: {type(error).__name__}. {FIX}") from error
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(form.recipe.max_length)
     model = LoadedModel(manifest, form, session, tokenizer, _read_profile(folder, manifest))
     _check_signature(model)
     _warm_up(model)
