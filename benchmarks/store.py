@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import benchmarks.claims.page
 import benchmarks.drift.report
 import benchmarks.load.report
 import benchmarks.peers.report
@@ -21,7 +22,6 @@ from benchmarks import interval_coverage
 from benchmarks.common import README, ROOT, STORED, Folder, measured_folder, write, write_between
 from benchmarks.scale import plan
 from benchmarks.search import fusion, quantization, roofline, runtime
-from tutorial_utils.lessons import claims
 
 REPORTS: dict[str, Callable[[dict, Folder], None] | None] = {  # None: docs show it
     "results": benchmarks.steps.report.draw,
@@ -68,7 +68,7 @@ def copy(fresh: Folder, stored: Folder) -> list[str]:
 def merged(stored: dict, fresh: dict) -> dict:
     """What is fresh in the place of what is stored; stages and claims one by one."""
     both = stored | fresh
-    for key in ("stages", "figures"):
+    for key in ("stages", "figures", "verdicts"):
         if key in both:
             both[key] = stored.get(key, {}) | fresh.get(key, {})
     return both
@@ -94,8 +94,7 @@ def document(folder: Folder) -> None:
         write_between(DOCS / "scale-out.md", "scale", text)
     if interval_coverage.Residuals.stored(STORED).tables:
         write(DOCS / "measuring.md", interval_coverage.markdown(STORED))
-    if len(folder.read("claims").get("figures", {})) == len(claims.CLAIMS):
-        write(DOCS / "claims.md", claims.markdown(folder.path / "claims.json"))
+    benchmarks.claims.page.rewrite(folder, DOCS / "claims.md")
 
 
 def point_to(text_file: Path, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The audit of the claims: all there, generated and not typed, and judged rightly."""
+"""The audit of the claims: complete, judged from its figures, and shown as it was stored."""
 
 import json
 import re
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.claims import judges, page
+from benchmarks.claims.judges import DOES_NOT, HOLDS, IN_PART, NOT_TESTED, WORDS
+from benchmarks.common import Folder
 from tutorial_utils.lessons import claims
-from tutorial_utils.lessons.audit import DOES_NOT, HOLDS, IN_PART, NOT_TESTED, WORDS
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = range(1, 17)
@@ -71,46 +73,62 @@ CASES = [
 ]
 
 
+@pytest.fixture
+def stored() -> dict:
+    """The figures and verdicts that the page and the notebooks show."""
+    return json.loads(claims.default_file().read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize(("number", "figures", "word"), CASES)
 def test_a_claim_is_judged_by_its_figures(number, figures, word):
-    verdict = claims.judge(number, figures)
+    verdict = judges.judge(number, figures)
     assert verdict.word == word
     assert len(verdict.reason) > 20
 
 
 def test_each_claim_has_a_judge_that_can_say_it_does_not_hold():
-    assert sorted(claims.CLAIMS) == list(NUMBERS)
+    assert sorted(judges.CLAIMS) == list(NUMBERS)
     refuted = {number for number, _, word in CASES if word == DOES_NOT}
     assert refuted == set(NUMBERS) - {10}  # which cannot run here
 
 
-def test_all_claims_were_measured_on_a_machine_that_is_named():
-    stored = claims.stored()
-    assert sorted(stored) == list(NUMBERS)
-    assert {verdict.word for verdict in stored.values()} <= set(WORDS)
-    machine = json.loads(claims.default_file().read_text(encoding="utf-8"))["machine"]
-    assert machine["processor"]
-    assert "torch" in machine["versions"]
+def test_all_claims_were_measured_on_a_machine_that_is_named(stored):
+    assert sorted(map(int, stored["figures"])) == list(NUMBERS)
+    assert {verdict["word"] for verdict in stored["verdicts"].values()} <= set(WORDS)
+    assert stored["machine"]["processor"]
+    assert "torch" in stored["machine"]["versions"]
 
 
-def test_the_document_is_what_the_stored_figures_generate():
+def test_the_stored_verdicts_are_those_of_the_stored_figures(stored):
+    assert stored["verdicts"] == judges.with_verdicts(stored["figures"])["verdicts"]
+
+
+def test_the_page_is_what_the_stored_verdicts_generate():
     written = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
-    assert written == claims.markdown()
+    assert written == page.markdown(Folder(claims.default_file().parent))
     for number in NUMBERS:
         assert re.search(rf"^\| {number} +\|", written, re.M)
 
 
-def test_other_figures_give_another_document(tmp_path):
-    found = json.loads(claims.default_file().read_text(encoding="utf-8"))
-    found["figures"]["7"] = {"fp32": 400.0, "listed": 100.0, "ours": 100.0}
-    file = tmp_path / "claims.json"
-    file.write_text(json.dumps(found))
-    assert claims.stored(file)[7].word == HOLDS
-    assert claims.markdown(file) != claims.markdown()
+def test_other_figures_give_other_verdicts_and_another_page(stored, tmp_path):
+    folder, document = Folder(tmp_path), tmp_path / "claims.md"
+    page.rewrite(folder, document)
+    assert not document.exists()  # nothing was measured
+    stored["figures"]["7"] = {"fp32": 400.0, "listed": 100.0, "ours": 100.0}
+    folder.keep("claims", stored)
+    page.rewrite(folder, document)
+    assert folder.read("claims")["verdicts"]["7"]["word"] == HOLDS
+    assert "**holds**: 4.0 × smaller" in document.read_text(encoding="utf-8")
+
+
+def test_a_lesson_shows_the_stored_verdicts(stored):
+    table = claims.table((2, 7))
+    assert [row[0] for row in table.rows] == ["2", "7"]
+    assert [row[2] for row in table.rows] == [stored["verdicts"][n]["word"] for n in ("2", "7")]
 
 
 def test_each_claim_is_named_in_the_lesson_that_tests_it():
-    for number, claim in claims.CLAIMS.items():
+    for number, claim in judges.CLAIMS.items():
         text = (ROOT / "notebooks" / f"{claim.lesson}.ipynb").read_text(encoding="utf-8")
         assert re.search(rf"[Cc]laims? [\d, and]*\b{number}\b", text), number
         assert "claims.table(" in text

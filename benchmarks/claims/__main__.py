@@ -7,9 +7,8 @@ the others in ``claims.json``; `make results` makes ``docs/claims.md`` of it.
 import argparse
 import time
 
-from benchmarks.claims import graphs, running, serving
+from benchmarks.claims import graphs, judges, running, serving
 from benchmarks.common import run_folder
-from tutorial_utils.lessons import claims
 
 
 def main() -> None:
@@ -42,11 +41,11 @@ def main() -> None:
     for number in numbers or measures:
         start = time.perf_counter()
         kept[str(number)] = measures[number]()
-        verdict = claims.judge(number, kept[str(number)])
+        verdict = judges.judge(number, kept[str(number)])
         spent = time.perf_counter() - start
         print(f"{number:>2} {verdict.word}: {verdict.reason} ({spent:.0f} s)", flush=True)
         figures = {str(n): kept[str(n)] for n in measures if str(n) in kept}
-        folder.keep("claims", {"figures": figures})
+        folder.keep("claims", judges.with_verdicts(figures))
     print(f"Written to {folder}.")
     if missing := [str(number) for number in measures if str(number) not in kept]:
         print(f"Not measured here: {', '.join(missing)}.")

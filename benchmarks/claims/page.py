@@ -1,0 +1,62 @@
+"""The page of the audit: ``docs/claims.md``.
+
+``python -m benchmarks.claims.page`` judges the stored figures of the machine that the page shows,
+stores the verdicts beside them, and rewrites the page: for when a judge has changed. `make results`
+does the same with newly measured figures.
+"""
+
+from pathlib import Path
+
+from benchmarks.claims.judges import CLAIMS, WORDS, with_verdicts
+from benchmarks.common import ROOT, Folder, versions, write
+from tutorial_utils.core.tables import Table
+from tutorial_utils.lessons import claims
+
+TEXT = """# The claims, audited
+
+Sixteen claims that popular recipes for BERT on ONNX Runtime make, in our words, and what came out
+here ({count}). Written by `make results` from
+what `make claims` measured: [claims.json](../benchmarks/results/{folder}/claims.json).
+The notebooks test them live, in the cells that name them.
+
+{table}
+
+Measured on {machine}; {versions}.
+"""
+
+
+def rewrite(folder: Folder, page: Path) -> None:
+    """Where all claims were measured, judge their figures, store the verdicts, write the page."""
+    found = folder.read("claims")
+    if len(found.get("figures", {})) == len(CLAIMS):
+        folder.keep("claims", found | with_verdicts(found["figures"]))
+        write(page, markdown(folder))
+
+
+def markdown(folder: Folder) -> str:
+    """The page, from the verdicts that are stored in a machine's folder."""
+    found = folder.read("claims")
+    machine, verdicts = found["machine"], found["verdicts"]
+    rows = [
+        (number, v["claim"], f"**{v['word']}**: {v['reason']}", _tested_by(v["lesson"]))
+        for number, v in sorted(verdicts.items(), key=lambda item: int(item[0]))
+    ]
+    headers = ("claim", "what is claimed", "what came out", "tested by")
+    words = [v["word"] for v in verdicts.values()]
+    return TEXT.format(
+        count=", ".join(f"{word}: {words.count(word)}" for word in WORDS if word in words),
+        table=Table.of(headers, rows).markdown(),
+        machine=(
+            f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['features'])})"
+        ),
+        versions=versions(found),
+        folder=folder.path.name,
+    )
+
+
+def _tested_by(lesson: str) -> str:
+    return f"[notebook {lesson[:2]}](../notebooks/{lesson}.ipynb), `make claims`"
+
+
+if __name__ == "__main__":
+    rewrite(Folder(claims.default_file().parent), ROOT / "docs" / "claims.md")
