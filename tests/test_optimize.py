@@ -613,9 +613,9 @@ def test_kept_results_depend_on_all_code_that_builds_or_measures(name, monkeypat
     before = of(run._run)
     assert {"torch", "transformers", "onnx", "onnx-ir", "onnxscript"} <= set(before.libraries)
 
-    def edited(path):
-        tree = parsed(path)
-        tree.body += ast.parse("edited = True").body if path.stem == name else []
+    def edited(module):
+        tree = parsed(module)
+        tree.body += ast.parse("edited = True").body if module.split(".")[-1] == name else []
         return tree
 
     monkeypatch.setattr(provenance, "_parsed", edited)

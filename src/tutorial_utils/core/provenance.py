@@ -1,18 +1,19 @@
 """What a result depends on: the code that makes it, and the libraries that this code imports.
 
-A result on disk is used again as long as its provenance is unchanged. It is found from the source:
-no list of modules is kept by hand, so none can be forgotten.
+A result on disk is used again as long as its provenance is unchanged. It is found from the source,
+with the graph of imports by ``grimp``: no list of modules is kept by hand.
 """
 
 import ast
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import grimp
 
 from tutorial_utils.core.errors import InvalidArgument
 
@@ -21,8 +22,6 @@ from tutorial_utils.core.errors import InvalidArgument
 NEUTRAL = frozenset(
     {"assets", "errors", "hashing", "machine", "paths", "provenance", "quiet", "records", "tables"}
 )
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 @dataclass(frozen=True)
@@ -44,64 +43,44 @@ def of(*functions: Callable) -> Provenance:
     Raises:
         InvalidArgument: a function is not defined at the top level of its module.
     """
-    names = (__name__, *(function.__module__ for function in functions))
-    tops = {name.split(".")[0] for name in names}
-    roots = {top: folder for top in tops if (folder := _folder(top))}
-    code: list[str] = []
-    imports: list[ast.Import | ast.ImportFrom] = []
-    for function in functions:
-        module = sys.modules[function.__module__]
-        used = list(_used(_parsed(Path(str(module.__file__))), function.__name__))
-        if not used:
+    used = {f: list(_used(_parsed(f.__module__), f.__name__)) for f in functions}
+    for function, statements in used.items():
+        if not statements:
             raise InvalidArgument(f"{function.__qualname__} is not at the top level of a module.")
-        code += [ast.dump(node) for node in used if not isinstance(node, _IMPORTS)]
-        imports += _imports(*used)
-    libraries: set[str] = set()
-    seen: set[Path] = set()
-    waiting = list(imports)
-    while waiting:
-        for name in _names(waiting.pop()):
-            if name.split(".")[0] not in roots:
-                libraries.add(name.split(".")[0])
-                continue
-            path = _path(name, roots)
-            if path in seen or path is None or path.stem in NEUTRAL:
-                continue
-            seen.add(path)
-            tree = _parsed(path)
-            waiting += _imports(tree)
-            code.append(ast.dump(_without_imports_of(tree, roots)))
-    digest = hashlib.sha256("\n".join(sorted(set(code))).encode()).hexdigest()
+    packages = {name.split(".")[0] for name in (__name__, *(f.__module__ for f in functions))}
+    graph = _imports(packages)
+    reached: set[str] = set()
+    for function, statements in used.items():
+        module = function.__module__
+        for imported in graph.find_modules_directly_imported_by(module):
+            found = graph.get_import_details(importer=module, imported=imported)
+            lines = [place["line_number"] for place in found]
+            if any(s.lineno <= n <= (s.end_lineno or n) for s in statements for n in lines):
+                reached |= {imported, *graph.find_upstream_modules(imported)}
+    libraries = {module for module in reached if graph.is_module_squashed(module)}
+    trees = [_parsed(module) for module in reached - libraries]
+    trees += [ast.Module(statements, []) for statements in used.values()]
+    code = {ast.dump(_essential(tree, packages)) for tree in trees}
+    digest = hashlib.sha256("\n".join(sorted(code)).encode()).hexdigest()
     return Provenance(digest, _versions(libraries))
 
 
-def _folder(package: str) -> Path | None:
-    spec = importlib.util.find_spec(package) if package != "__main__" else None
-    places = spec.submodule_search_locations if spec else None
-    return Path(places[0]) if places else None
+def _imports(packages: set[str]) -> grimp.ImportGraph:
+    """Which module imports which, without the neutral ones."""
+    graph = grimp.build_graph(*packages, include_external_packages=True, cache_dir=None)
+    for module in graph.modules:
+        if module.rpartition(".")[2] in NEUTRAL and not graph.is_module_squashed(module):
+            graph.remove_module(module)
+    return graph
 
 
-def _path(name: str, roots: dict[str, Path]) -> Path | None:
-    """The file that ``name`` is defined in: a module, or a name that a module defines."""
-    top, *parts = name.split(".")
-    for end in (parts, parts[:-1]):
-        place = roots[top].joinpath(*end)
-        for file in (place.with_suffix(".py"), place / "__init__.py"):
-            if end and file.is_file():
-                return file
-    return None
-
-
-def _parsed(path: Path) -> ast.Module:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, *_DEFINITIONS)) and ast.get_docstring(node) is not None:
-            del node.body[0]
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.returns = None
-        if isinstance(node, ast.arg):
-            node.annotation = None
-    return tree
+def _parsed(module: str) -> ast.Module:
+    top, *parts = module.split(".")
+    place = Path(str(sys.modules[top].__file__))
+    if parts:
+        place = place.parent.joinpath(*parts)
+        place = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    return ast.parse(place.read_text(encoding="utf-8"))
 
 
 def _used(tree: ast.Module, name: str) -> Iterator[ast.stmt]:
@@ -120,46 +99,37 @@ def _used(tree: ast.Module, name: str) -> Iterator[ast.stmt]:
 
 
 def _bound(statement: ast.stmt) -> list[str]:
-    if isinstance(statement, _DEFINITIONS):
+    """Names that a statement at the top level of a module defines."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
-    if isinstance(statement, _IMPORTS):
+    if isinstance(statement, ast.Import | ast.ImportFrom):
         return [(alias.asname or alias.name).split(".")[0] for alias in statement.names]
-    return [n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and _stored(n)]
+    names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
-def _stored(name: ast.Name) -> bool:
-    return isinstance(name.ctx, ast.Store)
-
-
-def _imports(*nodes: ast.AST) -> list[ast.Import | ast.ImportFrom]:
-    return [found for node in nodes for found in ast.walk(node) if isinstance(found, _IMPORTS)]
-
-
-def _names(node: ast.Import | ast.ImportFrom) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if node.level:
-        raise NotImplementedError("Relative imports are not followed: write the whole name.")
-    return [f"{node.module}.{alias.name}" for alias in node.names]
-
-
-def _without_imports_of(tree: ast.Module, roots: dict[str, Path]) -> ast.Module:
-    """``tree`` without imports of our own modules, which count by what they lead to."""
+def _essential(tree: ast.Module, packages: set[str]) -> ast.Module:
+    """``tree`` without docstrings, annotations of functions, and imports of our own modules."""
     for node in ast.walk(tree):
-        for body in (getattr(node, field, None) for field in ("body", "orelse", "finalbody")):
-            if isinstance(body, list):
-                body[:] = [
-                    statement
-                    for statement in body
-                    if not isinstance(statement, _IMPORTS)
-                    or any(name.split(".")[0] not in roots for name in _names(statement))
-                ]
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+        for field in ("body", "orelse", "finalbody"):
+            if isinstance(body := getattr(node, field, None), list):
+                body[:] = [statement for statement in body if not _silent(statement, packages)]
     return tree
 
 
-@functools.cache
-def _distributions() -> dict[str, list[str]]:
-    return dict(importlib.metadata.packages_distributions())
+def _silent(statement: ast.AST, packages: set[str]) -> bool:
+    if isinstance(statement, ast.Import):
+        return statement.names[0].name.split(".")[0] in packages
+    if isinstance(statement, ast.ImportFrom):
+        return str(statement.module).split(".")[0] in packages
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+_distributions = functools.cache(importlib.metadata.packages_distributions)
 
 
 def _versions(libraries: set[str]) -> dict[str, str]:
