@@ -1,5 +1,6 @@
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import numpy_helper, parser
 
 from tutorial_utils.graph import int8_embeddings
@@ -11,7 +12,9 @@ look (int64[n] ids) => (float[n, 4] y) { y = Gather(table, ids) }"""
 def looked_up(table: np.ndarray) -> tuple[onnx.ModelProto, int]:
     model = parser.parse_model(TEXT)
     model.graph.initializer.append(numpy_helper.from_array(table, "table"))
-    return model, int8_embeddings.quantize_rows(model)
+    edited = ir.from_proto(model)
+    count = int8_embeddings.quantize_rows(edited)
+    return ir.to_proto(edited), count
 
 
 def run(model: onnx.ModelProto, ids: list[int]) -> np.ndarray:
@@ -40,5 +43,6 @@ def test_a_row_of_zeros_stays_zero():
 def test_a_lookup_along_another_axis_is_left_alone():
     model = parser.parse_model(TEXT.replace("Gather(", "Gather<axis = 1>("))
     model.graph.initializer.append(numpy_helper.from_array(np.ones((3, 4), np.float32), "table"))
-    assert int8_embeddings.quantize_rows(model) == 0
-    assert [node.op_type for node in model.graph.node] == ["Gather"]
+    edited = ir.from_proto(model)
+    assert int8_embeddings.quantize_rows(edited) == 0
+    assert [node.op_type for node in edited.graph] == ["Gather"]

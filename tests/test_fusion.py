@@ -5,6 +5,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
+from benchmarks.search import fusion_variants
 from tutorial_utils.graph import export, fusion, inspection, quantization, rewrites
 from tutorial_utils.lessons import pipeline
 from tutorial_utils.runtime import inference
@@ -43,7 +44,9 @@ def test_the_mask_is_kept(tiny_fused):
     assert np.allclose(predict(alone), predict(padded), atol=1e-5)
 
 
-@pytest.mark.parametrize("ops", [("SkipLayerNormalization",), ("BiasGelu",), fusion.UNFUSABLE])
+@pytest.mark.parametrize(
+    "ops", [("SkipLayerNormalization",), ("BiasGelu",), tuple(fusion.UNFUSABLE)]
+)
 def test_taken_apart_nothing_of_it_is_left_and_the_function_stays(tiny_fused, tmp_path, ops):
     target = tmp_path / "apart.onnx"
     undone = fusion.unfuse(tiny_fused, target, ops)
@@ -65,10 +68,10 @@ def test_what_pays_is_attention_without_the_slow_normalization(tiny_onnx, tmp_pa
 
 @pytest.fixture(scope="module")
 def variants(tiny_onnx, tmp_path_factory):
-    return fusion.ablate(tiny_onnx, tmp_path_factory.mktemp("ablation"))
+    return fusion_variants.build(tiny_onnx, tmp_path_factory.mktemp("ablation"))
 
 
-@pytest.mark.parametrize("name", fusion.SEARCHED)
+@pytest.mark.parametrize("name", fusion_variants.SEARCHED)
 def test_each_variant_of_the_search_computes_the_same(variants, tiny_onnx, name):
     nearly = 1e-2 if "approximate" in name else 1e-5
     parity = export.parity(tiny_onnx, variants[name], shapes=((1, 24), (3, 9)))

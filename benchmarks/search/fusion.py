@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from benchmarks.common import Folder, interval, ratios
+from benchmarks.search import fusion_variants
 from tutorial_utils import plots
 from tutorial_utils.bench import timer
 from tutorial_utils.bench.candidates import Onnx
@@ -24,7 +25,7 @@ def search(folder: Folder) -> None:
     scratch = paths.home() / "search" / "fusion"
     scratch.mkdir(parents=True, exist_ok=True)
     exported = pipeline.ensure("exported", "bert-base")
-    files = fusion.ablate(exported, scratch)
+    files = fusion_variants.build(exported, scratch)
     files[STANDARD] = export.export(finetuning.bert_base(), scratch / "opset23.onnx", opset=23)
     parity = {
         name: export.parity(exported, path, shapes=((1, 24), (3, 17))).maximum

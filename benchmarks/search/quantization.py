@@ -13,7 +13,7 @@ import numpy as np
 from onnxruntime.quantization import CalibrationMethod, QuantType
 
 from benchmarks.common import Folder, interval, ratios
-from benchmarks.search import qat
+from benchmarks.search import qat, sensitivity
 from tutorial_utils import plots, quality
 from tutorial_utils.bench import timer
 from tutorial_utils.bench.candidates import Labelling, Onnx
@@ -22,7 +22,7 @@ from tutorial_utils.core import paths
 from tutorial_utils.core.machine import Machine
 from tutorial_utils.core.tables import Table
 from tutorial_utils.data import reviews
-from tutorial_utils.graph import inspection, quantization, sensitivity, smoothquant
+from tutorial_utils.graph import inspection, quantization, smoothquant
 from tutorial_utils.lessons import pipeline
 from tutorial_utils.models import labelling
 from tutorial_utils.runtime import batching, inference

@@ -5,16 +5,12 @@ the quantizer accepts the Attention nodes: their weights must be constants, they
 ``qkv_hidden_sizes``, and they must take the padding mask as ``mask_index`` and not as a bias.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import (
-    ClearMetadataAndDocStringPass,
-    RemoveUnusedNodesPass,
-    ShapeInferencePass,
-)
+from onnx_ir.passes.common import ShapeInferencePass
 from onnxscript.optimizer import optimize
 from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.ort_fusions import optimize_for_ort, shape_optimization
@@ -31,7 +27,11 @@ from tutorial_utils.core import paths
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.graph import last_layer, rewrites
 
-UNFUSABLE = ("SkipLayerNormalization", "BiasGelu")
+# Fused operators that ``unfuse`` can take apart, and how.
+UNFUSABLE = {
+    "SkipLayerNormalization": rewrites.split_skip_layer_norm,
+    "BiasGelu": rewrites.split_bias_gelu,
+}
 # What ONNX Runtime fuses by itself at load. Disabled, a file runs as it was written.
 AT_LOAD = (
     "AttentionFusion", "BiasGeluFusion", "BiasSkipLayerNormFusion", "EmbedLayerNormFusion",
@@ -44,45 +44,18 @@ AT_LOAD = (
 class Fusions:
     """Which fusions a graph has. The defaults are none.
 
-    attention: ``none``; ``multi-head``: scores, softmax and sum are one node; ``packed``: and the
-    three projections are one product; ``attention``: all of that is one node.
-    gelu: ``none``, ``gelu``, ``bias`` (with the addition before it), ``fast`` (approximate).
-    layer_norm: off takes apart even what the exporter writes as one node.
-    one_position: the last layer is computed only where the classifier reads it (``selection``).
+    attention: ``none``; ``multi-head``: scores, softmax and their product with the values are one
+    node; ``attention``: that node does the projections as well.
+    gelu: ``none``, ``gelu``, or ``bias`` (with the addition before it).
     """
 
     attention: str = "none"
     gelu: str = "none"
     skip_layer_norm: bool = False
     embeddings: bool = False
-    layer_norm: bool = True
-    one_position: bool = False
 
 
 ALL = Fusions("attention", "bias", skip_layer_norm=True, embeddings=True)
-PAYING = Fusions("attention", "gelu", one_position=True)
-# Each fusion alone, and all but each: one may pay only with another, or only without it.
-SEARCHED = {
-    "none": Fusions(),
-    "LayerNormalization taken apart": Fusions(layer_norm=False),
-    "only SkipLayerNormalization": Fusions(skip_layer_norm=True),
-    "only EmbedLayerNormalization": Fusions(embeddings=True),
-    "only Gelu": Fusions(gelu="gelu"),
-    "only FastGelu (approximate)": Fusions(gelu="fast"),
-    "only BiasGelu": Fusions(gelu="bias"),
-    "only MultiHeadAttention": Fusions("multi-head"),
-    "only packed QKV": Fusions("packed"),
-    "only Attention": Fusions("attention"),
-    "all": ALL,
-    "all but Attention": replace(ALL, attention="none"),
-    "all but SkipLayerNormalization": replace(ALL, skip_layer_norm=False),
-    "all but EmbedLayerNormalization": replace(ALL, embeddings=False),
-    "all but BiasGelu": replace(ALL, gelu="none"),
-    "all, Gelu for BiasGelu": replace(ALL, gelu="gelu"),
-    "Attention and Gelu": replace(PAYING, one_position=False),
-    "Attention, Gelu, one position": PAYING,
-    "packed QKV and Gelu": Fusions("packed", "gelu"),
-}
 
 
 def fuse(source: Path, target: Path) -> dict[str, int]:
@@ -90,32 +63,30 @@ def fuse(source: Path, target: Path) -> dict[str, int]:
     model, counts = optimize_for_ort(ir.load(str(source)))
     rewrites.fold_weights(model)
     rewrites.use_mask_index(model)
-    _save(model, target)
+    rewrites.save(model, target)
     return counts
 
 
-def unfuse(source: Path, target: Path, ops: tuple[str, ...] = UNFUSABLE) -> dict[str, int]:
+def unfuse(source: Path, target: Path, ops: Iterable[str] = UNFUSABLE) -> dict[str, int]:
     """Write ``source`` with the fused ``ops`` taken apart to ``target``; return how many were.
 
     Raises:
         ValueError: an operator that cannot be taken apart here.
     """
     if unknown := set(ops) - set(UNFUSABLE):
-        raise InvalidArgument(f"Cannot take apart {sorted(unknown)}; choose among {UNFUSABLE}.")
+        known = ", ".join(UNFUSABLE)
+        raise InvalidArgument(f"Cannot take apart {sorted(unknown)}; choose among {known}.")
     model = ir.load(str(source))
-    split = dict(
-        zip(UNFUSABLE, (rewrites.split_skip_layer_norm, rewrites.split_bias_gelu), strict=True)
-    )
-    counts = {op: split[op](model) for op in ops}
-    _save(model, target)
+    counts = {op: UNFUSABLE[op](model) for op in ops}
+    rewrites.save(model, target)
     return counts
 
 
 def fuse_what_pays(source: Path, target: Path) -> dict[str, int]:
     """Write ``source`` with the fusions that gain time on a CPU to ``target``; return the counts.
 
-    Open the file with the session recipe of ``steps.recipe("fused")``, or loading it undoes the
-    choice.
+    Open the file with the session recipe of the step ``fused`` (``lessons.pipeline.recipe``), or
+    ONNX Runtime fuses again what was taken apart.
     """
     with paths.replacing(Path(target)) as everything:
         counts = fuse(source, everything)
@@ -127,16 +98,16 @@ def fuse_what_pays(source: Path, target: Path) -> dict[str, int]:
 def narrow(source: Path, target: Path) -> int:
     """Write ``source`` with the last layer computed only where it is read to ``target``.
 
-    Return how many operators see one position instead of all (see ``selection``).
+    Return how many operators see one position instead of all (see ``last_layer``).
     """
     model = ir.load(str(source))
     passed = last_layer.read_one_position(model)
-    _save(model, target)
+    rewrites.save(model, target)
     return passed
 
 
-def fuse_chosen(source: Path, target: Path, fusions: Fusions) -> dict[str, int]:
-    """Write ``source`` with just these fusions to ``target``; return how often each applied.
+def fuse_chosen(source: Path, target: Path, fusions: Fusions) -> Path:
+    """Write ``source`` with just these fusions to ``target``, and return ``target``.
 
     Open the file with ``AT_LOAD`` among the disabled optimizers: ONNX Runtime adds its own.
     """
@@ -147,59 +118,22 @@ def fuse_chosen(source: Path, target: Path, fusions: Fusions) -> dict[str, int]:
     # The patterns of attention below expect the arithmetic on shapes as these rules leave it.
     shape_optimization.rules.apply_to_model(model)
     optimize(model)
-    counts = {}
     if fusions.gelu != "none":
-        counts["Gelu"] = fuse_erfgelu(model)
+        fuse_erfgelu(model)
     if fusions.skip_layer_norm:
-        counts["SkipLayerNormalization"] = fuse_skip_layer_normalization(model)
+        fuse_skip_layer_normalization(model)
     if fusions.attention != "none":
         fuse_sdpa(model, apply_shape_inference=True)
-        counts["MultiHeadAttention"] = fuse_mha1(model) + fuse_mha2(model)
+        fuse_mha1(model)
+        fuse_mha2(model)
     if fusions.attention == "attention":
         fuse_mha_bias(model)
-        counts["Attention"] = fuse_attention(model)
+        fuse_attention(model)
     if fusions.gelu == "bias":
-        counts["BiasGelu"] = fuse_bias_gelu(model)
+        fuse_bias_gelu(model)
     optimize(model)
     rewrites.fold_weights(model)
-    if fusions.attention == "packed":
-        counts["packed QKV"] = rewrites.pack_projections(model)
     rewrites.use_mask_index(model)
-    rewrites.use_padding_mask(model)
-    if fusions.gelu == "fast":
-        counts["FastGelu"] = rewrites.approximate_gelu(model)
     if fusions.embeddings:
-        counts["EmbedLayerNormalization"] = rewrites.fuse_embeddings(model)
-    if fusions.one_position:
-        counts["for one position"] = last_layer.read_one_position(model)
-    if not fusions.layer_norm:
-        counts["LayerNormalization taken apart"] = rewrites.split_layer_norm(model)
-    _save(model, target)
-    return counts
-
-
-def ablate(
-    source: Path, folder: Path, searched: dict[str, Fusions] | None = None
-) -> dict[str, Path]:
-    """Files with each set of fusions of ``SEARCHED``, or of those given, by name.
-
-    All compute the same function; with an approximate Gelu, nearly. Compare them in sessions with
-    ``AT_LOAD`` disabled, or what one lacks comes back at load.
-    """
-    variants = {}
-    for i, (name, fusions) in enumerate((SEARCHED if searched is None else searched).items()):
-        variants[name] = folder / f"variant_{i}.onnx"
-        fuse_chosen(source, variants[name], fusions)
-    return variants
-
-
-def _save(model: ir.Model, target: Path) -> None:
-    RemoveUnusedNodesPass()(model)
-    # Each node names the source line that it came from, with the folders of whoever exported it.
-    ClearMetadataAndDocStringPass()(model)
-    model.opset_imports.setdefault(rewrites.ORT_DOMAIN, 1)
-    proto = ir.to_proto(model)
-    # Shapes inferred for the graph as it was would mislead the quantizer.
-    del proto.graph.value_info[:]
-    with paths.replacing(Path(target)) as temporary:
-        onnx.save(proto, str(temporary))
+        rewrites.fuse_embeddings(model)
+    return rewrites.save(model, target)

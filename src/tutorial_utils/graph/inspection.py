@@ -1,13 +1,18 @@
 """What is in an ONNX file: operator counts, a summary, and one encoder layer as a graph to draw."""
 
+import math
+import tempfile
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import networkx
+import numpy as np
 import onnx
 
 from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.runtime.session import SessionRecipe, open_session
 
 NORMALIZATIONS = ("LayerNormalization", "SkipLayerNormalization")
 
@@ -45,7 +50,7 @@ def summary(path: Path) -> Summary:
         opsets={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         nodes=len(model.graph.node),
         initializers=len(weights),
-        parameters=sum(_size(weight.dims) for weight in weights),
+        parameters=sum(math.prod(weight.dims) for weight in weights),
         megabytes=megabytes(path),
     )
 
@@ -55,6 +60,43 @@ def megabytes(path: Path) -> float:
     path = Path(path)
     beside = path.with_name(path.name + ".data")
     return sum(file.stat().st_size for file in (path, beside) if file.exists()) / 1e6
+
+
+def weight_megabytes(path: Path) -> float:
+    """Size of the weights in a file in MB (10^6 bytes): numbers with a fraction, and 8-bit ones.
+
+    Unlike ``megabytes`` it leaves out the graph itself and its wider integers, such as shapes.
+    """
+    arrays = (onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer)
+    return sum(a.nbytes for a in arrays if a.dtype.kind not in "iu" or a.itemsize == 1) / 1e6
+
+
+def tensors(
+    path: Path, names: Sequence[str], batches: Iterable[dict[str, np.ndarray]]
+) -> Iterator[dict[str, np.ndarray]]:
+    """The tensors ``names`` inside the graph, by name, for each batch of inputs."""
+    model = onnx.load(str(path))
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(model, f"{folder}/model.onnx")
+        session = open_session(f"{folder}/model.onnx", SessionRecipe(optimization="basic"))
+        given = [value.name for value in session.get_inputs()]
+        for inputs in batches:
+            values = session.run(names, {name: inputs[name] for name in given})
+            yield dict(zip(names, values, strict=True))
+
+
+def products(path: Path) -> dict[str, onnx.NodeProto]:
+    """Matrix products by the name of the layer, which is that of the bias added to them."""
+    graph = load_structure(path).graph
+    made_by = {node.output[0]: node for node in graph.node if node.op_type == "MatMul"}
+    found = {}
+    for add in (node for node in graph.node if node.op_type == "Add"):
+        biases = [name for name in add.input if name.endswith(".bias")]
+        before = [made_by[name] for name in add.input if name in made_by]
+        if biases and before:
+            found[biases[0].removesuffix(".bias")] = before[0]
+    return found
 
 
 def encoder_layer(path: Path, layer: int = 0) -> networkx.DiGraph:
@@ -86,19 +128,3 @@ def _dataflow(model: onnx.ModelProto) -> networkx.DiGraph:
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[str | int, ...]:
     return tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim)
-
-
-def _size(dims) -> int:
-    size = 1
-    for length in dims:
-        size *= length
-    return size
-
-
-def weight_megabytes(path: Path | str) -> float:
-    """Size of the weights in a file in MB (10^6 bytes): numbers with a fraction, and 8-bit ones.
-
-    Unlike ``megabytes`` it leaves out the graph itself and its wider integers, such as shapes.
-    """
-    arrays = (onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer)
-    return sum(a.nbytes for a in arrays if a.dtype.kind not in "iu" or a.itemsize == 1) / 1e6

@@ -5,11 +5,14 @@ computes for each position by itself (products, sums, normalizations, Gelu) is w
 others; only keys and values are needed of each. Nothing but rounding changes in the answer.
 """
 
+import functools
+
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.tape import Tape
 
 from tutorial_utils.graph import rewrites
-from tutorial_utils.graph.rewrites import array_of, is_constant, producer
+from tutorial_utils.graph.rewrites import array_of, constant, is_constant, producer
 
 # Operators whose answer for a position depends on that position alone.
 _BY_POSITION = {
@@ -28,13 +31,9 @@ def read_one_position(model: ir.Model) -> int:
     """
     passed = 0
     for gather in [node for node in model.graph if _chooses_position(node)]:
-        mover = _Mover(model, gather)
-        chosen = mover.chosen(gather.inputs[0])
-        if mover.passed:
-            axis = rewrites.constant(model, "position_axis", np.array([1]))
-            squeeze = ir.node("Squeeze", [chosen, axis])
-            rewrites.replace(model, gather, ([squeeze], {0: squeeze.outputs[0]}))
-            passed += mover.passed
+        if movable := _read_by_position(model, gather):
+            _move_up(model, gather, movable)
+            passed += len(movable)
     return passed
 
 
@@ -46,58 +45,40 @@ def _chooses_position(node: ir.Node) -> bool:
     return one and not is_constant(node.inputs[0]) and node.attributes["axis"].as_int() == 1
 
 
-class _Mover:
-    """Makes, before ``gather``, the operators above it once more, for its position alone."""
+def _move_up(model: ir.Model, gather: ir.Node, movable: set[ir.Node]) -> None:
+    """Replace ``gather`` by the ``movable`` operators once more, for its position alone."""
+    tape = Tape()
+    index = array_of(gather.inputs[1]).reshape(1).astype(np.int64)
+    position = constant(model, f"position_{index[0]}", index)
 
-    def __init__(self, model: ir.Model, gather: ir.Node):
-        self.model, self.gather, self.passed = model, gather, 0
-        self.movable = _read_by_position(model, gather)
-        index = array_of(gather.inputs[1]).reshape(1)
-        self.index = rewrites.constant(model, f"position_{index[0]}", index.astype(np.int64))
-        self.made: dict[ir.Value | None, ir.Value] = {}
-
-    def chosen(self, value: ir.Value | None) -> ir.Value:
+    @functools.cache
+    def chosen(value: ir.Value | None) -> ir.Value:
         """``value`` (batch, sequence, width) at the position: (batch, 1, width)."""
-        if value not in self.made:
-            self.made[value] = self._choose(value)
-        return self.made[value]
-
-    def _choose(self, value: ir.Value | None) -> ir.Value:
         node = producer(value)
-        if node is None or node not in self.movable:
-            return self._insert(ir.node("Gather", [value, self.index], {"axis": 1}))
+        if node is None or node not in movable:
+            return tape.op("Gather", [value, position], {"axis": 1})
         if node.op_type == "Attention":
-            return self._attention(node)
-        self.passed += 1
-        inputs = [v if v is None or is_constant(v) else self.chosen(v) for v in node.inputs]
-        return self._insert(
-            ir.node(node.op_type, inputs, dict(node.attributes), domain=node.domain)
-        )
+            return _one_query(model, tape, node, chosen(node.inputs[0]))
+        inputs = [v if v is None or is_constant(v) else chosen(v) for v in node.inputs]
+        return tape.op(node.op_type, inputs, node.attributes, domain=node.domain)
 
-    def _attention(self, node: ir.Node) -> ir.Value:
-        """One query a text; keys and values of all its positions."""
-        self.passed += 1
-        given, mask = node.inputs[0], node.inputs[3]
-        parts = zip(
-            "qkv", (self.chosen(given), given, given), *map(_thirds, node.inputs[1:3]), strict=True
-        )
-        projected = []
-        for letter, source, weight, bias in parts:
-            name = f"{node.outputs[0].name}_{letter}"
-            constants = [
-                rewrites.constant(self.model, f"{name}_{kind}", array)
-                for kind, array in (("weight", weight), ("bias", bias))
-            ]
-            product = self._insert(ir.node("MatMul", [source, constants[0]]))
-            projected.append(self._insert(ir.node("Add", [product, constants[1]])))
-        settings = dict(node.attributes)
-        inputs = [*projected, None, mask]
-        domain = rewrites.ORT_DOMAIN
-        return self._insert(ir.node("MultiHeadAttention", inputs, settings, domain=domain))
+    axis = constant(model, "position_axis", np.array([1]))
+    tape.op("Squeeze", [chosen(gather.inputs[0]), axis])
+    rewrites.replace(model, gather, tape)
 
-    def _insert(self, node: ir.Node) -> ir.Value:
-        self.model.graph.insert_before(self.gather, node)
-        return node.outputs[0]
+
+def _one_query(model: ir.Model, tape: Tape, node: ir.Node, query: ir.Value) -> ir.Value:
+    """An Attention with one query a text, and keys and values of all its positions."""
+    given, weights, biases, mask = node.inputs
+    projected = []
+    for letter, source, weight, bias in zip(
+        "qkv", (query, given, given), _thirds(weights), _thirds(biases), strict=True
+    ):
+        name = f"{node.outputs[0].name}_{letter}"
+        product = tape.op("MatMul", [source, constant(model, f"{name}_weight", weight)])
+        projected.append(tape.op("Add", [product, constant(model, f"{name}_bias", bias)]))
+    inputs = [*projected, None, mask]
+    return tape.op("MultiHeadAttention", inputs, node.attributes, domain=rewrites.ORT_DOMAIN)
 
 
 def _read_by_position(model: ir.Model, gather: ir.Node) -> set[ir.Node]:

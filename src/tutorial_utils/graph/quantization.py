@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -21,6 +22,7 @@ from tutorial_utils.core import paths, scoped
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.graph import smoothquant
 from tutorial_utils.graph.int8_embeddings import quantize_rows
+from tutorial_utils.graph.rewrites import without_shapes
 from tutorial_utils.runtime.session import ERRORS_ONLY
 
 ORT_DEFAULT_SEVERITY = 2  # warnings, as ONNX Runtime starts
@@ -53,7 +55,8 @@ def quantize(weights: np.ndarray, per_channel: bool = False) -> Tensor8:
             "Only finite weights can be quantized; find the NaN or infinity first."
         )
     largest = np.abs(weights).max(axis=0, keepdims=True) if per_channel else np.abs(weights).max()
-    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    smallest = np.finfo(np.float32).tiny  # what is less divides to infinity
+    scale = np.where(largest > 0, np.maximum(largest / 127, smallest), 1).astype(np.float32)
     values = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
     return Tensor8(values, scale, np.zeros_like(scale))
 
@@ -79,7 +82,9 @@ def dynamic(
     ops = MATRIX_OPS + {"rows": (), "table": EMBEDDING_OPS, "float": ()}[embeddings]
     with _without_shapes(source) as plain, paths.replacing(Path(target)) as temporary:
         if embeddings == "rows":
-            quantize_rows(plain)
+            model = ir.from_proto(plain)
+            quantize_rows(model)
+            plain = without_shapes(model)
         kept = [node.name for node in plain.graph.node if node.name.startswith(smoothquant.KEPT)]
         quantize_dynamic(
             plain,

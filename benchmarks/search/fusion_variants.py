@@ -1,0 +1,144 @@
+"""The sets of fusions that the search compares, and the edits that only it needs.
+
+Each fusion alone, and all but each: one may pay only with another, or only without it.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.tape import Tape
+
+from tutorial_utils.graph import rewrites
+from tutorial_utils.graph.fusion import ALL, Fusions, fuse_chosen
+from tutorial_utils.graph.last_layer import read_one_position
+from tutorial_utils.graph.rewrites import array_of, constant, is_constant, producer
+
+PAYING = Fusions("attention", "gelu")
+DEFAULT_EPSILON = 1e-5  # of LayerNormalization, where the node has none of its own
+_MHA_MASK, _MHA_BIAS = 4, 5  # positions among the inputs of MultiHeadAttention
+
+
+def pack_projections(model: ir.Model) -> int:
+    """Before each MultiHeadAttention: one product for queries, keys and values in place of three.
+
+    Weights and biases must be constants. Other nodes stay as they are.
+    """
+    count = 0
+    for node in rewrites.nodes(model, "MultiHeadAttention"):
+        projections = [found for value in node.inputs[:3] if (found := _projection(value))]
+        if len(projections) != 3 or len({given for given, *_ in projections}) != 1:
+            continue
+        (given, *_), weights, biases = zip(*projections, strict=True)
+        joined = (np.concatenate([array_of(v) for v in parts], -1) for parts in (weights, biases))
+        weight, bias = (
+            constant(model, f"qkv_{kind}_{count}", array)
+            for kind, array in zip(("weight", "bias"), joined, strict=True)
+        )
+        tape = Tape()
+        total = tape.op("Add", [tape.op("MatMul", [given, weight]), bias])
+        parts = tape.op_multi_out("Split", [total], {"axis": -1, "num_outputs": 3}, num_outputs=3)
+        model.graph.insert_before(node, tape.nodes)
+        for position, value in enumerate(parts):
+            node.replace_input_with(position, value)
+        count += 1
+    return count
+
+
+def use_padding_mask(model: ir.Model) -> int:
+    """Give every MultiHeadAttention node with an attention bias the int32 padding mask instead."""
+    return rewrites.mask_for_bias(model, "MultiHeadAttention", _MHA_MASK, _MHA_BIAS)
+
+
+def pack(model: ir.Model) -> None:
+    """Both edits of MultiHeadAttention."""
+    pack_projections(model)
+    use_padding_mask(model)
+
+
+def approximate_gelu(model: ir.Model) -> int:
+    """Gelu by a tanh instead of the error function; differs from it by up to about 0.0005."""
+
+    def fast(node: ir.Node, tape: Tape) -> None:
+        tape.op("FastGelu", node.inputs, domain=rewrites.ORT_DOMAIN)
+
+    return rewrites.replace_each(model, "Gelu", fast)
+
+
+def split_layer_norm(model: ir.Model) -> int:
+    """LayerNormalization over the last axis becomes the nine operators of its formula."""
+
+    def split(node: ir.Node, tape: Tape) -> None:
+        given, scale, shift = node.inputs
+        axes = constant(model, "last_axis", np.array([-1]))
+        epsilon = node.attributes.get_float("epsilon", DEFAULT_EPSILON)
+        smallest = constant(model, f"epsilon_{epsilon:g}", np.array(epsilon, np.float32))
+        centred = tape.op("Sub", [given, tape.op("ReduceMean", [given, axes])])
+        variance = tape.op("ReduceMean", [tape.op("Mul", [centred, centred]), axes])
+        deviation = tape.op("Sqrt", [tape.op("Add", [variance, smallest])])
+        normal = tape.op("Div", [centred, deviation])
+        tape.op("Add", [tape.op("Mul", [normal, scale]), shift])
+
+    return rewrites.replace_each(model, "LayerNormalization", split)
+
+
+SEARCHED: dict[str, tuple[Fusions, Callable[[ir.Model], object] | None]] = {
+    "none": (Fusions(), None),
+    "LayerNormalization taken apart": (Fusions(), split_layer_norm),
+    "only SkipLayerNormalization": (Fusions(skip_layer_norm=True), None),
+    "only EmbedLayerNormalization": (Fusions(embeddings=True), None),
+    "only Gelu": (Fusions(gelu="gelu"), None),
+    "only FastGelu (approximate)": (Fusions(gelu="gelu"), approximate_gelu),
+    "only BiasGelu": (Fusions(gelu="bias"), None),
+    "only MultiHeadAttention": (Fusions("multi-head"), use_padding_mask),
+    "only packed QKV": (Fusions("multi-head"), pack),
+    "only Attention": (Fusions("attention"), None),
+    "all": (ALL, None),
+    "all but Attention": (replace(ALL, attention="none"), None),
+    "all but SkipLayerNormalization": (replace(ALL, skip_layer_norm=False), None),
+    "all but EmbedLayerNormalization": (replace(ALL, embeddings=False), None),
+    "all but BiasGelu": (replace(ALL, gelu="none"), None),
+    "all, Gelu for BiasGelu": (replace(ALL, gelu="gelu"), None),
+    "Attention and Gelu": (PAYING, None),
+    "Attention, Gelu, one position": (PAYING, read_one_position),
+    "packed QKV and Gelu": (replace(PAYING, attention="multi-head"), pack),
+}
+
+
+def write(source: Path, target: Path, name: str) -> Path:
+    """Write ``source`` with the set of fusions of that name to ``target``; return ``target``."""
+    fusions, edit = SEARCHED[name]
+    fuse_chosen(source, target, fusions)
+    if edit is not None:
+        model = ir.load(str(target))
+        edit(model)
+        rewrites.save(model, target)
+    return target
+
+
+def build(source: Path, folder: Path) -> dict[str, Path]:
+    """A file for each set of fusions, by name. All compute the same function, or nearly.
+
+    Compare them in sessions with ``fusion.AT_LOAD`` disabled, or what one lacks comes back at load.
+    """
+    return {
+        name: write(source, folder / f"variant_{i}.onnx", name) for i, name in enumerate(SEARCHED)
+    }
+
+
+def _projection(
+    value: ir.Value | None,
+) -> tuple[ir.Value | None, ir.Value | None, ir.Value | None] | None:
+    """(x, weight, bias) where ``value`` is x @ weight + bias with constants; else None."""
+    add = producer(value)
+    if add is None or add.op_type != "Add":
+        return None
+    first, second = add.inputs
+    bias, rest = (first, second) if is_constant(first) else (second, first)
+    product = producer(rest)
+    if not is_constant(bias) or product is None or product.op_type != "MatMul":
+        return None
+    given, weight = product.inputs
+    return (given, weight, bias) if is_constant(weight) else None
