@@ -15,6 +15,7 @@ import pytest
 import tiny_models
 
 from benchmarks.servers import free_port
+from tutorial_utils.serving.process import listener
 
 SECRET = "zanzibar"
 
@@ -121,6 +122,19 @@ def test_nothing_accepted_is_lost_when_the_service_is_told_to_stop(start):
     assert len(results) > 4
     assert set(results) == {200}
     assert process.lines()[-1]["event"] == "stopped"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+def test_new_connections_are_held_off_and_those_that_have_begun_are_accepted():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = listening.getsockname()
+        with socket.create_connection(address, timeout=10) as begun:
+            listener.hold_off(listening)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.5)
+            accepted, caller = listening.accept()
+            assert caller == begun.getsockname()
+            accepted.close()
 
 
 STUCK = """

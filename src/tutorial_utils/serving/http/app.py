@@ -1,18 +1,19 @@
-"""Routes, and nothing but routes: what is asked goes to the versions that run."""
+"""The routes. What a caller asks goes to the versions that run."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import FastAPI, Header, Request, Response
+from fastapi import Body, FastAPI, Header, Request, Response
+from pydantic import AfterValidator, Field, TypeAdapter
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp
 
 import tutorial_utils
 from tutorial_utils import registry
 from tutorial_utils.serving.engine.metrics import Metrics
-from tutorial_utils.serving.engine.request import Overloaded
 from tutorial_utils.serving.http import admin, disconnects, errors, oip, schemas
 from tutorial_utils.serving.http.errors import documented
 from tutorial_utils.serving.http.middleware import Observed
@@ -20,27 +21,19 @@ from tutorial_utils.serving.rollout.deployment import Deployment
 from tutorial_utils.serving.rollout.watcher import Watcher
 from tutorial_utils.serving.settings import Settings
 
-PREDICT = b"/predict"
+PREDICT = "/predict"
 
 
 class Service(FastAPI):
-    """The application with its versions; ``Observed`` lies around all that FastAPI puts around."""
+    """The application with its versions."""
 
     deployment: Deployment
     metrics: Metrics
     settings: Settings
-    leaving = False  # told to stop: it answers, and is not ready
-
-    def build_middleware_stack(self) -> ASGIApp:
-        stack = super().build_middleware_stack()
-        return Observed(stack, self.metrics, self.settings, lambda: self.leaving)
-
-    def turn_away(self) -> Overloaded | None:
-        """Why a request to ``PREDICT`` is refused unread, if it is; counted as refused."""
-        return self.deployment.turn_away()
+    leaving = False  # told to stop: it still answers, but is not ready
 
     async def probe(self, version: str | None = None) -> str:
-        """Ask a model something: a dead engine is not hidden behind a live process.
+        """Ask a model something: a live process must not hide a dead engine.
 
         Returns the version that was asked.
 
@@ -73,7 +66,7 @@ def create(settings: Settings) -> Service:
         deployment.place(candidate, share, shadow if share or shadow else 1.0, by_hand=True)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI):
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watching = asyncio.create_task(watcher.run(settings.watch)) if settings.watch else None
         yield
         if watching:
@@ -85,27 +78,39 @@ def create(settings: Settings) -> Service:
         title="Sentiment",
         version=tutorial_utils.__version__,
         lifespan=lifespan,
-        max_body_size=settings.max_body,
         redirect_slashes=False,
     )
     app.deployment, app.metrics, app.settings = deployment, metrics, settings
-    texts_asked = schemas.request_model(settings)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body)
+    # Added last, it is outside of the other one.
+    app.add_middleware(Observed, metrics=metrics, settings=settings, leaving=lambda: app.leaving)
+    errors.handle(app)
+
+    text = Annotated[
+        str,
+        Field(max_length=settings.max_characters, json_schema_extra={"pattern": r"\S"}),
+        AfterValidator(schemas.readable),
+    ]
+    checked_texts = Annotated[
+        list[text],
+        Field(min_length=1, max_length=settings.max_texts, examples=[["A joy from start."]]),
+    ]
 
     @app.post(
-        PREDICT.decode(),
+        PREDICT,
         response_model=schemas.Predictions,
         responses=documented(400, 408, 413, 415, 422, 429, 500, 503, 504),
     )
     async def predict(
-        body: texts_asked,
+        texts: Annotated[checked_texts, Body(embed=True)],
         request: Request,
         x_caller_id: Annotated[str | None, Header(max_length=256)] = None,
-    ):
+    ) -> Response:
         """Labels with their probabilities. During a trial, one caller stays with one version."""
-        work = deployment.predict(body.texts, x_caller_id)
+        work = deployment.predict(texts, x_caller_id)
         prediction = await disconnects.unless_gone(request, work)
         metrics.prediction(prediction)
-        # As bytes: given the object, FastAPI would check again what was just made.
+        # As bytes: given the object, FastAPI would validate again what was just made.
         content = schemas.predictions(prediction).model_dump_json()
         headers = schemas.timing_headers(prediction)
         return Response(content, headers=headers, media_type="application/json")
@@ -124,12 +129,11 @@ def create(settings: Settings) -> Service:
         return registry.describe(deployment.stable.model) | state
 
     @app.get("/metrics", response_class=PlainTextResponse)
-    async def scrape():
+    async def scrape() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    app.include_router(oip.router(deployment, metrics, settings, app.probe))
+    app.include_router(oip.router(deployment, metrics, TypeAdapter(checked_texts), app.probe))
     if settings.admin_token:
         token = settings.admin_token.get_secret_value()
         app.include_router(admin.router(deployment, watcher, token))
-    errors.handle(app)
     return app

@@ -1,4 +1,4 @@
-"""Callers who hang up: their work is dropped, since nobody would read the answer."""
+"""Callers who disconnect: their work is dropped, because nobody would read the answer."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -7,17 +7,18 @@ from typing import TypeVar
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-GONE = 499  # nginx's status for it; the caller never sees it, the metrics do
+GONE = 499  # nginx's status for it; the caller never sees it, but the metrics do
 Answer = TypeVar("Answer")
 
 
 async def unless_gone(request: Request, work: Awaitable[Answer]) -> Answer:
-    """What ``work`` returns; it is cancelled when the caller of ``request`` hangs up.
+    """What ``work`` returns; it is cancelled when the caller of ``request`` disconnects.
 
     Raises:
-        HTTPException: the caller has gone; whatever ``work`` raises, too.
+        HTTPException: the caller has disconnected; and whatever ``work`` raises.
     """
     task, gone = asyncio.current_task(), False
+    assert task is not None  # a coroutine runs in a task
 
     async def watch() -> None:
         nonlocal gone
@@ -29,8 +30,8 @@ async def unless_gone(request: Request, work: Awaitable[Answer]) -> Answer:
     try:
         return await work
     except asyncio.CancelledError:
-        if gone and task.uncancel() == 0:  # cancelled by ``watch``, and by nobody else
-            raise HTTPException(GONE, "the caller has gone") from None
+        if gone and task.uncancel() == 0:  # cancelled by ``watch`` only, not by a shutdown too
+            raise HTTPException(GONE, "the caller has disconnected") from None
         raise
     finally:
         watching.cancel()

@@ -1,4 +1,6 @@
-"""Every error body is ours: it says what to mend, and repeats nothing of the caller's text."""
+"""All error bodies: each says what to fix, and none repeats a caller's text."""
+
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,11 +18,6 @@ from tutorial_utils.serving.engine.engine import (
 )
 from tutorial_utils.serving.rollout.deployment import NothingToDo, UnknownVersion
 
-FIELDS = {
-    "body", "path", "query", "header", "texts", "id", "inputs", "outputs", "name",
-    "shape", "datatype", "data", "parameters", "version", "share", "shadow",
-}  # fmt: skip
-
 
 class Problem(BaseModel):
     """What is wrong, and where in the request."""
@@ -37,14 +34,14 @@ class Error(BaseModel):
 
 
 class Invalid(TutorialError, ValueError):
-    """A request of the Open Inference Protocol that is well formed, and asks for what is not."""
+    """A well-formed request of the Open Inference Protocol that asks for something impossible."""
 
 
 MEANINGS = {
-    400: "Not a request that can be read",
+    400: "The request cannot be read",
     401: "No token, or a wrong one",
     404: "No such model or version",
-    408: "The bytes of the request came too slowly",
+    408: "The bytes of the request arrived too slowly",
     409: "Not possible now",
     413: "The body is too large",
     415: "The body is compressed",
@@ -54,69 +51,58 @@ MEANINGS = {
     503: "Not ready, or stopping",
     504: "Not answered within the deadline",
 }
+# Exception → status, and the text for the caller. None: the message of the exception, which says
+# only what we wrote.
+ANSWERS: dict[type[Exception], tuple[int, str | None]] = {
+    Invalid: (400, None),
+    UnknownVersion: (404, None),
+    BadModel: (409, None),
+    NothingToDo: (409, None),
+    Overloaded: (429, "too many texts are waiting; try again"),
+    InferenceFailed: (500, "internal error"),
+    Unavailable: (503, "no model can answer now; try again"),
+    DeadlineExceeded: (504, "not answered within the deadline"),
+}
 
 
-def documented(*statuses: int) -> dict:
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """``responses`` of a route, for its description in OpenAPI."""
     return {status: {"model": Error, "description": MEANINGS[status]} for status in statuses}
 
 
 def problems(error: RequestValidationError) -> list[dict]:
-    """Places and reasons. A key that the caller made up is not repeated, nor any value."""
+    """Places and reasons, without any value.
+
+    No schema here takes keys that a caller makes up, so a place consists of our own names.
+    """
     return [
-        {
-            "where": ".".join(
-                str(part) if isinstance(part, int) or part in FIELDS else "…" for part in e["loc"]
-            ),
-            "problem": e["msg"],
-        }
-        for e in error.errors()
+        {"where": ".".join(map(str, found["loc"])), "problem": found["msg"]}
+        for found in error.errors()
     ]
 
 
-def overloaded(error: Overloaded) -> JSONResponse:
-    """The answer to who is not let in."""
-    retry = {"Retry-After": str(error.retry_after)}
-    return JSONResponse({"error": "too many texts are waiting; try again"}, 429, retry)
+def answer(error: Exception) -> JSONResponse:
+    """The answer to an exception in ``ANSWERS``."""
+    kind = next(kind for kind in type(error).__mro__ if kind in ANSWERS)
+    status, text = ANSWERS[kind]
+    retry_after = getattr(error, "retry_after", None)
+    headers = {"Retry-After": str(retry_after)} if retry_after else None
+    return JSONResponse({"error": text or str(error)}, status, headers)
 
 
 def handle(app: FastAPI) -> None:
     """Give each exception its status."""
 
+    async def known(_: Request, error: Exception) -> JSONResponse:
+        return answer(error)
+
+    for kind in ANSWERS:
+        app.add_exception_handler(kind, known)
+
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError):
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return JSONResponse({"error": "invalid request", "problems": problems(error)}, 422)
 
-    @app.exception_handler(Invalid)
-    async def not_possible(_: Request, error: Invalid):
-        return JSONResponse({"error": str(error)}, 400)
-
-    @app.exception_handler(UnknownVersion)
-    async def unknown(_: Request, error: UnknownVersion):
-        return JSONResponse({"error": str(error)}, 404)
-
-    @app.exception_handler(BadModel)
-    @app.exception_handler(NothingToDo)
-    async def conflict(_: Request, error: Exception):
-        return JSONResponse({"error": str(error)}, 409)
-
-    @app.exception_handler(Overloaded)
-    async def no_room(_: Request, error: Overloaded):
-        return overloaded(error)
-
-    @app.exception_handler(DeadlineExceeded)
-    async def late(_: Request, error: DeadlineExceeded):
-        return JSONResponse({"error": "not answered within the deadline"}, 504)
-
-    @app.exception_handler(Unavailable)
-    async def unavailable(_: Request, error: Unavailable):
-        retry = {"Retry-After": str(error.retry_after)}
-        return JSONResponse({"error": "no model can answer now; try again"}, 503, retry)
-
-    @app.exception_handler(InferenceFailed)
-    async def failed(_: Request, error: InferenceFailed):
-        return JSONResponse({"error": "internal error"}, 500)
-
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException):
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)

@@ -1,4 +1,4 @@
-"""Around every request: its id, its time, its log line, and what is refused before it is read."""
+"""Around every request: its id, its time, its log line, and refusals before its body is read."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ log = logs.logger(__name__)
 class TooSlow(HTTPException):
     """The bytes of a request did not arrive in time.
 
-    An HTTPException, since FastAPI makes a 400 of all else that reading a body raises.
+    An HTTPException, because FastAPI answers 400 when reading a body raises anything else.
     """
 
     def __init__(self) -> None:
@@ -27,17 +27,19 @@ class TooSlow(HTTPException):
 
 
 class Observed:
-    """The outermost layer: nothing passes it unseen, and no exception leaves it.
+    """The outermost layer: it sees every request, and no exception leaves it.
 
-    A plain ASGI callable, since a layer that Starlette wraps in a task costs each request more
-    than all that is done here.
+    A plain ASGI callable, because Starlette's ``BaseHTTPMiddleware`` runs each request in a further
+    task, which costs more than everything here.
+
+    leaving: whether the server was told to stop; then connections are not kept.
     """
 
     def __init__(
         self, app: ASGIApp, metrics: Metrics, settings: Settings, leaving: Callable[[], bool]
     ):
         self.app, self.metrics, self.settings = app, metrics, settings
-        self.leaving = leaving  # is the server told to stop? Then connections are not kept
+        self.leaving = leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,22 +62,22 @@ class Observed:
 
         with logs.bound_contextvars(request_id=name):
             try:
-                refusal = self._refusal(headers)
-                app = refusal or self.app
-                await app(scope, self._impatient(receive), send_marked)
+                app = self._refusal(headers) or self.app
+                await app(scope, self._in_time(receive), send_marked)
             except asyncio.CancelledError:
-                answer = _error("the service is stopping", 503, close=True)
-                status = status or await _answer(answer, scope, receive, send_marked)
+                if not status:
+                    stopping = _error("the service is stopping", 503, close=True)
+                    await stopping(scope, receive, send_marked)
                 raise
             except Exception as error:
                 log.error("unexpected", exc_info=error)
-                answer = _error("internal error", 500)
-                status = status or await _answer(answer, scope, receive, send_marked)
+                if not status:
+                    await _error("internal error", 500)(scope, receive, send_marked)
             finally:
                 seconds = time.perf_counter() - start
                 route = getattr(scope.get("route"), "path", "unknown")
                 self.metrics.request(route, status, seconds)
-                if status != 429:  # of these the server tells the number, once a second
+                if status != 429:  # the server logs how many of these there were, once a second
                     log.info(
                         "request",
                         method=scope["method"] if scope["method"] in METHODS else "other",
@@ -85,24 +87,24 @@ class Observed:
                     )
 
     def _refusal(self, headers: Headers) -> ASGIApp | None:
-        """Refused by its head alone."""
+        """The answer to a request that is refused for its headers alone."""
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
-            return _error("a compressed body is not taken: send it as it is", 415)
+            return _error("compressed bodies are not accepted: send it uncompressed", 415)
         length = headers.get("content-length", "")
         if length.isdecimal() and (len(length) > 18 or int(length) > self.settings.max_body):
             limit = self.settings.max_body
             return _error(f"the body is larger than {limit:,} bytes", 413, close=True)
         return None
 
-    def _impatient(self, receive: Receive) -> Receive:
-        """A ``receive`` that gives a request's bytes a time in all, not each of them."""
+    def _in_time(self, receive: Receive) -> Receive:
+        """A ``receive`` with a limit for the time of the whole body, not of each part."""
         deadline = time.perf_counter() + self.settings.patience
         complete = False
 
         async def receive_in_time() -> Message:
             nonlocal complete
-            if complete:  # what is waited for now is that the caller leaves
+            if complete:  # now the application waits for the caller to disconnect
                 return await receive()
             try:
                 async with asyncio.timeout(deadline - time.perf_counter()):
@@ -116,11 +118,6 @@ class Observed:
 
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-
-
-async def _answer(response: JSONResponse, scope: Scope, receive: Receive, send: Send) -> int:
-    await response(scope, receive, send)
-    return response.status_code
 
 
 def _error(text: str, status: int, close: bool = False) -> JSONResponse:

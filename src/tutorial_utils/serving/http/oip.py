@@ -6,9 +6,10 @@ Source: the specification "Open Inference Protocol" (kserve/open-inference-proto
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
+from pydantic import TypeAdapter
 
 import tutorial_utils
 from tutorial_utils.registry import Manifest
@@ -17,25 +18,24 @@ from tutorial_utils.serving.http import disconnects, oip_tensors
 from tutorial_utils.serving.http.errors import documented
 from tutorial_utils.serving.http.schemas import timing_headers
 from tutorial_utils.serving.rollout.deployment import Deployment, UnknownVersion
-from tutorial_utils.serving.settings import Settings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-Prober = Callable[..., Awaitable[str]]  # asks a version a question; returns which answered
+Prober = Callable[..., Awaitable[str]]  # asks a version a question; returns which one answered
 Caller = Annotated[str | None, Header(max_length=256)]
 
 
 def router(
-    deployment: Deployment, metrics: Metrics, settings: Settings, probe: Prober
+    deployment: Deployment, metrics: Metrics, checks: TypeAdapter[list[str]], probe: Prober
 ) -> APIRouter:
-    """The routes under ``/v2``."""
+    """The routes under ``/v2``. checks: what ``/predict`` demands of texts."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
     unknown, unwell = documented(404), documented(404, 429, 500, 503, 504)
-    request_body = {"application/json": {"schema": oip_tensors.schema(settings)}}
+    request_body = {"application/json": {"schema": oip_tensors.schema(checks)}}
     in_binary = {"description": "Answered", "content": {"application/octet-stream": {}}}
-    documents = {
+    errors = documented(400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+    documents: dict[str, Any] = {
         "response_model": oip_tensors.Inferred,
-        "responses": {200: in_binary}
-        | documented(400, 404, 408, 413, 415, 422, 429, 500, 503, 504),
+        "responses": {200: in_binary} | errors,
         "openapi_extra": {"requestBody": {"required": True, "content": request_body}},
     }
 
@@ -54,7 +54,8 @@ def router(
         await probe()
         return {"ready": True}
 
-    # Two functions for each two routes: FastAPI takes what is in no path for a query parameter.
+    # Two functions for each pair of routes: with one, the version would be a query parameter of
+    # the route that has no version in its path.
     @routes.get("/models/{model}/versions/{version}", responses=unknown)
     async def metadata_of_version(model: str, version: str):
         return describe(known(model, version))
@@ -72,30 +73,32 @@ def router(
         return await ready_as(known(model))
 
     @routes.post("/models/{model}/versions/{version}/infer", **documents)
-    async def infer_by_version(request: Request, model: str, version: str):
+    async def infer_by_version(request: Request, model: str, version: str) -> Response:
         known(model, version)
         return await answer(request, None, version)
 
     @routes.post("/models/{model}/infer", **documents)
-    async def infer(request: Request, model: str, x_caller_id: Caller = None):
+    async def infer(request: Request, model: str, x_caller_id: Caller = None) -> Response:
         known(model)
         return await answer(request, x_caller_id, None)
 
     def known(model: str, version: str | None = None) -> Manifest:
-        if model != settings.model:
-            raise UnknownVersion(f"no such model is served here; there is: {settings.model}")
+        if model != deployment.settings.model:
+            raise UnknownVersion(
+                f"no such model is served here; there is: {deployment.settings.model}"
+            )
         return deployment.find(version)[0].model.manifest
 
     def describe(manifest: Manifest) -> dict:
         labels_in_order = {"labels": ",".join(manifest.labels)}
-        probabilities = about(oip_tensors.PROBABILITIES, "FP32", -1, len(manifest.labels))
+        probabilities = about("probabilities", "FP32", -1, len(manifest.labels))
         return {
             "name": manifest.name,
             "versions": sorted(deployment.roles, key=int),
             "platform": "onnxruntime_onnx",
-            "inputs": [about(oip_tensors.INPUT, "BYTES", -1)],
+            "inputs": [about("text", "BYTES", -1)],
             "outputs": [
-                about(oip_tensors.LABEL, "BYTES", -1),
+                about("label", "BYTES", -1),
                 probabilities | {"parameters": labels_in_order},
             ],
         }
@@ -106,9 +109,9 @@ def router(
 
     async def answer(request: Request, caller: str | None, version: str | None) -> Response:
         asked, rest = oip_tensors.split(await request.body(), request.headers.get(HEADER_LENGTH))
-        texts = oip_tensors.texts(asked.inputs[0], rest, settings)
-        asking = deployment.predict(texts, caller, version)
-        prediction = await disconnects.unless_gone(request, asking)
+        texts = oip_tensors.texts(asked.inputs[0], rest, checks)
+        work = deployment.predict(texts, caller, version)
+        prediction = await disconnects.unless_gone(request, work)
         metrics.prediction(prediction)
         headers = timing_headers(prediction)
         content, header_length = oip_tensors.encode(asked, prediction)

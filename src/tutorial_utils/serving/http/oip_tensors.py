@@ -1,30 +1,25 @@
-"""Tensors of the Open Inference Protocol: texts out of a request, labels into an answer.
+"""Tensors of the Open Inference Protocol: texts from a request, labels for the answer.
 
-Tensors lie in the JSON or, with the binary tensor data extension, behind it: the header
-``Inference-Header-Content-Length`` says where the JSON ends.
+The data of a tensor is part of the JSON or, with the binary tensor data extension, follows it: the
+header ``Inference-Header-Content-Length`` says where the JSON ends.
 Source: Triton's "Binary tensor data extension".
 """
 
-import json
-import struct
 from typing import Annotated, Literal
 
 import numpy as np
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from tutorial_utils.serving.engine.engine import Prediction
 from tutorial_utils.serving.http.errors import Invalid
-from tutorial_utils.serving.http.schemas import readable
-from tutorial_utils.serving.settings import Settings
 
-INPUT, LABEL, PROBABILITIES = "text", "label", "probabilities"
-MOST = 1_000_000  # in a shape; any more is no batch
-Size = Annotated[int, Field(ge=0, le=MOST)]
+Size = Annotated[int, Field(ge=0, le=1_000_000)]  # more texts than that are a mistake
+LENGTH = 4  # bytes before each element of binary BYTES: its length, little-endian
 
 
 class Parameters(BaseModel):
-    """Those that are understood; others are taken and have no effect."""
+    """The ones we know; others are accepted and ignored."""
 
     binary_data_size: int | None = Field(None, ge=0)
     binary_data: bool | None = None
@@ -32,9 +27,9 @@ class Parameters(BaseModel):
 
 
 class Tensor(BaseModel):
-    """Texts: in ``data``, or ``binary_data_size`` bytes behind the JSON."""
+    """Texts: in ``data``, or in the ``binary_data_size`` bytes after the JSON."""
 
-    name: Literal[INPUT]
+    name: Literal["text"]
     datatype: Literal["BYTES"]
     shape: Annotated[list[Size], Field(min_length=1, max_length=2)]
     data: list[str] | list[list[str]] | None = None
@@ -42,9 +37,9 @@ class Tensor(BaseModel):
 
 
 class Wanted(BaseModel):
-    """An output that is asked for."""
+    """An output that the caller asks for."""
 
-    name: Literal[LABEL, PROBABILITIES]
+    name: Literal["label", "probabilities"]
     parameters: Parameters = Parameters()
 
 
@@ -58,7 +53,7 @@ class Inference(BaseModel):
 
 
 class Output(BaseModel):
-    """Answers for all texts; ``data``: row-major, absent when it lies behind the JSON."""
+    """Answers for all texts. ``data`` is row-major, and absent if it follows the JSON."""
 
     name: str
     datatype: str
@@ -77,7 +72,12 @@ class Inferred(BaseModel):
 
 
 def split(content: bytes, header_length: str | None) -> tuple[Inference, bytes]:
-    """The request, and the bytes behind its JSON."""
+    """The request, and the bytes after its JSON.
+
+    Raises:
+        Invalid: ``header_length`` is not a length within ``content``.
+        RequestValidationError: the JSON is not a request; says where.
+    """
     end = len(content)
     if header_length is not None:
         if not header_length.isdecimal() or len(header_length) > 9 or int(header_length) > end:
@@ -87,137 +87,102 @@ def split(content: bytes, header_length: str | None) -> tuple[Inference, bytes]:
         return Inference.model_validate_json(content[:end]), content[end:]
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
-        placed = [e | {"loc": ("body", *e["loc"])} for e in found]
-        raise RequestValidationError(placed) from None
+        raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in found]) from None
 
 
-def texts(tensor: Tensor, rest: bytes, settings: Settings) -> list[str]:
-    """The texts of a tensor, checked as those of ``/predict`` are."""
+def texts(tensor: Tensor, rest: bytes, checks: TypeAdapter[list[str]]) -> list[str]:
+    """The texts of a tensor.
+
+    rest: the bytes after the JSON. checks: what ``/predict`` demands of texts.
+
+    Raises:
+        Invalid: shape, sizes and data contradict each other, or a text is refused.
+    """
     size = tensor.parameters.binary_data_size
     if size is not None:
         if tensor.data is not None or size != len(rest):
-            raise Invalid("binary_data_size must be the bytes behind the JSON, and data be absent")
+            raise Invalid("binary_data_size must be the bytes after the JSON, without any data")
         found = _elements(rest)
     elif tensor.data is None or rest:
-        raise Invalid("the texts belong in data, or behind the JSON with a binary_data_size")
+        raise Invalid("send the texts in data, or after the JSON with a binary_data_size")
     else:
         found = [text for row in tensor.data for text in ([row] if isinstance(row, str) else row)]
-    if len(tensor.shape) == 2 and tensor.shape[1] != 1:
+    if tensor.shape[1:] not in ([], [1]):
         raise Invalid("the shape must be [texts] or [texts, 1]")
     if tensor.shape[0] != len(found):
-        raise Invalid(f"the shape speaks of {tensor.shape[0]} texts, and {len(found)} are there")
-    if not 1 <= len(found) <= settings.max_texts:
-        raise Invalid(f"send 1 to {settings.max_texts} texts")
-    for i, text in enumerate(found):
-        if len(text) > settings.max_characters:
-            raise Invalid(f"text {i} is longer than {settings.max_characters:,} characters")
-        try:
-            readable(text)
-        except ValueError as error:
-            raise Invalid(f"text {i}: {error}") from None
-    return found
+        raise Invalid(f"the shape says {tensor.shape[0]} texts, but {len(found)} were sent")
+    try:
+        return checks.validate_python(found)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        place = " ".join(["texts", *map(str, first["loc"])])
+        raise Invalid(f"{place}: {first['msg']}") from None
 
 
 def _elements(content: bytes) -> list[str]:
-    """BYTES in binary form: before each element its length, four bytes little-endian."""
-    texts, position = [], 0
-    while position < len(content):
-        if position + 4 > len(content):
-            raise Invalid("the binary data ends within the length of an element")
-        (length,) = struct.unpack_from("<I", content, position)
-        position += 4
-        if position + length > len(content):
+    """The texts of a binary BYTES tensor."""
+    found: list[str] = []
+    end = 0
+    while end < len(content):
+        start = end + LENGTH
+        end = start + int.from_bytes(content[end:start], "little")
+        if end > len(content):
             raise Invalid("the binary data ends within an element")
         try:
-            texts.append(content[position : position + length].decode())
+            found.append(content[start:end].decode())
         except UnicodeDecodeError:
-            raise Invalid(f"text {len(texts)} is not UTF-8") from None
-        position += length
-    return texts
+            raise Invalid(f"text {len(found)} is not UTF-8") from None
+    return found
 
 
 def encode(asked: Inference, prediction: Prediction) -> tuple[bytes, int | None]:
-    """The answer's bytes, and the length of the JSON before binary data, or None without any."""
+    """The answer's bytes, and the length of its JSON, or None if no binary data follows."""
     manifest = prediction.manifest
     best = prediction.probabilities.argmax(axis=1)
     arrays = {
-        LABEL: np.array(manifest.labels)[best],
-        PROBABILITIES: prediction.probabilities.astype(np.float32),
+        "label": np.array(manifest.labels, object)[best],
+        "probabilities": prediction.probabilities.astype("<f4"),
     }
     outputs, behind = [], []
-    for wanted in asked.outputs or [Wanted(name=LABEL), Wanted(name=PROBABILITIES)]:
+    for wanted in asked.outputs or [Wanted(name="label"), Wanted(name="probabilities")]:
         array = arrays[wanted.name]
+        datatype = "FP32" if array.dtype == np.float32 else "BYTES"
+        output = Output(name=wanted.name, datatype=datatype, shape=list(array.shape))
         binary = wanted.parameters.binary_data
-        if binary is None:
-            binary = bool(asked.parameters.binary_data_output)
-        output = {
-            "name": wanted.name,
-            "datatype": "BYTES" if wanted.name == LABEL else "FP32",
-            "shape": list(array.shape),
-        }
-        if binary:
+        if asked.parameters.binary_data_output if binary is None else binary:
             behind.append(_binary(array))
-            output["parameters"] = {"binary_data_size": len(behind[-1])}
+            output.parameters = {"binary_data_size": len(behind[-1])}
         else:
-            output["data"] = array.ravel().tolist()
+            output.data = array.ravel().tolist()
         outputs.append(output)
-    answer = {
-        "model_name": manifest.name,
-        "model_version": manifest.version,
-        "outputs": outputs,
-    }
-    if asked.id:
-        answer["id"] = asked.id
-    head = json.dumps(answer).encode()
+    answer = Inferred(
+        model_name=manifest.name,
+        model_version=manifest.version,
+        id=asked.id or None,
+        outputs=outputs,
+    )
+    head = answer.model_dump_json(exclude_none=True).encode()
     return head + b"".join(behind), len(head) if behind else None
 
 
 def _binary(array: np.ndarray) -> bytes:
-    if array.dtype.kind != "U":
-        return array.astype("<f4").tobytes()
-    return b"".join(
-        struct.pack("<I", len(element)) + element for element in map(str.encode, array.tolist())
-    )
+    if array.dtype == np.float32:
+        return array.tobytes()
+    elements = [text.encode() for text in array]
+    return b"".join(len(e).to_bytes(LENGTH, "little") + e for e in elements)
 
 
-def schema(settings: Settings) -> dict:
-    """The request in OpenAPI, as narrow as the checks above, for texts in the JSON."""
-    text = {"type": "string", "pattern": r"\S", "maxLength": settings.max_characters}
+def schema(checks: TypeAdapter[list[str]]) -> dict:
+    """The request in OpenAPI, for texts in its JSON; as narrow as the checks above."""
+    request = Inference.model_json_schema()["properties"]
+    known = Tensor.model_json_schema()["properties"]
+    fields = {name: known[name] for name in ("name", "datatype", "shape")}
+    fields["data"] = checks.json_schema()
+    tensor = {"type": "object", "properties": fields, "required": list(fields)}
+    example = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["A joy from start."]}
     return {
         "type": "object",
+        "properties": {"id": request["id"], "inputs": request["inputs"] | {"items": tensor}},
         "required": ["inputs"],
-        "properties": {
-            "id": {"type": "string", "maxLength": 256},
-            "inputs": {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": 1,
-                "items": {
-                    "type": "object",
-                    "required": ["name", "datatype", "shape", "data"],
-                    "properties": {
-                        "name": {"const": INPUT},
-                        "datatype": {"const": "BYTES"},
-                        "shape": {
-                            "type": "array",
-                            "minItems": 1,
-                            "maxItems": 2,
-                            "items": {"type": "integer", "minimum": 0, "maximum": MOST},
-                        },
-                        "data": {
-                            "type": "array",
-                            "items": text,
-                            "minItems": 1,
-                            "maxItems": settings.max_texts,
-                        },
-                    },
-                },
-            },
-        },
-        "example": {
-            "id": "1",
-            "inputs": [
-                {"name": INPUT, "datatype": "BYTES", "shape": [1], "data": ["A joy from start."]}
-            ],
-        },
+        "example": {"id": "1", "inputs": [example]},
     }

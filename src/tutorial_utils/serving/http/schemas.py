@@ -1,11 +1,8 @@
-"""What a request's texts must be, and what is told of an answer: the same on every route."""
+"""What is checked in a text, and what an answer of ``/predict`` tells."""
 
-from typing import Annotated
-
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel
 
 from tutorial_utils.serving.engine.engine import Prediction
-from tutorial_utils.serving.settings import Settings
 
 STAGES = ("queue", "tokenize", "inference")
 
@@ -27,7 +24,7 @@ class Timings(BaseModel):
 
 
 class Predictions(BaseModel):
-    """Answers in the order of the texts, and who gave them."""
+    """Answers in the order of the texts, and which version gave them."""
 
     model: str
     version: str
@@ -36,30 +33,11 @@ class Predictions(BaseModel):
     timings_ms: Timings
 
 
-def request_model(settings: Settings) -> type[BaseModel]:
-    """The body of ``/predict``, as narrow as the settings say."""
-    text = Annotated[
-        str,
-        Field(max_length=settings.max_characters, json_schema_extra={"pattern": r"\S"}),
-        AfterValidator(readable),
-    ]
-
-    class Texts(BaseModel):
-        """Texts to label."""
-
-        texts: Annotated[
-            list[text],
-            Field(min_length=1, max_length=settings.max_texts, examples=[["A joy from start."]]),
-        ]
-
-    return Texts
-
-
 def readable(text: str) -> str:
     """The text itself.
 
     Raises:
-        ValueError: it is empty or blank, or no valid Unicode.
+        ValueError: it is empty or blank, or not valid Unicode.
     """
     if not text.strip():
         raise ValueError("the text is empty")
@@ -75,21 +53,15 @@ def predictions(prediction: Prediction) -> Predictions:
     manifest = prediction.manifest
     answers = []
     for row in prediction.probabilities.tolist():
-        best = max(range(len(row)), key=row.__getitem__)
-        answers.append(
-            Answer(
-                label=manifest.labels[best],
-                probability=row[best],
-                probabilities=dict(zip(manifest.labels, row, strict=True)),
-            )
-        )
-    times = {stage: getattr(prediction, f"{stage}_ms") for stage in STAGES}
+        by_label = dict(zip(manifest.labels, row, strict=True))
+        label = max(by_label, key=by_label.__getitem__)
+        answers.append(Answer(label=label, probability=by_label[label], probabilities=by_label))
     return Predictions(
         model=manifest.name,
         version=manifest.version,
         fallback=prediction.fallback,
         predictions=answers,
-        timings_ms=Timings(**times),
+        timings_ms=Timings(**{stage: getattr(prediction, f"{stage}_ms") for stage in STAGES}),
     )
 
 

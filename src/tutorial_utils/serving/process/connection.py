@@ -1,15 +1,16 @@
-"""A caller's connection: patience with its bytes, and refusals before anything is built for them.
+"""A caller's connection: time limits for its bytes, and refusals before a request is read.
 
-Beyond capacity most requests are refused, and what each refusal costs is taken from those who were
-let in. So while there is next to no room, a request is refused by its head, before the layers that
-an answer passes: that costs a fraction of what it costs to read one.
+Beyond capacity most requests are refused, and the cost of each refusal is taken from the admitted
+ones. So when the queue is nearly full, a request to ``/predict`` is refused as soon as its head is
+there, before the application sees it. That costs a fraction of reading a request.
 """
 
 import asyncio
 import time
 from functools import lru_cache
+from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tutorial_utils.serving import logs
 from tutorial_utils.serving.engine.request import Overloaded
@@ -19,19 +20,21 @@ LONGEST_HEAD = 65_536  # bytes
 
 
 class Connection(HttpToolsProtocol):
-    """One that sends no whole head in time is closed; uvicorn would wait for ever.
+    """A connection that is closed when no whole head arrives in time; uvicorn would wait forever.
 
-    Nor would its parser in C, which costs a fraction of the one in Python, end a head without end.
+    The head is limited in bytes too: httptools, which costs far less than a parser in Python, has
+    no such limit.
     """
 
-    _head: int | None = None  # bytes of a head that has begun and is not whole
-    _refused = False  # is the rest of this request of no interest?
+    _head: int | None = None  # bytes so far of a head that is not complete
+    _refused = False  # is the rest of this request ignored?
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    # As in uvicorn: its transport is always of this type.
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._service: app.Service = self.config.app
+        self._service = cast(app.Service, self.config.app)
         self._quiet_since = self.loop.time()
-        self._look_again(self._service.settings.patience)
+        self._check_after(self._service.settings.patience)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._check.cancel()
@@ -50,12 +53,12 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head = None
-        refusal = self._service.turn_away() if self._can_be_refused() else None
+        refusal = self._service.deployment.turn_away() if self._can_be_refused() else None
         self._refused = refusal is not None
-        if self._refused:
-            self._refuse(refusal)
-        else:
+        if refusal is None:
             super().on_headers_complete()
+        else:
+            self._refuse(refusal)
 
     def on_body(self, body: bytes) -> None:
         if not self._refused:
@@ -70,10 +73,10 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
 
     def _can_be_refused(self) -> bool:
-        """Is it a question to the model that comes alone, on a connection that is kept?"""
+        """Is it a request to ``/predict``, not pipelined, on a connection that is kept?"""
         alone = self.cycle is None or self.cycle.response_complete
         kept = self.parser.should_keep_alive() and not self._service.leaving
-        asks = self.url == app.PREDICT and self.parser.get_method() == b"POST"
+        asks = self.url == app.PREDICT.encode() and self.parser.get_method() == b"POST"
         return asks and alone and kept and not self.expect_100_continue
 
     def _refuse(self, refusal: Overloaded) -> None:
@@ -85,20 +88,20 @@ class Connection(HttpToolsProtocol):
         marks = f"x-request-id: {name}\r\nx-total-time: {seconds * 1e3:.3f}\r\n\r\n"
         dates = (b"%b: %b\r\n" % pair for pair in self.server_state.default_headers)
         self.transport.write(b"".join((head, *dates, marks.encode(), body)))
-        self._service.metrics.request(app.PREDICT.decode(), 429, seconds)
+        self._service.metrics.request(app.PREDICT, 429, seconds)
         self._quiet_since = self.loop.time()
 
-    def _look_again(self, seconds: float) -> None:
-        # One timer for the connection, not two new ones for each request.
+    def _check_after(self, seconds: float) -> None:
+        # One timer for the connection, instead of two new ones for each request.
         self._check = self.loop.call_later(seconds, self._close_if_silent)
 
     def _close_if_silent(self) -> None:
         patience = self._service.settings.patience
         left = self._quiet_since + patience - self.loop.time()
         if self.cycle is not None and not self.cycle.response_complete:
-            self._look_again(patience)  # a request is being answered
+            self._check_after(patience)  # a request is being answered
         elif left > 0:
-            self._look_again(left)
+            self._check_after(left)
         elif self._head is not None:
             self.send_400_response("The head of the request did not arrive in time.")
         else:
@@ -107,7 +110,7 @@ class Connection(HttpToolsProtocol):
 
 @lru_cache(maxsize=64)
 def refusal_of(retry_after: int) -> tuple[bytes, bytes]:
-    """Status, headers and body of ``errors.overloaded``, as bytes."""
-    answer = errors.overloaded(Overloaded(retry_after))
+    """Status and headers, and the body, of the answer to ``Overloaded``."""
+    answer = errors.answer(Overloaded(retry_after))
     headers = (b"%b: %b\r\n" % pair for pair in answer.raw_headers)
-    return b"".join((STATUS_LINE[answer.status_code], *headers)), bytes(answer.body)
+    return b"".join((b"HTTP/1.1 429 Too Many Requests\r\n", *headers)), bytes(answer.body)

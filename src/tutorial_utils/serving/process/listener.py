@@ -1,8 +1,13 @@
-"""Closing a listening socket without losing who has just come in.
+"""Holding off new connections, so that a listening socket can close without losing one.
 
-The system completes a connection before the program accepts it, and resets those that still wait
-when the listening socket closes: their callers lose what they have sent. So the socket first lets
-no new ones begin, then what waits is accepted, and then it closes.
+The system completes a connection before the program accepts it. If the listening socket closes in
+between, the system resets the connection, and the caller loses what it has sent. So before the
+socket closes, the system is told to begin no new connections, and those that have begun are
+accepted.
+
+At 600 new connections a second, over 5 shutdowns, this many of 3,000 were lost: without it 4 at a
+round trip of 1 ms and 30 at 10 ms (those that began within one round trip), with it none. On one
+machine none are lost either way. ``python -m benchmarks.load.closing`` counts them.
 """
 
 import ctypes
@@ -11,36 +16,21 @@ import struct
 import sys
 from contextlib import suppress
 
-_ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux, which Python's socket module does not name
+ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux, which Python's socket module does not name
 # Classic BPF over the TCP header (man 7 socket; Documentation/networking/filter.rst of Linux):
 # load the byte of flags, and drop the segment if it has SYN, which begins a connection.
-_NO_NEWCOMERS = b"".join(
-    struct.pack("HBBI", *instruction)
-    for instruction in ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 2**31))
-)
+DROP_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 2**31))
 
 
-def refuse_newcomers(listening: socket.socket) -> bool:
-    """Let no connection begin; those that have begun go on. False where the system cannot.
+def hold_off(listening: socket.socket) -> None:
+    """Let no connection begin, on Linux; those that have begun are not affected.
 
-    Who knocks hears nothing for now, tries again, and is refused once the socket has closed.
+    The system of a new caller tries again after a second, and is refused once the socket is closed.
     """
     if not sys.platform.startswith("linux"):
-        return False
-    program = ctypes.create_string_buffer(_NO_NEWCOMERS, len(_NO_NEWCOMERS))
-    count = len(_NO_NEWCOMERS) // struct.calcsize("HBBI")
-    with suppress(OSError):
-        pointer = struct.pack("HP", count, ctypes.addressof(program))
-        listening.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, pointer)
-        return True
-    return False
-
-
-def waiting(listening: socket.socket) -> list[socket.socket]:
-    """Accept all that wait, without waiting for more."""
-    found = []
-    listening.setblocking(False)
-    with suppress(BlockingIOError):
-        while True:
-            found.append(listening.accept()[0])
-    return found
+        return
+    program = b"".join(struct.pack("HBBI", *instruction) for instruction in DROP_SYN)
+    memory = ctypes.create_string_buffer(program, len(program))
+    with suppress(OSError):  # then some connections may be lost, as they would be without this
+        pointer = struct.pack("HP", len(DROP_SYN), ctypes.addressof(memory))
+        listening.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, pointer)
