@@ -12,6 +12,7 @@ import service
 from fastapi.testclient import TestClient
 
 from benchmarks.load import endpoints, report, servers
+from benchmarks.load.closed_loop import header_of, keep_busy
 from benchmarks.load.model import Model
 from benchmarks.load.policies import POLICIES
 from benchmarks.load.servers import OURS, POPULAR
@@ -100,7 +101,7 @@ def test_latency_counts_from_the_moment_a_request_was_due():
 def test_a_closed_loop_has_no_more_on_the_way_than_callers():
     clerk = Clerk(seconds=0.01)
     with open_counter(clerk) as url:
-        run = load_generator.keep_busy(url, ASKED, callers=3, seconds=0.3)
+        run = keep_busy(url, ASKED, callers=3, seconds=0.3)
     assert clerk.most == 3
     assert run.statuses == {200: len(clerk.bodies)}
     assert run.rate == pytest.approx(run.goodput)
@@ -109,7 +110,7 @@ def test_a_closed_loop_has_no_more_on_the_way_than_callers():
 def test_no_answer_is_status_0_and_the_next_request_has_a_new_connection():
     clerk = Clerk(statuses=(200, 0))
     with open_counter(clerk) as url:
-        run = load_generator.keep_busy(url, ASKED, callers=1, seconds=0.1)
+        run = keep_busy(url, ASKED, callers=1, seconds=0.1)
     assert run.statuses.keys() == {0, 200}
     assert clerk.connections >= run.statuses[0]
 
@@ -118,19 +119,19 @@ def test_nobody_there_is_status_0_as_well():
     with open_counter(Clerk()) as url:
         pass
     gone = url.replace("127.0.0.1:", "127.0.0.1:1")[:22] + "/predict"
-    assert load_generator.keep_busy(gone, ASKED, callers=1, seconds=0.01).statuses.keys() == {0}
+    assert keep_busy(gone, ASKED, callers=1, seconds=0.01).statuses.keys() == {0}
 
 
 def test_headers_of_an_answer_can_be_read_whatever_their_case():
     reply = load_generator.Reply(
         200, b"HTTP/1.1 200 OK\r\nX-Time: 1.5\r\ncontent-length: 0\r\n\r\n"
     )
-    assert reply.header("x-time") == "1.5"
-    assert reply.header("x-other") is None
+    assert header_of(reply, "x-time") == "1.5"
+    assert header_of(reply, "x-other") is None
 
 
 def test_load_is_for_servers_on_this_machine():
-    for offered in (load_generator.offer, load_generator.keep_busy):
+    for offered in (load_generator.offer, keep_busy):
         with pytest.raises(ValueError, match="this machine"):
             offered("http://example.com/predict", ASKED, 1, 1)
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import roofs
 from tutorial_utils.bench import roofline
 from tutorial_utils.bench.roofline import Roofs, Work
 from tutorial_utils.graph import inspection
@@ -37,7 +38,7 @@ def test_eight_bits_read_a_quarter_of_the_bytes():
 
 @pytest.mark.parametrize("kind", ["fp32", "bf16", "u8×s8"])
 def test_a_product_computes_what_it_says(kind):
-    product = roofline.Gemm(kind, 5, 16, 7)
+    product = roofs.PRODUCTS[kind](kind, 5, 16, 7)
     assert product.operations == 2 * 5 * 16 * 7
     out = product.build()()
     out = out[0] if isinstance(out, list) else out.float().numpy()
@@ -49,9 +50,9 @@ def test_a_product_computes_what_it_says(kind):
 
 
 def test_neither_roof_is_passed():
-    roofs = Roofs({"fp32": 0.5}, bytes=10.0, failed={})
-    assert roofline.attainable(roofs, "fp32", Work(1e9, 1e9)) == pytest.approx(0.01)
-    assert roofline.attainable(roofs, "fp32", Work(1e12, 1e9)) == 0.5
+    here = Roofs({"fp32": 0.5}, bytes=10.0, failed={})
+    assert roofs.attainable(here, "fp32", Work(1e9, 1e9)) == pytest.approx(0.01)
+    assert roofs.attainable(here, "fp32", Work(1e12, 1e9)) == 0.5
     assert roofline.share(1e9, milliseconds=4.0, roof=0.5) == pytest.approx(0.5)
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common import ROOT
+from benchmarks.load.closed_loop import keep_busy
 from benchmarks.servers import free_port, on_core, running
-from tutorial_utils.bench import load_generator
 from tutorial_utils.lessons import pipeline
 
 PEERS_PYTHON = ROOT / ".venv-servers" / "bin" / "python"
@@ -75,7 +75,7 @@ def started(name: str, folder: Path, core: int, **settings) -> Iterator[Server]:
 
 def predicts(url: str) -> bool:
     """Whether a text sent to ``url`` is answered with 200."""
-    return 200 in load_generator.keep_busy(url, [{"texts": ["Are you there?"]}], 1, 0.01).statuses
+    return 200 in keep_busy(url, [{"texts": ["Are you there?"]}], 1, 0.01).statuses
 
 
 def command(name: str, folder: Path, port: int, settings: dict) -> list[str]:

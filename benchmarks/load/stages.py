@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks import stages
 from benchmarks.isolated import in_a_process
+from benchmarks.load.closed_loop import header_of, keep_busy
 from benchmarks.load.idle import lone_text_ms
 from benchmarks.load.policies import KINDS, POLICIES, batch
 from benchmarks.load.report import draw
@@ -73,7 +74,7 @@ def beyond(url: str, asked: list[dict], callers: int, effort: Effort) -> dict:
     """What becomes of each rate of ``FACTORS``, in rounds; latencies of all rounds together."""
 
     def capacity() -> float:
-        return load_generator.keep_busy(url, asked, callers, effort.level).goodput
+        return keep_busy(url, asked, callers, effort.level).goodput
 
     runs: dict[float, list[load_generator.Load]] = {factor: [] for factor in FACTORS}
     shares: dict[float, list[float]] = {factor: [] for factor in FACTORS}
@@ -126,7 +127,7 @@ def http(effort: Effort) -> dict:
         header(server.url, bodies(1), "x-inference-time", effort.calls // 3)
         replies, seconds = one_by_one(server.url, bodies(1), effort.calls)
     stages = ("queue", "tokenize", "inference", "total")
-    inside = {s: [float(r.header(f"x-{s}-time")) for r in replies] for s in stages}
+    inside = {s: [float(header_of(r, f"x-{s}-time")) for r in replies] for s in stages}
     p50 = {f"{stage}_ms": float(np.median(values)) for stage, values in inside.items()}
     return p50 | {"caller_ms": 1e3 * float(np.median(seconds))}
 
@@ -155,7 +156,7 @@ async def flood(url: str, seconds: float) -> dict:
         i = 0
         while time.perf_counter() < until:
             reply = await connections.ask(requests[i % len(requests)])
-            waits[name].append(float(reply.header("x-queue-time") or "nan"))
+            waits[name].append(float(header_of(reply, "x-queue-time") or "nan"))
             await asyncio.sleep(pause)
             i += 1
 
@@ -195,9 +196,9 @@ def endpoints(effort: Effort) -> dict:
         for _ in range(effort.rounds):
             for name, server in running.items():
                 server.resume()
-                load_generator.keep_busy(server.url, asked, 4, effort.level / 4)
+                keep_busy(server.url, asked, 4, effort.level / 4)
                 for callers in CALLERS:
-                    run = load_generator.keep_busy(server.url, asked, callers, effort.level)
+                    run = keep_busy(server.url, asked, callers, effort.level)
                     found["speeds"][name][str(callers)].append(run.goodput)
                     found["p99_ms"][name][str(callers)].append(run.percentile(99))
                 server.pause()
@@ -224,7 +225,7 @@ def one_by_one(
 
 
 def header(url: str, asked: list[dict], name: str, count: int = 50) -> list[float]:
-    return [float(reply.header(name)) for reply in one_by_one(url, asked, count)[0]]
+    return [float(header_of(reply, name)) for reply in one_by_one(url, asked, count)[0]]
 
 
 def labels_of(url: str, asked: list[dict]) -> list[str]:

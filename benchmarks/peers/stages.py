@@ -13,6 +13,7 @@ from benchmarks.peers.checks import labels, logits, run
 from benchmarks.peers.groups import STEP, engine_of, engines, one_by_one, own, with_our_batching
 from benchmarks.peers.report import draw
 from benchmarks.peers.targets import OURS, PADDED, best_peer, is_ours
+from benchmarks.roofs import roofs
 from tutorial_utils import quality
 from tutorial_utils.bench import roofline, timer
 from tutorial_utils.core import hashing, machine
@@ -93,7 +94,7 @@ def _in_parts(running: dict[str, Engine], batch: int, length: int) -> dict[str, 
 def roof(effort: Effort) -> Iterator[dict]:
     """The machine's u8×s8 roof, and the work of ours at 8 × 128, in 10^12 operations."""
     kind = "u8×s8"
-    found = roofline.roofs(kinds=(kind,), rounds=min(3, effort.rounds))
+    found = roofs(kinds=(kind,), rounds=min(3, effort.rounds))
     if kind in found.failed:
         raise Crashed(found.failed[kind])
     work = roofline.work(pipeline.ensure("int8", "bert-base"), 8, 128)

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from benchmarks.common import Folder
+from benchmarks.roofs import attainable, roofs
 from tutorial_utils.bench import roofline, timer
 from tutorial_utils.bench.roofline import Roofs, Work
 from tutorial_utils.core import paths
@@ -16,7 +17,7 @@ KINDS = {"exported": "fp32", "fused": "fp32", "int8": "u8×s8"}
 
 def search(folder: Folder) -> None:
     """Measure the roofs and the recipes, and write the report."""
-    here = roofline.roofs()
+    here = roofs()
     rows, spent = [], {}
     for batch, length in SHAPES:
         result = timer.compare(
@@ -48,7 +49,7 @@ def draw(found: dict, folder: Folder) -> None:
         step, shape, ms = row["step"], row["shape"], row["p50_ms"]
         kind, work = KINDS[step], Work(row["operations"], row["bytes"])
         share = roofline.share(work.operations, ms, here.operations[kind])
-        possible = roofline.attainable(here, kind, work) / here.operations[kind]
+        possible = attainable(here, kind, work) / here.operations[kind]
         lines.append(
             (step, shape, f"{work.operations / 1e9:,.1f}", f"{ms:,.1f}", kind, f"{share:.0%}",
              f"{possible:.0%}")

@@ -13,9 +13,10 @@ import asyncio
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -24,7 +25,6 @@ from tutorial_utils.core.errors import InvalidArgument
 
 PATIENCE = 30.0  # seconds for an answer
 MOST = 300  # connections; who finds none free waits for one, and that counts
-_STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CLOSING = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
@@ -40,11 +40,6 @@ class Reply:
     head: bytes = b""
     body: bytes = b""
     error: str = ""
-
-    def header(self, name: str) -> str | None:
-        """The value of a header, or None."""
-        found = re.search(rb"\r\n" + name.encode() + rb": *([^\r]*)", self.head, re.IGNORECASE)
-        return found[1].decode() if found else None
 
 
 @dataclass(frozen=True)
@@ -67,29 +62,38 @@ class Answer:
 
     @property
     def body(self) -> dict:
-        """What was said, read as JSON; empty without an answer."""
+        """The JSON that came back; empty without an answer."""
         return json.loads(self.reply.body or b"{}")
 
 
 @dataclass(frozen=True)
 class Load:
-    """What happened to the requests of one run at one rate."""
+    """What happened to the requests of one run."""
 
     rate: float  # requests a second that were due; in a closed loop, that were sent
     seconds: float
-    statuses: dict[int, int]  # HTTP status → requests; 0: no answer
-    latencies_ms: np.ndarray  # of the answers with status 200, from the moment they were due
-    answers: tuple[Answer, ...] = field(default=(), repr=False)  # of an open loop, by their end
-    began: float = 0.0  # ``time.perf_counter`` at the start of the run
+    answers: tuple[Answer, ...] = field(repr=False)  # in the order in which they ended
+    began: float  # ``time.perf_counter`` at the start of the run
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        """HTTP status → requests; 0: no answer."""
+        return dict(Counter(answer.status for answer in self.answers))
+
+    @property
+    def latencies_ms(self) -> np.ndarray:
+        """Of the answers with status 200, from the moment they were due."""
+        return np.array([answer.ms for answer in self.answers if answer.status == 200])
 
     @property
     def goodput(self) -> float:
         """Requests answered with 200, a second."""
-        return self.statuses.get(200, 0) / self.seconds
+        return len(self.latencies_ms) / self.seconds
 
     def percentile(self, q: float) -> float:
         """Latency in milliseconds that q percent of the good answers do not exceed."""
-        return float(np.percentile(self.latencies_ms, q)) if len(self.latencies_ms) else np.nan
+        latencies = self.latencies_ms
+        return float(np.percentile(latencies, q)) if len(latencies) else np.nan
 
 
 class Connections:
@@ -114,27 +118,24 @@ class Connections:
 
     async def ask(self, request: bytes) -> Reply:
         """Send, and read the answer; status 0 when none comes within ``PATIENCE``."""
-        async with self._room:
-            return await self._ask(request)
-
-    async def _ask(self, request: bytes) -> Reply:
         writer = None
-        try:
-            async with asyncio.timeout(PATIENCE):
-                reader, writer = await self.connection()
-                writer.write(request)
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = _LENGTH.search(head)
-                body = await reader.readexactly(int(length[1])) if length else b""
-        except (OSError, asyncio.IncompleteReadError) as error:  # a TimeoutError is an OSError
-            if writer:
+        async with self._room:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    reader, writer = await self.connection()
+                    writer.write(request)
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    length = _LENGTH.search(head)
+                    body = await reader.readexactly(int(length[1])) if length else b""
+            except (OSError, asyncio.IncompleteReadError) as error:  # a TimeoutError is an OSError
+                if writer:
+                    writer.close()
+                return Reply(0, error=type(error).__name__)
+            if length and not _CLOSING.search(head):
+                self._free.append((reader, writer))
+            else:
                 writer.close()
-            return Reply(0, error=type(error).__name__)
-        if length and not _CLOSING.search(head):
-            self._free.append((reader, writer))
-        else:
-            writer.close()
-        return Reply(int(_STATUS.match(head)[1]), head, body)
+        return Reply(int(head.split(maxsplit=2)[1]), head, body)
 
     async def connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """One that is free, or a new one. Whoever does not ask over it closes it."""
@@ -167,81 +168,35 @@ def offer(
     Raises:
         ValueError: the address is not on this machine: load is for servers of your own.
     """
-    return in_a_loop_of_its_own(_send(Connections(url), bodies, rate, seconds, seed, callers))
+    connections = Connections(url)
+    gaps = np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds * 2) + 10)
+    due = np.cumsum(gaps)
+    due = due[due < seconds].tolist()
+    pairs = [(i % len(bodies), i % len(callers)) for i in range(len(due))]
+    requests = {(b, c): connections.request(bodies[b], callers[c]) for b, c in set(pairs)}
 
+    async def run() -> Load:
+        answers: list[Answer] = []
+        start = time.perf_counter()
 
-def keep_busy(url: str, bodies: Sequence[dict], callers: int, seconds: float) -> Load:
-    """Let each of ``callers`` send again as soon as it is answered, for ``seconds``.
+        async def ask(i: int) -> None:
+            reply = await connections.ask(requests[pairs[i]])
+            answers.append(Answer(i, due[i], time.perf_counter() - start, reply))
 
-    The rate that comes out is the capacity, once there are callers enough.
+        async with asyncio.TaskGroup() as tasks:
+            # Each begins when it is due: all at once would make the first ones late.
+            for i, moment in enumerate(due):
+                if (ahead := start + moment - time.perf_counter()) > 0:
+                    await asyncio.sleep(ahead)
+                tasks.create_task(ask(i))
+        took = max(seconds, time.perf_counter() - start)
+        await connections.close()
+        return Load(len(due) / seconds, took, tuple(answers), start)
 
-    Raises:
-        ValueError: the address is not on this machine.
-    """
-    return in_a_loop_of_its_own(_call(Connections(url), bodies, callers, seconds))
+    return in_a_loop_of_its_own(run())
 
 
 def in_a_loop_of_its_own(work: Coroutine):
     """The result of ``work``, also where an event loop runs already, as in a notebook."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
-
-
-async def _send(
-    connections: Connections,
-    bodies: Sequence[dict],
-    rate: float,
-    seconds: float,
-    seed: int,
-    callers: Sequence[str],
-) -> Load:
-    gaps = np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds * 2) + 10)
-    due = np.cumsum(gaps)
-    due = due[due < seconds].tolist()
-    pairs = [(i % len(bodies), i % len(callers)) for i in range(len(due))]
-    requests = {(b, c): connections.request(bodies[b], callers[c]) for b, c in set(pairs)}
-    answers: list[Answer] = []
-    start = time.perf_counter()
-
-    async def ask(i: int) -> None:
-        reply = await connections.ask(requests[pairs[i]])
-        answers.append(Answer(i, due[i], time.perf_counter() - start, reply))
-
-    async with asyncio.TaskGroup() as tasks:
-        # Each begins when it is due: all at once would make the first ones late.
-        for i, moment in enumerate(due):
-            if (ahead := start + moment - time.perf_counter()) > 0:
-                await asyncio.sleep(ahead)
-            tasks.create_task(ask(i))
-    took = max(seconds, time.perf_counter() - start)
-    await connections.close()
-    run = _load(len(due) / seconds, took, [(answer.status, answer.ms) for answer in answers])
-    return replace(run, answers=tuple(answers), began=start)
-
-
-async def _call(
-    connections: Connections, bodies: Sequence[dict], callers: int, seconds: float
-) -> Load:
-    requests = [connections.request(body) for body in bodies]
-    results: list[tuple[int, float]] = []
-    start = time.perf_counter()
-
-    async def call(number: int) -> None:
-        i = number
-        while (sent := time.perf_counter()) - start < seconds:
-            reply = await connections.ask(requests[i % len(requests)])
-            results.append((reply.status, (time.perf_counter() - sent) * 1e3))
-            i += callers
-
-    await asyncio.gather(*(call(number) for number in range(callers)))
-    took = time.perf_counter() - start
-    await connections.close()
-    return _load(len(results) / took, took, results)
-
-
-def _load(rate: float, seconds: float, results: Sequence[tuple[int, float]]) -> Load:
-    statuses: dict[int, int] = {}
-    for status, _ in results:
-        statuses[status] = statuses.get(status, 0) + 1
-    good = np.array([ms for status, ms in results if status == 200])
-    return Load(rate, seconds, statuses, good)

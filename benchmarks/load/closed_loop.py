@@ -1,0 +1,49 @@
+"""A closed loop: callers that send again as soon as they are answered. It finds the capacity."""
+
+import asyncio
+import re
+import time
+from collections.abc import Sequence
+
+from tutorial_utils.bench.load_generator import (
+    Answer,
+    Connections,
+    Load,
+    Reply,
+    in_a_loop_of_its_own,
+)
+
+
+def keep_busy(url: str, bodies: Sequence[dict], callers: int, seconds: float) -> Load:
+    """Let each of ``callers`` send again as soon as it is answered, for ``seconds``.
+
+    The rate that comes out is the capacity, once there are callers enough.
+
+    Raises:
+        ValueError: the address is not on this machine.
+    """
+    connections = Connections(url)
+    requests = [connections.request(body) for body in bodies]
+
+    async def run() -> Load:
+        answers: list[Answer] = []
+        start = time.perf_counter()
+
+        async def call(number: int) -> None:
+            while (sent := time.perf_counter() - start) < seconds:
+                reply = await connections.ask(requests[number % len(requests)])
+                answers.append(Answer(number, sent, time.perf_counter() - start, reply))
+                number += callers
+
+        await asyncio.gather(*(call(number) for number in range(callers)))
+        took = time.perf_counter() - start
+        await connections.close()
+        return Load(len(answers) / took, took, tuple(answers), start)
+
+    return in_a_loop_of_its_own(run())
+
+
+def header_of(reply: Reply, name: str) -> str | None:
+    """The value of a header of an answer, or None."""
+    found = re.search(rb"\r\n" + name.encode() + rb": *([^\r]*)", reply.head, re.IGNORECASE)
+    return found[1].decode() if found else None
