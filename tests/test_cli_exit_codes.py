@@ -23,7 +23,7 @@ def raising(monkeypatch, tmp_path):
         def fail(options):
             raise error
 
-        monkeypatch.setitem(cli._COMMANDS, command, fail)
+        monkeypatch.setattr(cli, f"_{command}", fail)
 
     return set_error
 

@@ -54,14 +54,17 @@ def create(settings: Settings) -> Service:
     Raises:
         BadModel: the registry has no such version, or it is broken: a service does not start then.
     """
-    model = registry.load(settings.registry, settings.model, settings.version)
-    spare = settings.fallback
-    fallback = registry.load(settings.registry, settings.model, spare) if spare else None
+
+    def load(version: str) -> registry.LoadedModel:
+        return registry.load(settings.registry, settings.model, version)
+
+    model = load(settings.version)
+    fallback = load(settings.fallback) if settings.fallback else None
     metrics = Metrics()
     deployment = Deployment(settings, model, fallback, metrics)
     watcher = Watcher(deployment)
     if settings.canary:
-        candidate = registry.load(settings.registry, settings.model, settings.canary)
+        candidate = load(settings.canary)
         share, shadow = settings.canary_share, settings.shadow_share
         deployment.place(candidate, share, shadow if share or shadow else 1.0, by_hand=True)
 

@@ -9,6 +9,7 @@ limited time.
 import asyncio
 import gc
 import logging
+import math
 import os
 import socket
 import threading
@@ -41,19 +42,19 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.application, self.owner = application, owner
         self.settings = application.settings
-        self._ends: float | None = None  # end of the grace period, of ``time.monotonic``
+        self._ends = math.inf  # when the grace period does, of ``time.monotonic``
         self._logged = 0  # refused requests that the log has mentioned
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: not ready, but still serving. Second: end the grace period."""
-        if self._ends is not None:
+        if self.application.leaving:
             self.should_exit = True
-            return
-        self._ends = time.monotonic() + self.settings.grace
-        self.application.leaving = True
+        else:
+            self.application.leaving = True
+            self._ends = time.monotonic() + self.settings.grace
 
     async def on_tick(self, counter: int) -> bool:
-        if self._ends is not None and time.monotonic() >= self._ends:
+        if time.monotonic() >= self._ends:
             return True
         if counter % TICKS == 0:
             self._log_refused()
