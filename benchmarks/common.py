@@ -38,7 +38,7 @@ class Folder:
 
     def keep(self, name: str, found: dict) -> None:
         """Write ``NAME.json``; the machine comes first, this one unless ``found`` names another."""
-        found = {"machine": machine.describe().to_dict()} | found
+        found = {"machine": asdict(machine.describe())} | found
         self.write(f"{name}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
     def write(self, file: str, text: str) -> None:

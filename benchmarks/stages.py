@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from benchmarks.common import Folder, run_folder
 from tutorial_utils.core import machine
@@ -34,7 +35,7 @@ def run(
     options = parser.parse_args(words)
     if unknown := sorted(set(options.stages) - {*stages, "report"}):
         parser.error(f"no stage {', '.join(unknown)}; choose among {', '.join(stages)}, report")
-    here = json.loads(json.dumps(machine.describe().to_dict()))  # before any core is chosen
+    here = json.loads(json.dumps(asdict(machine.describe())))  # before any core is chosen
     folder = run_folder(options.quick)
     found = folder.read(name) if options.stages else {}
     if options.stages == ["report"] and not found:

@@ -127,7 +127,7 @@ def repository(tmp_path, monkeypatch) -> Path:
 def test_results_are_stored_by_machine_and_readme_shows_them(repository):
     fresh = measured_folder()
     for name in ("results", "soak"):
-        found = Folder(STORED / MACHINES[0]).read(name) | {"machine": machine.describe().to_dict()}
+        found = Folder(STORED / MACHINES[0]).read(name) | {"machine": asdict(machine.describe())}
         fresh.keep(name, found)
     ledger = fresh.read("results")
     ledger["ledger"][-1]["machine"] = "a machine of this test"

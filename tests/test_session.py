@@ -1,10 +1,10 @@
-import json
 import sys
 import types
 
 import onnxruntime as ort
 import pytest
 
+from tutorial_utils.core import records
 from tutorial_utils.runtime import inference, session
 from tutorial_utils.runtime.session import ProviderUnavailable, SessionRecipe, open_session
 
@@ -60,7 +60,7 @@ def test_a_recipe_survives_json():
     recipe = SessionRecipe(
         threads=3, spinning=False, disabled_optimizers=("GeluFusion",), config={"a.b": "1"}
     )
-    assert SessionRecipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    assert records.loads(SessionRecipe, records.dumps(recipe)) == recipe
 
 
 def test_every_field_of_the_recipe_reaches_onnxruntime():

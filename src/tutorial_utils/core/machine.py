@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import psutil
 
@@ -30,9 +30,6 @@ class Machine:
         return (
             f"{self.processor}, {self.cores} cores, {self.memory_gb} GB, {self.system} ({features})"
         )
-
-    def to_dict(self) -> dict:
-        return asdict(self)
 
 
 @functools.cache

@@ -10,9 +10,11 @@ Format 1 had no ``format``, a single model file, and the task inside its recipe.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tutorial_utils.core import records
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.core.hashing import sha256
 from tutorial_utils.quality import TASKS
@@ -73,17 +75,14 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
-        values = {"format": FORMAT} | asdict(self)
-        for form in values["forms"]:
-            form["file"] = form["file"].name
-        return json.dumps(values, indent=2)
+        return json.dumps({"format": FORMAT} | asdict(self), indent=2, default=os.fspath)
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
         """Read a manifest of any format that there has been.
 
         Raises:
-            ValueError, KeyError, TypeError: it is not a manifest; the message says why.
+            ValueError, KeyError, TypeError, AttributeError: it is not a manifest.
         """
         values = json.loads(text)
         version = values.pop("format", 1)
@@ -96,11 +95,11 @@ class Manifest:
             raise ValueError(
                 f"its format is {version}, and this is made for {FORMAT}: update tutorial_utils"
             )
-        values["forms"] = tuple(_form(form) for form in values["forms"])
-        values["labels"], values["files"] = tuple(values["labels"]), dict(values["files"])
-        if (spread := values.get("label_spread")) is not None:
-            values["label_spread"] = tuple(map(float, spread))
-        manifest = cls(**values)
+        if any("recipe" not in form for form in values["forms"]):
+            raise ValueError("a form has no recipe")
+        if spread := values.get("label_spread"):
+            values["label_spread"] = list(map(float, spread))
+        manifest = records.typed(cls, values)
         if manifest.task not in TASKS or not manifest.forms:
             raise ValueError(f"it needs a form of the model and a task among {', '.join(TASKS)}")
         if manifest.label_spread and len(manifest.label_spread) != len(manifest.labels):
@@ -132,12 +131,3 @@ def read_manifest(folder: Path) -> Manifest:
         if sha256(path) != expected:
             raise BadModel(f"{folder.name}: {file} is not the file that was promoted. {FIX}")
     return manifest
-
-
-def _form(values: dict) -> ModelForm:
-    parts = {
-        "file": Path(values["file"]),
-        "recipe": Recipe.from_dict(values["recipe"]),
-        "features": tuple(values.get("features", ())),
-    }
-    return ModelForm(**(values | parts))

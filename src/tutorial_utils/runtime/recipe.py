@@ -33,13 +33,3 @@ class Recipe:
         if self.workers == 1:
             return self.session
         return replace(self.session, threads=max(1, machine.cores() // self.workers))
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "Recipe":
-        """The recipe that ``dataclasses.asdict`` gave ``values`` of, before or after JSON."""
-        parts = {
-            "session": SessionRecipe.from_dict(values["session"]),
-            "padding": Padding(**values.get("padding", {})),
-            "steps": tuple(values["steps"]),
-        }
-        return cls(**(values | parts))

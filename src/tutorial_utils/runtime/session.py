@@ -3,7 +3,7 @@
 import ctypes
 import functools
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnxruntime as ort
@@ -65,15 +65,6 @@ class SessionRecipe:
     huge_pages: bool = False
     config: dict[str, str] = field(default_factory=dict)
 
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "SessionRecipe":
-        values = dict(values)
-        values["disabled_optimizers"] = tuple(values.get("disabled_optimizers", ()))
-        return cls(**values)
-
     def options(self) -> ort.SessionOptions:
         """The recipe as ONNX Runtime's own options object."""
         options = ort.SessionOptions()
@@ -111,8 +102,7 @@ def open_session(
         mend = _MENDS.get(recipe.provider, f"Choose one of {', '.join(PROVIDERS)}")
         raise ProviderUnavailable(f"{message} {mend}, or pass provider='cpu' or fallback=True.")
     warnings.warn(f"{message} Running on the CPU.", ProviderFallback, stacklevel=2)
-    values = recipe.to_dict() | {"provider": "cpu", "provider_options": {}}
-    return _open(path, SessionRecipe.from_dict(values))
+    return _open(path, replace(recipe, provider="cpu", provider_options={}))
 
 
 def provider_problem(provider: str) -> str | None:
