@@ -18,6 +18,7 @@ import numpy as np
 
 from tutorial_utils import registry
 from tutorial_utils.runtime import huge_pages
+from tutorial_utils.runtime.batching import INPUTS
 from tutorial_utils.runtime.session import open_session
 from tutorial_utils.serving.engine.engine import Engine
 from tutorial_utils.serving.settings import Settings
@@ -34,7 +35,7 @@ def load(folder: Path, model: registry.LoadedModel, mode: str) -> None:
     if mode == "all":
         huge_pages.collapse()
     dataclasses.replace(model, session=opened).logits(
-        {name: np.ones((1, 8), np.int64) for name in registry.INPUTS}
+        {name: np.ones((1, 8), np.int64) for name in INPUTS}
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tutorial_utils.core import hashing, paths
 from tutorial_utils.data import assets
-from tutorial_utils.data.assets import Asset, AssetError, Member
+from tutorial_utils.data.assets import Asset, AssetError
 
 
 def digest(data: bytes) -> str:
@@ -30,6 +30,7 @@ def archive(tmp_path):
     path = tmp_path / "package.zip"
     with zipfile.ZipFile(path, "w") as outer:
         outer.writestr("package/weights.bin", b"weights")
+        outer.writestr("package/sentences.txt", b"hello")
         outer.writestr("package/data.tar.gz", inner.getvalue())
         outer.writestr("package/__init__.py", b"raise SystemExit('imported')")
     return path
@@ -41,10 +42,8 @@ def asset(archive):
         name="thing",
         requirement="thing==1",
         sha256=hashing.sha256(archive),
-        members=(
-            Member("package/weights.bin", digest(b"weights")),
-            Member("package/data.tar.gz!data/sentences.txt", digest(b"hello")),
-        ),
+        folder="package/",
+        members={"weights.bin": digest(b"weights"), "sentences.txt": digest(b"hello")},
     )
 
 
@@ -69,6 +68,13 @@ def test_only_the_named_members_are_unpacked(asset, downloads):
     }
 
 
+def test_a_member_may_lie_in_a_tar_in_the_zip(asset, downloads):
+    inside = replace(
+        asset, folder="package/data.tar.gz!data/", members={"sentences.txt": digest(b"hello")}
+    )
+    assert [p.name for p in assets.fetch(inside).iterdir()] == ["sentences.txt"]
+
+
 def test_the_second_fetch_downloads_nothing(asset, downloads):
     assert assets.fetch(asset) == assets.fetch(asset)
     assert downloads == ["thing"]
@@ -88,7 +94,7 @@ def test_a_wrong_archive_leaves_nothing_and_says_what_to_do(asset, archive, down
     elif fault == "wrong archive hash":
         asset = replace(asset, sha256="0" * 64)
     else:
-        asset = replace(asset, members=(Member("package/weights.bin", "0" * 64),))
+        asset = replace(asset, members={"weights.bin": "0" * 64})
     with pytest.raises(AssetError, match=r"[Tt]ry again"):
         assets.fetch(asset)
     assert not (paths.home() / "assets" / "thing").exists()

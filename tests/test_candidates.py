@@ -29,16 +29,6 @@ def test_labels_come_in_the_order_of_the_texts_whatever_the_window(window, how, 
     assert labelling.label(TEXTS, length_is_odd, **how).tolist() == expected
 
 
-def test_windows_hold_each_text_once(monkeypatch):
-    monkeypatch.setattr(labelling, "WINDOW", 10)
-    assert [range(25)[window] for window in labelling.windows(25)] == [
-        range(10),
-        range(10, 20),
-        range(20, 25),
-    ]
-    assert labelling.windows(0) == []
-
-
 @pytest.mark.built
 def test_a_session_for_each_worker_answers_as_one_session_does():
     given = (pipeline.ensure("fused"), SessionRecipe(threads=1), 256)

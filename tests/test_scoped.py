@@ -67,7 +67,7 @@ def test_seeded_models_leave_the_random_numbers_alone(monkeypatch):
     small = BertConfig(
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
     )
-    monkeypatch.setattr(finetuning, "BertConfig", lambda **_: small)
+    monkeypatch.setattr(finetuning, "BertConfig", lambda: small)
     state = torch.get_rng_state()
     first, second = (finetuning.bert_base().classifier.weight for _ in range(2))
     assert torch.equal(first, second)

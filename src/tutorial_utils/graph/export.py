@@ -15,10 +15,9 @@ from tutorial_utils.core import paths, scoped
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.core.tables import Table
 from tutorial_utils.runtime import batching, inference
-from tutorial_utils.runtime.batching import Padding
+from tutorial_utils.runtime.batching import INPUTS, Padding
 
 OPSET = 18
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 SHAPES = ((1, 2), (1, 24), (1, 128), (3, 17), (8, 64))  # (batch, sequence) that parity tries
 
 

@@ -1,6 +1,6 @@
 """Any encoder classifier of the Transformers library: open it, encode texts for it, run it.
 
-``steps`` and ``baseline`` know the series' own classifier; here is what a learner brings along.
+The series' own classifier is in ``finetuning``; here is what learners bring along.
 """
 
 import functools
@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from tutorial_utils.core import machine, scoped
+from tutorial_utils.core import scoped
 from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.models.torch_inference import Predict, predictor
 from tutorial_utils.runtime import batching, tokenization
-from tutorial_utils.runtime.batching import Padding
-from tutorial_utils.runtime.inference import onnx_predict
+from tutorial_utils.runtime.batching import INPUTS, Padding
+from tutorial_utils.runtime.inference import onnx_predict, random_inputs
 from tutorial_utils.runtime.session import SessionRecipe
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LONGEST = 512  # tokens; models that take more are cut here, or a single text fills a batch
 _TOKENIZER_FILES = (
     "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "spm.model",
@@ -27,9 +27,6 @@ _TOKENIZER_FILES = (
 )  # fmt: skip
 # Families that count positions from the padding token's id on, and so take that many fewer.
 _COUNTING_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
-
-
-Predict = Callable[[dict[str, np.ndarray]], np.ndarray]  # padded inputs → logits
 
 
 class BadClassifier(TutorialError, ValueError):
@@ -69,28 +66,18 @@ class Classifier:
 
     def random_rows(self, count: int, length: int, seed: int = 0) -> list[list[int]]:
         """Seeded token ids: ``count`` rows of ``length``."""
-        generator = np.random.default_rng(seed)
-        return generator.integers(*self.vocabulary, (count, length)).tolist()
+        return random_inputs(count, length, seed, self.vocabulary)["input_ids"].tolist()
 
     def example(self) -> dict:
         """Inputs to trace with: tensors, int64 (2, 16)."""
         import torch
 
-        padded = batching.pad(self.random_rows(2, 16), padding=self.padding)
-        return {name: torch.from_numpy(padded[name]) for name in self.inputs}
+        given = random_inputs(2, 16, vocabulary=self.vocabulary)
+        return {name: torch.from_numpy(given[name]) for name in self.inputs}
 
     def predictor(self) -> Predict:
         """Padded inputs → logits, by PyTorch on all cores."""
-        import torch
-
-        module = self.module()
-
-        def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
-            with scoped.torch_threads(machine.cores()), torch.inference_mode():
-                tensors = {name: torch.from_numpy(inputs[name]) for name in self.inputs}
-                return module(**tensors).logits.numpy()
-
-        return predict
+        return predictor(self.module(), self.inputs)
 
 
 @dataclass(frozen=True)

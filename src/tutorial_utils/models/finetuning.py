@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -51,7 +52,7 @@ def load() -> BertForSequenceClassification:
 def bert_base(seed: int = 0) -> BertForSequenceClassification:
     """BERT-base with seeded random weights: for latency and size, which weights do not change."""
     with scoped.torch_seed(seed):
-        return BertForSequenceClassification(BertConfig(num_labels=2)).eval()
+        return BertForSequenceClassification(BertConfig()).eval()
 
 
 def finetuned(training: Training = Training()) -> bool:
@@ -67,11 +68,8 @@ def finetuned(training: Training = Training()) -> bool:
 def made_by(training: Training = Training()) -> dict:
     """What the fine-tuned weights depend on: settings, data, code and libraries."""
     pinned = {asset.name: asset.sha256 for asset in (assets.ENCODER, assets.SENTENCES)}
-    return {
-        "settings": asdict(training),
-        "assets": pinned,
-        **asdict(provenance.of(_train)),
-    }
+    code = provenance.of(_train)
+    return {"settings": asdict(training), "assets": pinned, **asdict(code)}
 
 
 def finetune(training: Training = Training(), progress: bool = True) -> Path:
@@ -108,9 +106,8 @@ def batches(ids: list[list[int]], size: int, generator: np.random.Generator) -> 
 
 def pad(ids: list[list[int]]) -> dict[str, torch.Tensor]:
     """Token ids as model inputs, each int64 (batch, longest)."""
-    width = max(map(len, ids))
-    rows = torch.tensor([row + [0] * (width - len(row)) for row in ids])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+    rows = pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
+    mask = pad_sequence([torch.ones(len(row), dtype=torch.int64) for row in ids], batch_first=True)
     return {"input_ids": rows, "attention_mask": mask, "token_type_ids": torch.zeros_like(rows)}
 
 
@@ -137,13 +134,7 @@ def _train(training: Training, progress: bool) -> BertForSequenceClassification:
     start = _resume(training, parts)
     model.train()
     bar = tqdm(
-        plan[start:],
-        "Fine-tuning",
-        len(plan),
-        initial=start,
-        disable=not progress,
-        ascii=True,
-        mininterval=1,
+        plan[start:], "Fine-tuning", len(plan), initial=start, disable=not progress, ascii=True
     )
     for step, batch in enumerate(bar, start):
         logits = model(**pad([ids[i] for i in batch])).logits

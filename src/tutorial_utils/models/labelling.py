@@ -14,15 +14,14 @@ WINDOW = 2_000  # sentences sorted together: more saves little padding, and cost
 def sentences(which: str, count: int) -> tuple[str, ...]:
     """``count`` movie sentences: of the ``test`` part, or of ``all`` in a fixed random order.
 
-    Beyond their number they come again from the first.
+    They repeat from the first when ``count`` is larger than their number.
     """
-    texts = reviews.splits().test.texts if which == "test" else _shuffled()
+    if which == "test":
+        texts = reviews.splits().test.texts
+    else:
+        movies = reviews.load("movies").texts
+        texts = tuple(movies[i] for i in np.random.default_rng(0).permutation(len(movies)))
     return tuple(itertools.islice(itertools.cycle(texts), count))
-
-
-def _shuffled() -> tuple[str, ...]:
-    texts = reviews.load("movies").texts
-    return tuple(texts[i] for i in np.random.default_rng(0).permutation(len(texts)))
 
 
 def label(
@@ -37,25 +36,19 @@ def label(
     """Labels of ``texts``, int64 (n,), in their order.
 
     budget: tokens of a batch, sorted ``by_length``; None: one text at a time, padded to ``width``.
-    workers: batches at the same time; more than one need a recipe with fewer threads each.
-    A window of texts is tokenized and sorted at a time, so memory does not grow with their number.
+    workers: batches that run at the same time; with several, the session needs fewer threads.
+    ``WINDOW`` texts are tokenized and sorted at a time, so memory does not grow with their number.
     """
 
-    def label_some(some: tuple[str, ...]) -> np.ndarray:  # its rows end before the next begin
+    def label_some(some: tuple[str, ...]) -> np.ndarray:  # frees its rows before the next ones
         rows = reviews.encode(some)
-        lengths = [len(row) for row in rows]
-        batches = (
-            batching.by_tokens(lengths, budget, by_length=by_length)
-            if budget
-            else batching.in_order(len(rows), 1)
-        )
+        if budget is None:
+            batches = batching.in_order(len(rows), 1)
+        else:
+            batches = batching.by_tokens(list(map(len, rows)), budget, by_length=by_length)
         logits = batching.run(predict, rows, batches, None if budget else width, workers=workers)
         return logits.argmax(axis=1)
 
-    labels = [label_some(texts[window]) for window in windows(len(texts))]
+    starts = range(0, len(texts), WINDOW)
+    labels = [label_some(texts[start : start + WINDOW]) for start in starts]
     return np.concatenate(labels) if labels else np.empty(0, dtype=np.int64)
-
-
-def windows(count: int) -> list[slice]:
-    """Which of ``count`` texts ``label`` sorts together."""
-    return [slice(start, min(start + WINDOW, count)) for start in range(0, count, WINDOW)]

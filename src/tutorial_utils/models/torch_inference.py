@@ -1,23 +1,29 @@
-"""The PyTorch models of the series as functions from padded inputs to logits."""
+"""PyTorch models as functions from padded inputs to logits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tutorial_utils.core import machine, scoped
+from tutorial_utils.runtime.batching import INPUTS
+
+Predict = Callable[[dict[str, np.ndarray]], np.ndarray]  # padded inputs → logits
 
 
-def torch_predict(model: str) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Inputs → logits, by a PyTorch model: ``classifier`` or ``bert-base``."""
-    import torch
-
+def torch_predict(model: str) -> Predict:
+    """Inputs → logits, by a PyTorch model of the series: ``classifier`` or ``bert-base``."""
     from tutorial_utils.models import finetuning
 
-    module = {"classifier": finetuning.load, "bert-base": finetuning.bert_base}[model]()
+    return predictor({"classifier": finetuning.load, "bert-base": finetuning.bert_base}[model]())
 
-    def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+
+def predictor(module, inputs: Sequence[str] = INPUTS) -> Predict:
+    """Padded inputs → logits, by a PyTorch module on all cores. inputs: those that it takes."""
+    import torch
+
+    def predict(given: dict[str, np.ndarray]) -> np.ndarray:
         with scoped.torch_threads(machine.cores()), torch.inference_mode():
-            tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+            tensors = {name: torch.from_numpy(given[name]) for name in inputs}
             return module(**tensors).logits.numpy()
 
     return predict

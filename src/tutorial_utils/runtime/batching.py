@@ -13,6 +13,8 @@ import numpy as np
 
 from tutorial_utils.core.errors import InvalidArgument
 
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
 
 @dataclass(frozen=True)
 class Padding:
@@ -80,7 +82,7 @@ def pad(
         filled = slice(len(row)) if padding.side == "right" else slice(width - len(row), width)
         ids[i, filled] = row
         mask[i, filled] = 1
-    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    return dict(zip(INPUTS, (ids, mask, np.zeros_like(ids)), strict=True))
 
 
 def run(

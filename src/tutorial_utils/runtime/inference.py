@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tutorial_utils.runtime.batching import INPUTS
 from tutorial_utils.runtime.session import SessionRecipe, open_session
 
 
@@ -13,11 +14,7 @@ def random_inputs(
 ) -> dict[str, np.ndarray]:
     """Inputs without padding: seeded token ids from ``vocabulary``, int64 (batch, length)."""
     ids = np.random.default_rng(seed).integers(*vocabulary, (batch, length), dtype=np.int64)
-    return {
-        "input_ids": ids,
-        "attention_mask": np.ones_like(ids),
-        "token_type_ids": np.zeros_like(ids),
-    }
+    return dict(zip(INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True))
 
 
 def cut(inputs: dict[str, np.ndarray], rows: int) -> list[dict[str, np.ndarray]]:
