@@ -1,4 +1,4 @@
-"""Whatever is sent: a right answer or a clear 4xx, never a 5xx, and nothing of it comes back."""
+"""Any input gets a right answer or a clear 4xx, never a 5xx, and none of it is repeated."""
 
 import gzip
 import json
@@ -71,7 +71,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_request_is_refused_clearly(client, name):
+def test_a_malformed_request_is_refused_clearly(client, name):
     assert is_a_clear_refusal(predict(client, REFUSED[name]))
 
 
@@ -92,7 +92,7 @@ ANSWERED = {
 
 
 @pytest.mark.parametrize("name", ANSWERED)
-def test_odd_texts_are_answered_and_alone_as_among_others(client, name):
+def test_an_odd_text_gets_the_same_answer_alone_and_among_others(client, name):
     def ask(*texts):
         answer = client.post("/predict", json={"texts": texts})
         assert answer.status_code == 200, answer.text
@@ -103,7 +103,7 @@ def test_odd_texts_are_answered_and_alone_as_among_others(client, name):
     assert ask("short", ANSWERED[name], "another one")[1] == pytest.approx(alone, abs=1e-5)
 
 
-def test_what_is_cut_is_answered_as_what_was_kept(client):
+def test_words_beyond_the_limit_do_not_change_the_answer(client):
     def positive(count):
         (found,) = client.post("/predict", json={"texts": ["b" * count + "a" * 600]}).json()[
             "predictions"
@@ -121,14 +121,14 @@ def test_a_batch_at_its_limits_is_answered(client, count):
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "gzip, identity", SECRET])
-def test_a_compressed_body_is_refused_before_it_can_grow(client, encoding):
+def test_a_compressed_body_is_refused_without_unpacking_it(client, encoding):
     bomb = gzip.compress(b" " * 50_000_000)
     answer = predict(client, bomb, **{"content-encoding": encoding})
     assert answer.status_code == 415
     assert is_a_clear_refusal(answer)
 
 
-def test_a_body_too_large_is_413_whether_it_says_so_or_not(client):
+def test_a_body_too_large_is_a_413_with_and_without_its_length(client):
     told = predict(client, b" " * 2_000_001)
     untold = client.post("/predict", content=(b" " * 100_000 for _ in range(30)))
     for answer in (told, untold):
@@ -138,7 +138,7 @@ def test_a_body_too_large_is_413_whether_it_says_so_or_not(client):
 
 
 def raw(client, content: bytes, *more: bytes, pause: float = 0.2) -> bytes:
-    """What comes back for bytes that are no client's, until the server closes or is silent."""
+    """The answer to raw bytes, until the server closes the connection or is silent."""
     with socket.create_connection(("127.0.0.1", client.port), timeout=5) as connection:
         connection.sendall(content)
         for part in more:
@@ -180,23 +180,21 @@ BODY = b'{"texts": ["zanzibar"]}'
     ],
     ids=[str(i) for i in range(13)],
 )
-def test_lengths_that_lie_and_bytes_that_are_no_http(client, content, status):
+def test_wrong_lengths_and_bytes_that_are_not_http(client, content, status):
     found = raw(client, content)
     assert found.split(b" ")[1] == status
     assert not any(leak.encode() in found for leak in LEAKS)
     assert client.get("/livez").status_code == 200
 
 
-def test_slow_senders_are_let_go_and_hold_nobody_up(client):
+def test_slow_senders_are_disconnected_and_block_no_one(client):
     drops = [bytes([byte]) for byte in BODY]
-    start = time.monotonic()
     slow_body = raw(client, HEAD + b"content-length: 23\r\n\r\n", *drops)
     slow_head = raw(client, HEAD[:20], *[b"a"] * 20)
-    silent = raw(client, b"")
-    assert time.monotonic() - start < 20
     assert slow_body.split(b" ")[1] == b"408"
     assert slow_head.split(b" ")[1] == b"400"
-    assert silent == b""
+    with socket.create_connection(("127.0.0.1", client.port), timeout=30) as silent:
+        assert silent.recv(1) == b"", "a silent connection is closed"
     assert client.get("/readyz").status_code == 200
 
 
@@ -205,27 +203,27 @@ def test_slow_senders_are_let_go_and_hold_nobody_up(client):
     [("/nowhere/zanzibar", 404), ("/../../etc/passwd", 404), ("/%2e%2e/zanzibar", 404),
      ("/predict", 405), ("/predict/", 404), ("/v2/models/zanzibar", 404), ("//", 404)],
 )  # fmt: skip
-def test_unknown_paths_are_refused_without_a_word_of_them(client, path, status):
+def test_unknown_paths_are_refused_without_repeating_them(client, path, status):
     answer = client.get(path, follow_redirects=True)
     assert answer.status_code == status
     assert is_a_clear_refusal(answer)
 
 
 @pytest.mark.parametrize("given", ["x" * 65, "a b", "<script>", "", "é", "../a"])
-def test_a_request_id_that_is_none_is_replaced(client, given):
+def test_an_invalid_request_id_is_replaced(client, given):
     answer = client.get("/livez", headers={"x-request-id": given.encode()})
     assert answer.headers["x-request-id"] != given
     assert len(answer.headers["x-request-id"]) == 32
 
 
-def test_a_request_id_is_sent_back_with_answers_and_refusals_alike(client):
+def test_a_request_id_is_sent_back_with_answers_and_refusals(client):
     given = {"x-request-id": "Caller-7:a.b_c"}
     for answer in (client.get("/livez", headers=given), client.get("/nowhere", headers=given)):
         assert answer.headers["x-request-id"] == "Caller-7:a.b_c"
         assert float(answer.headers["x-total-time"]) > 0
 
 
-def test_after_all_this_nothing_waits_and_nothing_was_a_5xx(client):
+def test_afterwards_nothing_waits_and_nothing_was_a_5xx(client):
     lines = client.get("/metrics").text.splitlines()
     assert "serve_waiting_texts 0.0" in lines
     failed = [x for x in lines if x.startswith("serve_requests_total") and 'status="5' in x]
@@ -233,8 +231,8 @@ def test_after_all_this_nothing_waits_and_nothing_was_a_5xx(client):
     assert SECRET not in "\n".join(lines)
 
 
-def test_schemathesis_finds_no_fault_with_the_whole_description(registry_path, tmp_path):
-    # That the shape must be the number of texts cannot be said in OpenAPI: there, 400 is right.
+def test_schemathesis_finds_no_fault_in_the_openapi_description(registry_path, tmp_path):
+    # OpenAPI cannot express that the shape must be the number of texts: there, 400 is right.
     (tmp_path / "schemathesis.toml").write_text(
         '[parameters]\n"path.model" = "sentiment"\n"path.version" = "1"\n'
         '[[operations]]\ninclude-path-regex = "infer$"\n'

@@ -1,4 +1,4 @@
-"""What a command ends with, so that a program can tell a refusal from a mistake or a fault."""
+"""Exit codes: a program can distinguish a refusal from a wrong input and from a fault."""
 
 import re
 import traceback
@@ -50,7 +50,7 @@ def test_a_fault_is_code_3_one_line_and_a_file_with_the_traceback(error, raising
      timer.CandidateKilled("'a' ended")],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
-def test_what_the_user_can_fix_is_code_2_and_one_line(error, raising, capsys, tmp_path):
+def test_an_error_that_the_user_can_fix_is_code_2_and_one_line(error, raising, capsys, tmp_path):
     raising(error)
     assert cli.main(OPTIMIZE) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -59,14 +59,14 @@ def test_what_the_user_can_fix_is_code_2_and_one_line(error, raising, capsys, tm
 
 
 @pytest.mark.parametrize(("command", "extra"), [("optimize", "learn"), ("serve", "serve")])
-def test_a_package_that_is_not_installed_is_named_with_the_extra(command, extra, raising, capsys):
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(command, extra, raising, capsys):
     raising(ModuleNotFoundError("No module named 'a'", name="a.b"), command)
     assert cli.main([command, *OPTIMIZE[1:]] if command == "optimize" else [command]) == 2
     wanted = f"`{command}` needs a, which is not installed"
     assert capsys.readouterr().err.startswith(wanted + f': pip install "tutorial-utils[{extra}]"')
 
 
-def test_a_module_of_ours_that_is_missing_is_a_fault(raising):
+def test_a_missing_module_of_this_package_is_a_fault(raising):
     raising(ModuleNotFoundError("…", name="tutorial_utils.nothing"))
     assert cli.main(OPTIMIZE) == 3
 
@@ -87,7 +87,7 @@ def test_an_interrupt_is_code_130_and_one_line(raising, capsys):
         (["--rounds", "3", "--max-texts", "4000"], (3, 0.3, 4_000, True)),
     ],
 )
-def test_flags_win_over_the_defaults_of_quick(flags, effort, monkeypatch):
+def test_flags_take_precedence_over_quick(flags, effort, monkeypatch):
     seen = {}
 
     def stop(*_, **given):
@@ -99,7 +99,7 @@ def test_flags_win_over_the_defaults_of_quick(flags, effort, monkeypatch):
     assert seen["effort"] == optimize.Effort(*effort)
 
 
-def test_every_error_class_of_the_package_has_the_one_root():
+def test_every_error_class_of_the_package_derives_from_tutorial_error():
     """Found in the source: some modules need extras that are not installed everywhere."""
     bare = re.compile(r"^class (\w+)\((?:\w*Error|Exception)\):", re.M)
     raised = re.compile(r"raise (RuntimeError|KeyError|TypeError|Exception|LookupError)\(")

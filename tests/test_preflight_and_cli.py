@@ -16,7 +16,7 @@ def test_a_machine_that_runs_these_tests_passes(capsys):
     assert inference["level"] == "OK"
 
 
-def test_a_failure_has_its_mend_beside_it_and_a_code(monkeypatch, capsys):
+def test_a_failure_is_printed_with_its_fix_and_has_an_exit_code(monkeypatch, capsys):
     monkeypatch.setattr(preflight, "CHECKS", {"memory": preflight._memory})
     monkeypatch.setattr(preflight, "MEMORY_GB", 10**6)
     assert cli.main(["check"]) == 2
@@ -38,7 +38,7 @@ def test_two_onnxruntimes_fail_with_the_fix(monkeypatch):
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in mend
 
 
-def test_another_python_and_other_versions_are_seen(monkeypatch):
+def test_another_python_and_other_versions_are_reported(monkeypatch):
     monkeypatch.setattr(preflight, "PYTHON", (3, 8))
     assert preflight._interpreter()[0] == "FAIL"
     monkeypatch.setattr(preflight, "constraints", lambda: {"torch": "1.0"})
@@ -75,7 +75,7 @@ def test_providers_are_those_that_load(monkeypatch):
     assert "cuda is broken" in found
 
 
-def test_an_empty_ledger_is_said_and_a_full_one_drawn(capsys, tmp_path):
+def test_an_empty_ledger_is_an_error_and_a_full_one_is_drawn(capsys, tmp_path):
     assert cli.main(["ledger"]) == 2
     assert "The ledger is empty" in capsys.readouterr().err
     ledger.record(ledger.Row("pytorch", 0, 100.0, 110.0, 50.0, 438.0, 0.88, 1.0, "a machine", {}))

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over real HTTP, by its own client and by hand; and bad input."""
+"""The Open Inference Protocol over real HTTP: Triton's client, plain requests, bad input."""
 
 import gzip
 
@@ -59,7 +59,7 @@ def test_a_triton_client_finds_the_model_and_is_answered(client, binary):
             speaker.infer("sentiment", [asked], model_version="7")
 
 
-def test_by_hand_it_answers_what_predict_answers(client):
+def test_infer_gives_the_same_answer_as_predict(client):
     body = tensor("warm") | {"id": "a-1"}
     answer = client.post(INFER, json=body)
     assert answer.status_code == 200
@@ -99,7 +99,9 @@ def test_by_hand_it_answers_what_predict_answers(client):
         (INFER, [], {422}),
     ],
 )
-def test_a_bad_inference_is_a_clear_4xx_in_the_protocols_form(client, path, body, statuses):
+def test_an_impossible_request_is_a_clear_4xx_in_the_form_of_the_protocol(
+    client, path, body, statuses
+):
     answer = client.post(path, json=body)
     assert answer.status_code in statuses, answer.text
     assert answer.json()["error"]
@@ -116,13 +118,13 @@ def test_a_bad_inference_is_a_clear_4xx_in_the_protocols_form(client, path, body
         (b"{}", "7"), (b"{}", "-1"), (b"{}", "many"), (b"{}", "9" * 30),
     ],
 )  # fmt: skip
-def test_bytes_that_are_no_inference_are_a_4xx(client, content, length):
+def test_a_malformed_body_is_a_4xx(client, content, length):
     headers = {"inference-header-content-length": length} if length else {}
     assert client.post(INFER, content=content, headers=headers).status_code in (400, 422)
 
 
 @pytest.mark.parametrize("rest", [b"", b"\x01", b"\x09\0\0\0abc", b"\x01\0\0\0\xff", b"\xff" * 8])
-def test_binary_tensors_that_lie_about_their_length_are_a_400(client, rest):
+def test_a_binary_tensor_with_a_wrong_length_is_a_400(client, rest):
     head = (
         '{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],'
         f'"parameters":{{"binary_data_size":{len(rest)}}}}}]}}'
@@ -132,7 +134,7 @@ def test_binary_tensors_that_lie_about_their_length_are_a_400(client, rest):
 
 
 @pytest.mark.parametrize("path", ["/predict", INFER])
-def test_a_compressed_body_is_415_and_is_not_unpacked(client, path):
+def test_a_compressed_body_is_a_415_and_not_unpacked(client, path):
     bomb = gzip.compress(b"0" * 50_000_000)
     answer = client.post(path, content=bomb, headers={"content-encoding": "gzip"})
     assert answer.status_code == 415
@@ -140,12 +142,12 @@ def test_a_compressed_body_is_415_and_is_not_unpacked(client, path):
 
 
 @pytest.mark.parametrize("words", [509, 510, 511, 512, 513, 2_000])
-def test_texts_about_the_longest_length_are_answered(client, words):
+def test_texts_around_the_longest_length_are_answered(client, words):
     answer = client.post("/predict", json={"texts": ["warm " * words]})
     assert answer.json()["predictions"][0]["label"] == "positive"
 
 
-def test_a_million_letters_are_refused_and_thirty_two_texts_taken(client):
+def test_a_million_letters_are_refused_and_thirty_two_texts_accepted(client):
     word = SECRET * 125_000
     refused = client.post("/predict", json={"texts": [word]})
     assert refused.status_code == 422

@@ -1,4 +1,4 @@
-"""The service as a process: how it is stopped, who sends slowly, and what its log tells."""
+"""The service as a process: how it stops, slow senders, and what it logs."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 import tiny_models
 
 from benchmarks.servers import free_port
-from tutorial_utils.serving.process import listener
+from tutorial_utils.serving.process import listener, server
 
 SECRET = "zanzibar"
 
@@ -90,7 +90,7 @@ def start(registry_path, tmp_path):
         process.popen.wait(10)
 
 
-def test_nothing_accepted_is_lost_when_the_service_is_told_to_stop(start):
+def test_no_accepted_request_is_lost_on_sigterm(start):
     process = start(grace=0.7, drain=5)
     results, notready, stop = [], [], threading.Event()
 
@@ -102,7 +102,7 @@ def test_nothing_accepted_is_lost_when_the_service_is_told_to_stop(start):
                     answer = client.post("/predict", json={"texts": ["a"]})
                     results.append(answer.status_code)
                 except httpx.ConnectError:
-                    return  # the door is closed: this was never accepted
+                    return  # the socket is closed: this was never accepted
                 except httpx.TransportError as error:
                     results.append(type(error).__name__)
 
@@ -114,7 +114,7 @@ def test_nothing_accepted_is_lost_when_the_service_is_told_to_stop(start):
     time.sleep(0.3)
     notready.append(httpx.get(f"{process.url}/readyz").status_code)
     notready.append(httpx.get(f"{process.url}/livez").status_code)
-    assert process.popen.wait(10) == 0
+    assert process.popen.wait(30) == 0
     stop.set()
     for caller in callers:
         caller.join(10)
@@ -137,6 +137,7 @@ def test_new_connections_are_held_off_and_those_that_have_begun_are_accepted():
             accepted.close()
 
 
+EMPTY = 'serve_queue_texts{model="sentiment",version="1"} 0.0'
 STUCK = """
 import sys, time
 from tutorial_utils import registry
@@ -174,31 +175,34 @@ def test_a_stuck_request_does_not_keep_the_process(registry_path):
         ask()  # the third run after the warm-up's first
         stuck = threading.Thread(target=lambda: answers.append(ask()))
         stuck.start()
-        time.sleep(0.5)
+        while not {"serve_waiting_texts 1.0", EMPTY} <= set(
+            httpx.get(f"{url}/metrics").text.splitlines()
+        ):
+            assert time.monotonic() < end, "the request does not reach the model"
         process.terminate()
-        began = time.monotonic()
-        assert process.wait(10) is not None
-        assert time.monotonic() - began < 5
+        assert process.wait(30) == server.HUNG  # the model would go on for a minute
         stuck.join(10)
-        assert answers in ([503], [0], [500])
+        assert answers in ([503], [0])
     finally:
         process.kill()
 
 
-def test_a_second_signal_closes_the_door_at_once(start):
+def test_a_second_signal_ends_the_grace_period(start):
     process = start(grace=60)
     process.popen.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    end = time.monotonic() + 20
+    while process.ready():
+        assert time.monotonic() < end
     process.popen.send_signal(signal.SIGTERM)
-    assert process.popen.wait(10) == 0
+    assert process.popen.wait(30) == 0
 
 
-def test_slow_senders_and_lying_heads_are_answered_or_closed(start):
+def test_slow_senders_and_wrong_lengths_get_an_answer_or_are_closed(start):
     process = start(patience=0.5)
     head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
     body = b'{"texts": ["zanzibar"]}'
     slow = process.send(head + b"content-length: 1000\r\n\r\n" + body, pause=0.02)
-    assert slow == b"" or slow.split()[1] in (b"400", b"408")  # in its head, or in its body
+    assert slow == b"" or slow.split()[1] in (b"400", b"408")  # during its head or its body
     with socket.create_connection(("127.0.0.1", process.port), timeout=10) as silent:
         silent.sendall(head + b"content-length: 1000\r\n\r\n" + body)
         told = silent.recv(65_536)
@@ -228,7 +232,7 @@ def test_the_log_has_a_line_for_each_request_with_its_id_and_no_text(start):
     assert bad.status_code == 422
     assert SECRET not in bad.text + bad.headers["x-request-id"]
     httpx.get(f"{process.url}/{SECRET}")
-    end, lines = time.monotonic() + 5, []
+    end, lines = time.monotonic() + 20, []
     while not lines or lines[-1]["route"] != "unknown":  # a line follows its answer
         assert time.monotonic() < end
         lines = [line for line in process.lines() if line["event"] == "request"]
