@@ -5,6 +5,7 @@ Gate, shadow and drift monitor all take the same definition of agreement from he
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -17,12 +18,11 @@ TASKS = {  # how a model's logits read → what its score is called
     "regression": "RMSE",
 }
 THRESHOLD = 0.5  # probability above which one of several labels holds
-SAME_VALUE = (
-    0.05  # of the labels' standard deviation; a value that moves by less is the same answer
-)
+# Of the labels' standard deviation. A value that moves by less is the same answer.
+SAME_VALUE = 0.05
 _DRAWS = 1_000_000  # texts drawn at once by the bootstrap, which bounds its memory
 
-Scorer = Callable[[np.ndarray], np.ndarray]  # weights (resamples, n) → scores (resamples, targets)
+Scorer = Callable[[np.ndarray], np.ndarray]  # weights (resamples, n) → scores (resamples,)
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,12 @@ def agrees(
             "Whether values agree depends on how far the labels spread: give `spread`, the "
             "standard deviation of each target (quality.spread_of)."
         )
+    return _same_values(found, reference, spread).all(axis=1)
+
+
+def _same_values(found: np.ndarray, reference: np.ndarray, spread: Sequence[float]) -> np.ndarray:
     moved = np.abs(found.astype(float) - reference)
-    return ((moved < SAME_VALUE * np.asarray(spread)) | (moved == 0)).all(axis=1)
+    return (moved < SAME_VALUE * np.asarray(spread)) | (moved == 0)
 
 
 def spread_of(values: np.ndarray) -> tuple[float, ...]:
@@ -154,7 +158,7 @@ def f1(predicted: np.ndarray, labels: np.ndarray) -> float:
     predicted, labels: 0 or 1, (n,) or (n, labels). Of several labels all counts are summed first,
     which is called micro F1.
     """
-    return float(_f1_scorer(predicted, labels)(np.ones((1, len(labels))))[0, 0])
+    return float(_f1_scorer(predicted, labels)(np.ones((1, len(labels))))[0])
 
 
 def evaluate(
@@ -194,13 +198,12 @@ def evaluate(
     if not all(np.isin(a, list(known)).all() for a in arrays):
         several = f"from 0 to {classes - 1}" if len(known) > 2 else "0 or 1"
         raise InvalidArgument(f"Labels must be {several}; take the argmax of the logits first.")
-    macro = task == "single_label" and classes > 2
-    found = _compare(
-        arrays, lambda p, t: _macro_scorer(p, t, classes) if macro else _f1_scorer(p, t)
+    found = replace(
+        _compare(arrays, partial(_f1_scorer, classes=known if len(known) > 2 else (1,))),
+        metric="macro F1" if len(known) > 2 else TASKS[task],
+        accuracy=_share_equal(*arrays[:2]),
     )
-    metric = "macro F1" if macro else TASKS[task]
-    made = replace(found[0], metric=metric, accuracy=_share_equal(*arrays[:2]))
-    return replace(made, agreement=_share_equal(arrays[0], arrays[2])) if arrays[2:] else made
+    return replace(found, agreement=_share_equal(arrays[0], arrays[2])) if arrays[2:] else found
 
 
 def _evaluate_values(arrays: list[np.ndarray], spread: Sequence[float]) -> Quality:
@@ -210,43 +213,36 @@ def _evaluate_values(arrays: list[np.ndarray], spread: Sequence[float]) -> Quali
             f"All labels of target {constant[0]} are the same number, so that there is no standard "
             "deviation to measure a difference by. Give texts with different labels."
         )
-    several = len(spread) > 1
-    found = [
-        replace(one, spread=float(s), metric=f"RMSE of target {i}" if several else "RMSE")
-        for i, (one, s) in enumerate(zip(_compare(arrays, _rmse_scorer), spread, strict=True))
-    ]
-    if not arrays[2:]:
-        worst = max(zip(found, spread, strict=True), key=lambda pair: pair[0].score / pair[1])[0]
-        return replace(worst, targets=tuple(found) if several else ())
-    each = [
-        agrees(ours[:, None], theirs[:, None], "regression", [s])
-        for ours, theirs, s in zip(arrays[0].T, arrays[2].T, spread, strict=True)
-    ]
-    found = [replace(one, agreement=float(a.mean())) for one, a in zip(found, each, strict=True)]
-    worst = max(found, key=lambda one: one.worsening)
-    together = float(np.all(each, axis=0).mean())
-    return replace(worst, agreement=together, targets=tuple(found) if several else ())
+    found = []
+    for i, one in enumerate(spread):
+        metric = f"RMSE of target {i}" if len(spread) > 1 else "RMSE"
+        scored = _compare([a[:, i] for a in arrays], _rmse_scorer)
+        found.append(replace(scored, metric=metric, spread=float(one)))
+    if arrays[2:]:
+        same = _same_values(arrays[0], arrays[2], spread)
+        shares = same.mean(axis=0)
+        found = [replace(q, agreement=float(s)) for q, s in zip(found, shares, strict=True)]
+        worst = max(found, key=lambda one: one.worsening)
+        worst = replace(worst, agreement=float(same.all(axis=1).mean()))
+    else:
+        worst = found[int(np.argmax([q.score / s for q, s in zip(found, spread, strict=True)]))]
+    return replace(worst, targets=tuple(found) if len(spread) > 1 else ())
 
 
 def _compare(
     arrays: list[np.ndarray], scorer: Callable[[np.ndarray, np.ndarray], Scorer]
-) -> list[Quality]:
-    """Score, and with a reference its difference and interval, of each target."""
-    predicted, labels, *others = arrays
+) -> Quality:
+    """The score, and with a reference its difference and interval."""
+    predicted, labels, *reference = arrays
     ours, once = scorer(predicted, labels), np.ones((1, len(labels)))
-    made = [Quality(len(labels), float(score)) for score in ours(once)[0]]
-    if not others:
+    made = Quality(len(labels), float(ours(once)[0]))
+    if not reference:
         return made
-    theirs = scorer(others[0], labels)
-    differences = (ours(once) - theirs(once))[0]
-    ends = np.zeros((2, len(made)))
-    if not np.array_equal(predicted, others[0]):
-        drawn = [ours(weights) - theirs(weights) for weights in _resampled(len(labels))]
-        ends = np.percentile(np.concatenate(drawn), [2.5, 97.5], axis=0)
-    return [
-        replace(one, difference=float(difference), low=float(low), high=float(high))
-        for one, difference, low, high in zip(made, differences, *ends, strict=True)
-    ]
+    theirs = scorer(reference[0], labels)
+    drawn = [ours(weights) - theirs(weights) for weights in _resampled(len(labels))]
+    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
+    difference = float(ours(once)[0] - theirs(once)[0])
+    return replace(made, difference=difference, low=float(low), high=float(high))
 
 
 def _resampled(texts: int) -> Iterator[np.ndarray]:
@@ -262,44 +258,24 @@ def _resampled(texts: int) -> Iterator[np.ndarray]:
         yield counts.reshape(count, texts).astype(float)
 
 
-def _f1_scorer(predicted: np.ndarray, labels: np.ndarray) -> Scorer:
-    """Of class 1; counts of true positives and of errors are summed over a text's labels first."""
-    hits = _by_text((predicted == 1) & (labels == 1))
-    wrong = _by_text(predicted != labels)
-    return lambda weights: _f1(weights @ hits, weights @ wrong)[:, None]
-
-
-def _macro_scorer(predicted: np.ndarray, labels: np.ndarray, classes: int) -> Scorer:
-    """Mean F1 of the classes 0 … ``classes`` − 1, each taken for the positive one in turn."""
-    predicted, labels, hit = predicted.astype(int), labels.astype(int), predicted == labels
-
-    def by_class(chosen: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return np.stack([np.bincount(chosen, row, classes) for row in weights])
+def _f1_scorer(predicted: np.ndarray, labels: np.ndarray, classes: Sequence[int] = (1,)) -> Scorer:
+    """Mean F1 of ``classes``, each taken for the positive one; a text's labels are summed first."""
+    ours, true = (a.reshape(len(a), -1, 1) == np.asarray(classes) for a in (predicted, labels))
+    hits = (ours & true).sum(axis=1, dtype=np.int32)  # (n, classes)
+    wrong = (ours ^ true).sum(axis=1, dtype=np.int32)
 
     def score(weights: np.ndarray) -> np.ndarray:
-        missed = weights * ~hit
-        wrong = by_class(predicted, missed) + by_class(labels, missed)
-        return _f1(by_class(labels, weights * hit), wrong).mean(axis=1, keepdims=True)
+        twice = 2 * (weights @ hits)
+        return (twice / np.maximum(twice + weights @ wrong, 1)).mean(axis=1)
 
     return score
 
 
 def _rmse_scorer(predicted: np.ndarray, labels: np.ndarray) -> Scorer:
-    """Root of the mean squared error of each target."""
+    """Root of the mean squared error."""
     squared = np.square(predicted - labels)
-    return lambda weights: np.sqrt(weights @ squared / weights.sum(axis=1, keepdims=True))
-
-
-def _f1(hits: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """hits: true positives. wrong: false positives and false negatives."""
-    total = 2 * hits + wrong
-    return np.where(total > 0, 2 * hits / np.maximum(total, 1), 0.0)
-
-
-def _by_text(flags: np.ndarray) -> np.ndarray:
-    """How many are true for each text, float64 (n,)."""
-    return flags.reshape(len(flags), -1).sum(axis=1).astype(float)
+    return lambda weights: np.sqrt(weights @ squared / len(squared))
 
 
 def _share_equal(first: np.ndarray, second: np.ndarray) -> float:
-    return float(np.mean(np.reshape(first == second, (len(first), -1)).all(axis=1)))
+    return float((first == second).reshape(len(first), -1).all(axis=1).mean())
