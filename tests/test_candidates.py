@@ -41,7 +41,7 @@ def test_a_session_for_each_worker_answers_as_one_session_does():
 
 def test_bars_of_whole_numbers_hold_equally_many_of_them():
     evenly = list(range(4, 80)) * 3
-    (axis,) = plots.histogram({"evenly": evenly}, title="t", x="x").axes
+    (axis,) = plots.histogram(evenly, title="t", x="x", y="y").axes
     heights = [bar.get_height() for bar in axis.patches]
     assert sum(heights) == len(evenly)
     assert len(set(heights[:-1])) == 1

@@ -201,14 +201,14 @@ class Texts:
         if self.size is None:
             width = None if self.budget else 128
             how = {"budget": self.budget, "width": width, "workers": self.workers}
-            return candidates.on_texts(lambda some: labelling.label(some, predict, **how), texts)
+            return candidates.OnTexts(lambda some: labelling.label(some, predict, **how), texts)
 
         def label(some: tuple[str, ...]) -> np.ndarray:
             rows = reviews.encode(some)
             batches = batching.in_order(len(rows), self.size)
             return batching.run(predict, rows, batches).argmax(axis=1)
 
-        return candidates.on_texts(label, texts)
+        return candidates.OnTexts(label, texts)
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class Pipeline:
             answers = answer(list(some), batch_size=self.size)
             return np.array([a["label"] == positive for a in answers])
 
-        return candidates.on_texts(label, texts)
+        return candidates.OnTexts(label, texts)
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ class SentenceTransformers:
             )
             return logits.float().numpy().argmax(axis=1)
 
-        return candidates.on_texts(label, texts)
+        return candidates.OnTexts(label, texts)
 
 
 @dataclass(frozen=True)
@@ -316,4 +316,4 @@ class OpenVinoQueue:
             requests.wait_all()
             return labels[: len(some)].copy()
 
-        return candidates.on_texts(label, texts)
+        return candidates.OnTexts(label, texts)

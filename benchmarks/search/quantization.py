@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from onnxruntime.quantization import CalibrationMethod, QuantType
 
 from benchmarks.common import Folder, interval, ratios
@@ -296,8 +297,32 @@ def draw(found: dict, folder: Folder) -> None:
     speed, differ = points[OURS]
     title = f"“{OURS}”: {1 - differ / 100:.1%} of the labels kept, at {speed:.2f}"
     x = "time relative to “dynamic”, real sentences"
-    fig = plots.front(points, best, title=title, x=x, y="labels that differ from fp32 (%)")
+    fig = chart(points, best, title=title, x=x, y="labels that differ from fp32 (%)")
     folder.save_figure("quantization", fig)
+
+
+def chart(
+    points: dict[str, tuple[float, float]], best: list[str], *, title: str, x: str, y: str
+) -> Figure:
+    """All candidates as points; only those of ``best`` are named, at the side, and joined."""
+    fig, (axis,) = plots.figure(title)
+    chosen = sorted(points[name] for name in best)
+    axis.step(*zip(*chosen, strict=True), where="post", color=plots.BLUE, linestyle=":")
+    others = [point for name, point in points.items() if name not in best]
+    axis.plot(*zip(*others, strict=True), "x", color=plots.GREY, markersize=8, label="others")
+    axis.set_yscale("log")
+    plots.plain_log_ticks(axis.yaxis, (1, 2, 5))
+    axis.set_xlim(left=0.6 * min(px for px, _ in points.values()))
+    for i, name in enumerate(sorted(best, key=lambda name: points[name][1])):
+        axis.plot(*points[name], "o", color=plots.BLUE, markersize=9)
+        axis.annotate(
+            name, points[name], xytext=(0.02, 0.08 + 0.1 * i), textcoords="axes fraction",
+            va="center", color=plots.BLUE,
+            arrowprops={"arrowstyle": "-", "color": plots.BLUE, "alpha": 0.4},
+        )  # fmt: skip
+    axis.legend(loc="upper right")
+    axis.set(xlabel=x, ylabel=y)
+    return fig
 
 
 def front(points: dict[str, tuple[float, float]]) -> list[str]:

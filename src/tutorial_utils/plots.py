@@ -1,29 +1,22 @@
-"""Charts in one style: direct labels, colours that colour-blind readers can tell apart.
+"""Charts in one style: direct labels, and colours that colour-blind readers can distinguish.
 
 Each function returns a Matplotlib figure; ``show`` puts it into a notebook with its alt text.
 """
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib import pyplot, ticker
+from matplotlib import pyplot, rcsetup, ticker
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette; every use of colour is doubled by a marker, a hatch or a label.
-BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C"
-
-
-PALETTE = (BLUE, ORANGE, GREEN, PINK, GREY)
-
-
-CROWD = 12  # points, beyond which not each can have its name beside it
-
-
-STYLE = {
+PALETTE = BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C"
+STYLE: dict[Any, Any] = {
     "figure.figsize": (9, 4.5),
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
@@ -33,7 +26,7 @@ STYLE = {
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+    "axes.prop_cycle": rcsetup.cycler(color=PALETTE),
 }
 
 
@@ -59,6 +52,13 @@ def show(fig: Figure, alt: str) -> None:
     )
 
 
+def label(
+    axis: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **style
+) -> None:
+    """Write ``text`` at the point ``at`` of the data, moved by ``offset`` typographic points."""
+    axis.annotate(text, at, xytext=offset, textcoords="offset points", **style)
+
+
 def bars(
     values: Mapping[str, float],
     *,
@@ -78,14 +78,10 @@ def bars(
         marked = not highlight or name in highlight
         colour, hatch = (BLUE, "//" if highlight else "") if marked else (GREY, "")
         axis.barh(i, value, color=colour, hatch=hatch, edgecolor="white")
-        end = value
-        if intervals and name in intervals:
-            low, high = intervals[name]
+        low, high = (intervals or {}).get(name, (value, value))
+        if low < high:
             axis.errorbar(value, i, xerr=[[value - low], [high - value]], color="black", capsize=4)
-            end = max(value, high)
-        axis.annotate(
-            f"{value:,.{digits}f}", (end, i), xytext=(6, 0), textcoords="offset points", va="center"
-        )
+        label(axis, f"{value:,.{digits}f}", (max(value, high), i), (6, 0), va="center")
     axis.set_yticks(range(len(values)), list(values))
     axis.invert_yaxis()
     axis.set_xlabel(unit)
@@ -105,102 +101,61 @@ def lines(
     fig, (axis,) = figure(title)
     for (name, (xs, ys)), marker, colour in zip(series.items(), "osD^v", PALETTE, strict=False):
         axis.plot(xs, ys, marker=marker, color=colour)
-        axis.annotate(
-            name, (xs[-1], ys[-1]), xytext=(8, 0), textcoords="offset points", color=colour
-        )
+        label(axis, name, (xs[-1], ys[-1]), (8, 0), color=colour)
     if log_x:
         axis.set_xscale("log", base=2)
         ticks = sorted({value for xs, _ in series.values() for value in xs})
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
+    axis.set(xlabel=x, ylabel=y)
     axis.set_ylim(bottom=0)
     axis.margins(x=0.15)
     return fig
 
 
-def histogram(
-    samples: Mapping[str, Sequence[float]], *, title: str, x: str, bins: int = 40
-) -> Figure:
-    """Distributions on common bins, one panel each, with the median marked.
+def histogram(values: Sequence[float], *, title: str, x: str, y: str, bins: int = 40) -> Figure:
+    """A distribution with its median marked.
 
     Bins of whole numbers are as wide as a whole number: others would hold now one, now two.
     """
-    fig, axes = figure(title, rows=len(samples), size=(9, 1.2 + 1.8 * len(samples)))
-    everything = np.concatenate([np.asarray(values, dtype=float) for values in samples.values()])
-    edges = np.histogram_bin_edges(everything, bins)
-    if np.array_equal(everything, np.rint(everything)):
+    fig, (axis,) = figure(title, size=(9, 3))
+    edges = np.histogram_bin_edges(values, bins)
+    if np.array_equal(values, np.rint(values)):
         step = np.ceil(edges[1] - edges[0])
-        edges = np.arange(everything.min() - 0.5, everything.max() + step + 0.5, step)
-    for axis, (name, values), colour in zip(axes, samples.items(), PALETTE, strict=False):
-        axis.hist(values, bins=edges, color=colour, edgecolor="white")
-        axis.axvline(float(np.median(values)), color="black", linestyle="--")
-        axis.set_ylabel(name)
-        axis.annotate(
-            f"median {np.median(values):.3g}",
-            (float(np.median(values)), axis.get_ylim()[1]),
-            xytext=(5, -12),
-            textcoords="offset points",
-        )
-    axes[-1].set_xlabel(x)
+        edges = np.arange(min(values) - 0.5, max(values) + step + 0.5, step)
+    axis.hist(values, bins=edges, color=BLUE, edgecolor="white")
+    median = float(np.median(values))
+    axis.axvline(median, color="black", linestyle="--")
+    label(axis, f"median {median:.3g}", (median, axis.get_ylim()[1]), (5, -12))
+    axis.set(xlabel=x, ylabel=y)
     return fig
 
 
 def front(
     points: Mapping[str, tuple[float, float]], best: Sequence[str], *, title: str, x: str, y: str
 ) -> Figure:
-    """Named points where less is better on both axes; those of ``best`` in colour and joined.
-
-    Of a crowd only the best are named, at the side; y is logarithmic there.
-    """
+    """Named points where less is better on both axes; those of ``best`` in colour and joined."""
     fig, (axis,) = figure(title)
     chosen = sorted(points[name] for name in best)
     axis.step(*zip(*chosen, strict=True), where="post", color=BLUE, linestyle=":")
-    if len(points) > CROWD:
-        _crowd(axis, points, best)
-        axis.set_xlabel(x)
-        axis.set_ylabel(y)
-        return fig
     widest = max(px for px, _ in points.values())
     for i, (name, (px, py)) in enumerate(sorted(points.items(), key=lambda item: item[1])):
         colour, marker = (BLUE, "o") if name in best else (GREY, "x")
-        axis.plot(
-            px, py, marker=marker, color=colour, markersize=10, linestyle="none", clip_on=False
-        )
+        axis.plot(px, py, marker, color=colour, markersize=10, clip_on=False)
         left = px > 0.7 * widest or (i % 2 and px > 0.2 * widest)  # neighbours: one label a side
-        axis.annotate(
-            name, (px, py), xytext=(-9 if left else 9, 7), textcoords="offset points",
-            ha="right" if left else "left", color=colour if name in best else "black",
-        )  # fmt: skip
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
-    axis.set_xlim(left=0)
+        place = {"ha": "right" if left else "left", "color": colour if name in best else "black"}
+        label(axis, name, (px, py), (-9 if left else 9, 7), **place)
     axis.margins(y=0.15)
+    axis.set(xlabel=x, ylabel=y)
+    axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
     return fig
 
 
-def _plain_log_ticks(scale: Axis, digits: Sequence[int]) -> None:
+def plain_log_ticks(scale: Axis, digits: Sequence[int]) -> None:
     """0.5 and 200 in place of 5 × 10⁻¹ and 2 × 10², at the multiples that ``digits`` name."""
     scale.set_major_locator(ticker.LogLocator(subs=digits))
     scale.set_major_formatter("{x:g}")
     scale.set_minor_formatter(ticker.NullFormatter())
-
-
-def _crowd(axis: Axes, points: Mapping[str, tuple[float, float]], best: Sequence[str]) -> None:
-    others = [point for name, point in points.items() if name not in best]
-    axis.plot(*zip(*others, strict=True), "x", color=GREY, markersize=8, label="others")
-    axis.set_yscale("log")
-    _plain_log_ticks(axis.yaxis, (1, 2, 5))
-    least = min(px for px, _ in points.values())
-    axis.set_xlim(left=0.6 * least)
-    for i, name in enumerate(sorted(best, key=lambda name: points[name][1])):
-        axis.plot(*points[name], "o", color=BLUE, markersize=9)
-        axis.annotate(
-            name, points[name], xytext=(0.02, 0.08 + 0.1 * i), textcoords="axes fraction",
-            va="center", color=BLUE, arrowprops={"arrowstyle": "-", "color": BLUE, "alpha": 0.4},
-        )  # fmt: skip
-    axis.legend(loc="upper right")
 
 
 def timeline(
@@ -214,23 +169,19 @@ def timeline(
     """Points of several kinds (seconds, value), a marker each, with what happened when."""
     fig, (axis,) = figure(title)
     for (name, (xs, ys)), marker, colour in zip(points.items(), "oxsD^", PALETTE, strict=False):
-        axis.plot(
-            xs, ys, marker=marker, color=colour, linestyle="none", markersize=6, alpha=0.8,
-            label=name,
-        )  # fmt: skip
+        axis.plot(xs, ys, marker, color=colour, markersize=6, alpha=0.8, label=name)
     if log_y:
         axis.set_yscale("log")
-        _plain_log_ticks(axis.yaxis, (1, 3))
+        plain_log_ticks(axis.yaxis, (1, 3))
     else:
         axis.set_ylim(bottom=0)
     mark_events(axis, events or {})
-    axis.set_xlabel("seconds")
-    axis.set_ylabel(y)
+    axis.set(xlabel="seconds", ylabel=y)
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(points), frameon=False)
     return fig
 
 
-def mark_events(axis, events: Mapping[str, float]) -> None:
+def mark_events(axis: Axes, events: Mapping[str, float]) -> None:
     """Vertical lines, named above the plot's points: a name below another one near its left."""
     left, right = axis.get_xlim()
     ordered = sorted(events.items(), key=lambda event: event[1])
@@ -239,15 +190,14 @@ def mark_events(axis, events: Mapping[str, float]) -> None:
         near = i > 0 and moment - ordered[i - 1][1] < 0.2 * (right - left)
         levels.append(levels[-1] + 1 if near else 0)
     rows = max(levels, default=-1) + 1
-    # Room for the names above the points, on any scale.
+    # Space for the names above the points, on any scale.
     wanted = axis.transAxes.transform((0, 1 + 0.12 * rows))
     axis.set_ylim(top=axis.transData.inverted().transform(wanted)[1])
     for (name, moment), level in zip(ordered, levels, strict=True):
         late = moment > left + 0.85 * (right - left)
         axis.axvline(moment, color="black", linestyle=":", linewidth=1)
-        axis.annotate(
-            name, (moment, 1), xycoords=("data", "axes fraction"),
-            xytext=(-5 if late else 5, -12 - 20 * level), textcoords="offset points",
-            ha="right" if late else "left", fontsize=11,
+        label(
+            axis, name, (moment, 1), (-5 if late else 5, -12 - 20 * level),
+            xycoords=("data", "axes fraction"), ha="right" if late else "left", fontsize=11,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )  # fmt: skip

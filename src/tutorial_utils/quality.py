@@ -142,7 +142,8 @@ def agrees(
 
 
 def _same_values(found: np.ndarray, reference: np.ndarray, spread: Sequence[float]) -> np.ndarray:
-    moved = np.abs(found.astype(float) - reference)
+    """Which values are the same answer, bool (n, targets)."""
+    moved: np.ndarray = np.abs(found.astype(float) - reference)
     return (moved < SAME_VALUE * np.asarray(spread)) | (moved == 0)
 
 

@@ -6,6 +6,7 @@ Each candidate is built inside its own process; nothing heavy is loaded here.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,21 @@ from tutorial_utils.runtime.session import SessionRecipe, open_session
 
 LABELLING_BATCH = 200  # sentences a call of the text-to-label candidates handles, by default
 BRIEF = 64  # sentences of a call that only warms up
+
+
+@dataclass(frozen=True)
+class OnTexts:
+    """``work`` on all ``texts``, as a call to be timed."""
+
+    work: Callable[[tuple[str, ...]], np.ndarray]
+    texts: tuple[str, ...]
+
+    def __call__(self) -> np.ndarray:
+        return self.work(self.texts)
+
+    def brief(self) -> np.ndarray:
+        """A short call that warms up the caches: see ``timer.Candidate``."""
+        return self.work(self.texts[:BRIEF])
 
 
 @dataclass(frozen=True)
@@ -95,24 +111,12 @@ class Labelling:
     by_length: bool = True
 
     def build(self) -> Callable[[], np.ndarray]:
-        texts = sentences(self.sentences, self.items)
-        predict = self.predict()
-        names = ("budget", "width", "workers", "by_length")
-        given = {name: getattr(self, name) for name in names}
-        return on_texts(lambda some: label(some, predict, **given), texts)
+        work = partial(
+            label, predict=self.predict(), budget=self.budget, width=self.width,
+            workers=self.workers, by_length=self.by_length,
+        )  # fmt: skip
+        return OnTexts(work, sentences(self.sentences, self.items))
 
     def predict(self) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
         """Inputs → logits, by the file or by PyTorch."""
         return onnx_predict(self.path, self.recipe) if self.path else torch_predict("classifier")
-
-
-def on_texts(
-    work: Callable[[tuple[str, ...]], np.ndarray], texts: tuple[str, ...]
-) -> Callable[[], np.ndarray]:
-    """``work`` on all texts as a call to be timed, whose ``brief`` form handles a few."""
-
-    def call() -> np.ndarray:
-        return work(texts)
-
-    call.brief = lambda: work(texts[:BRIEF])
-    return call

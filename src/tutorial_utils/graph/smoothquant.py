@@ -91,7 +91,7 @@ def migrate(model: ir.Model, largest: Mapping[str, np.ndarray], alpha: float = A
         products = [n for n in out.consumers() if n.op_type == "MatMul" and _is_product(n)]
         foldable = [i for i, value in enumerate(norm.inputs) if i and value is not None]
         known = all(is_constant(norm.inputs[i]) for i in foldable)
-        if not products or out.name not in largest or not known:
+        if not products or out.name is None or out.name not in largest or not known:
             continue
         others = [use for use in out.uses() if use[0] not in products]
         weights = [array_of(node.inputs[1]) for node in products]

@@ -22,10 +22,10 @@ from tutorial_utils.plots import (
     ORANGE,
     PALETTE,
     PINK,
-    _plain_log_ticks,
     bars,
     figure,
     mark_events,
+    plain_log_ticks,
 )
 
 _OP_COLOURS = {
@@ -112,8 +112,8 @@ def roofline(roofs: Roofs, points: Mapping[str, tuple[str, Work, float]], title:
         )  # fmt: skip
     axis.set_xscale("log")
     axis.set_yscale("log")
-    _plain_log_ticks(axis.xaxis, (1, 2, 5))
-    _plain_log_ticks(axis.yaxis, (1, 2, 5))
+    plain_log_ticks(axis.xaxis, (1, 2, 5))
+    plain_log_ticks(axis.yaxis, (1, 2, 5))
     axis.set_xlabel("operations for each byte of weights read")
     axis.set_ylabel("10¹² operations a second")
     axis.margins(x=0.02, y=0.15)
