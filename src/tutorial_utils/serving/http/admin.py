@@ -23,7 +23,7 @@ class Switch(BaseModel):
 
 
 class Try(BaseModel):
-    """A version to try: its share of callers, and the share of answers compared with its own."""
+    """A version to try: the share of callers it answers, and of answers it is compared with."""
 
     version: Number
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -31,9 +31,9 @@ class Try(BaseModel):
 
 
 class State(BaseModel):
-    """Which versions run, in which role, and which were taken back.
+    """Which versions run, in which role, and which were rolled back.
 
-    follows_latest: false while the version is pinned.
+    follows_latest: false while the version is pinned. refused: versions that could not be loaded.
     """
 
     model: str
@@ -50,7 +50,7 @@ def router(deployment: Deployment, watcher: Watcher, token: str) -> APIRouter:
     def allowed(sent: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
         if sent is None or not hmac.compare_digest(sent.credentials.encode(), token.encode()):
             challenge = {"WWW-Authenticate": "Bearer"}
-            raise HTTPException(401, "send the token of the service's admin", challenge)
+            raise HTTPException(401, "send the admin token of the service", challenge)
 
     routes = APIRouter(
         prefix="/admin", tags=["Admin"], dependencies=[Depends(allowed)],

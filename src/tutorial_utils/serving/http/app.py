@@ -89,10 +89,11 @@ def create(settings: Settings) -> Service:
     app.add_middleware(Observed, metrics=metrics, settings=settings, leaving=lambda: app.leaving)
     errors.handle(app)
 
+    # With a limit of its length, pydantic also refuses a text that is not valid Unicode.
     text = Annotated[
         str,
         Field(max_length=settings.max_characters, json_schema_extra={"pattern": r"\S"}),
-        AfterValidator(schemas.readable),
+        AfterValidator(schemas.not_blank),
     ]
     checked_texts = Annotated[
         list[text],

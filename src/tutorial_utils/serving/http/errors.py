@@ -37,20 +37,6 @@ class Invalid(TutorialError, ValueError):
     """A well-formed request of the Open Inference Protocol that asks for something impossible."""
 
 
-MEANINGS = {
-    400: "The request cannot be read",
-    401: "No token, or a wrong one",
-    404: "No such model or version",
-    408: "The bytes of the request arrived too slowly",
-    409: "Not possible now",
-    413: "The body is too large",
-    415: "The body is compressed",
-    422: "A value is missing or out of its range",
-    429: "Too many texts are waiting: try again after Retry-After seconds",
-    500: "Internal error",
-    503: "Not ready, or stopping",
-    504: "Not answered within the deadline",
-}
 # Exception → status, and the text for the caller. None: the message of the exception, which says
 # only what we wrote.
 ANSWERS: dict[type[Exception], tuple[int, str | None]] = {
@@ -67,18 +53,7 @@ ANSWERS: dict[type[Exception], tuple[int, str | None]] = {
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """``responses`` of a route, for its description in OpenAPI."""
-    return {status: {"model": Error, "description": MEANINGS[status]} for status in statuses}
-
-
-def problems(error: RequestValidationError) -> list[dict]:
-    """Places and reasons, without any value.
-
-    No schema here takes keys that a caller makes up, so a place consists of our own names.
-    """
-    return [
-        {"where": ".".join(map(str, found["loc"])), "problem": found["msg"]}
-        for found in error.errors()
-    ]
+    return {status: {"model": Error} for status in statuses}
 
 
 def answer(error: Exception) -> JSONResponse:
@@ -101,7 +76,10 @@ def handle(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"error": "invalid request", "problems": problems(error)}, 422)
+        # Without values. The places are our own names: no schema here has keys made up by callers.
+        places = [(".".join(map(str, found["loc"])), found["msg"]) for found in error.errors()]
+        problems = [{"where": where, "problem": problem} for where, problem in places]
+        return JSONResponse({"error": "invalid request", "problems": problems}, 422)
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:

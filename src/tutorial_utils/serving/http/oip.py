@@ -41,9 +41,8 @@ def router(
 
     @routes.get("")
     async def server():
-        extensions = ["binary_tensor_data"]
-        version = tutorial_utils.__version__
-        return {"name": "tutorial-utils", "version": version, "extensions": extensions}
+        about_us = {"name": "tutorial-utils", "version": tutorial_utils.__version__}
+        return about_us | {"extensions": ["binary_tensor_data"]}
 
     @routes.get("/health/live")
     async def live():
@@ -83,23 +82,22 @@ def router(
         return await answer(request, x_caller_id, None)
 
     def known(model: str, version: str | None = None) -> Manifest:
-        if model != deployment.settings.model:
-            raise UnknownVersion(
-                f"no such model is served here; there is: {deployment.settings.model}"
-            )
+        served = deployment.settings.model
+        if model != served:
+            raise UnknownVersion(f"no such model is served here; there is: {served}")
         return deployment.find(version)[0].model.manifest
 
     def describe(manifest: Manifest) -> dict:
-        labels_in_order = {"labels": ",".join(manifest.labels)}
-        probabilities = about("probabilities", "FP32", -1, len(manifest.labels))
+        labels = manifest.labels
+        in_order = {"parameters": {"labels": ",".join(labels)}}
         return {
             "name": manifest.name,
             "versions": sorted(deployment.roles, key=int),
             "platform": "onnxruntime_onnx",
-            "inputs": [about("text", "BYTES", -1)],
+            "inputs": [tensor("text", "BYTES", -1)],
             "outputs": [
-                about("label", "BYTES", -1),
-                probabilities | {"parameters": labels_in_order},
+                tensor("label", "BYTES", -1),
+                tensor("probabilities", "FP32", -1, len(labels)) | in_order,
             ],
         }
 
@@ -123,6 +121,6 @@ def router(
     return routes
 
 
-def about(name: str, datatype: str, *shape: int) -> dict:
-    """How the protocol describes a tensor; -1: as many as texts are sent."""
+def tensor(name: str, datatype: str, *shape: int) -> dict:
+    """How the protocol describes a tensor; -1: the number of texts that are sent."""
     return {"name": name, "datatype": datatype, "shape": list(shape)}

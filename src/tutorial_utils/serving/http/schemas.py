@@ -33,18 +33,14 @@ class Predictions(BaseModel):
     timings_ms: Timings
 
 
-def readable(text: str) -> str:
+def not_blank(text: str) -> str:
     """The text itself.
 
     Raises:
-        ValueError: it is empty or blank, or not valid Unicode.
+        ValueError: it is empty or blank.
     """
     if not text.strip():
         raise ValueError("the text is empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("the text is not valid Unicode (a lone surrogate)") from None
     return text
 
 
