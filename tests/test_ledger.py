@@ -4,10 +4,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from benchmarks.steps import report
+from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.lessons import figures, ledger
 
 ROW = ledger.Row(
@@ -15,8 +17,9 @@ ROW = ledger.Row(
     size_mb=438.0, f1=0.88, agreement=1.0, machine="here", versions={"torch": "2"},
 )  # fmt: skip
 FASTER = replace(
-    ROW, step="int8", position=3, latency_ms=25.0, latency_ratio=0.25, latency_verdict="faster",
-    throughput_ratio=2.0, throughput_verdict="no measurable difference",
+    ROW, step="int8", position=3, latency_ms=25.0, latency=Ratio(0.25, 0.24, 0.26),
+    labelling=Ratio(0.5, 0.4, 1.1), latency_verdict="faster",
+    throughput_verdict="no measurable difference",
 )  # fmt: skip
 
 
@@ -26,8 +29,8 @@ def test_rows_come_back_as_they_were_dated_and_in_the_order_of_the_steps(tmp_pat
     ledger.record(ROW, file)
     rows = ledger.rows_of(file)
     assert [row.step for row in rows] == ["pytorch", "int8"]
-    assert replace(rows[0], time="") == replace(ROW, latency_interval=rows[0].latency_interval)
-    assert rows[0].time
+    assert tuple(replace(row, time="") for row in rows) == (ROW, FASTER)
+    assert all(row.time for row in rows)
 
 
 def test_a_step_measured_again_replaces_its_row(tmp_path):
@@ -55,9 +58,33 @@ def test_no_ledger_is_an_empty_one_and_a_broken_one_is_kept(tmp_path):
     assert file.read_text() == '[{"step": '
 
 
+@pytest.mark.parametrize("older", ['[{"step": "pytorch", "latency_ratio": 1.0}]', '{"rows": [{}]}'])
+def test_a_ledger_of_another_version_is_left_out_with_a_message(older, tmp_path, capsys):
+    file = tmp_path / "ledger.json"
+    file.write_text(older)
+    assert ledger.rows_of(file) == ()
+    assert "another version" in capsys.readouterr().err
+    ledger.record(ROW, file)
+    capsys.readouterr()
+    assert [row.step for row in ledger.rows_of(file)] == ["pytorch"]
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "ledger.before.json").read_text() == older
+
+
+def test_stored_rows_come_back_in_the_old_form_and_in_this_one():
+    assert report.ledger_rows({"ledger": [asdict(FASTER)]}) == (FASTER,)
+    older = {
+        key: value for key, value in asdict(FASTER).items() if key not in ("latency", "labelling")
+    }
+    older |= {"latency_ratio": 0.25, "latency_interval": [0.24, 0.26], "throughput_ratio": 2.0}
+    (row,) = report.ledger_rows({"ledger": [older]})
+    assert row.latency == FASTER.latency
+    assert ledger.table((row,)) == ledger.table((FASTER,))
+
+
 def test_the_table_says_which_steps_pay():
     loses = replace(
-        ROW, step="fused", position=2, latency_ratio=1.2, latency_verdict="slower",
+        ROW, step="fused", position=2, latency_verdict="slower",
         throughput_verdict="slower",
     )  # fmt: skip
     assert [ledger.pays(row) for row in (ROW, FASTER, loses)] == [

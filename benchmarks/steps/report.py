@@ -1,7 +1,12 @@
 """The steps' stored figures as Markdown, and the ledger as a figure."""
 
+import json
+import math
+
 from benchmarks.common import Folder, section
 from benchmarks.stages import notes
+from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import records
 from tutorial_utils.core.machine import Machine
 from tutorial_utils.lessons import figures, ledger
 
@@ -35,4 +40,14 @@ def for_readme(found: dict) -> str:
 
 
 def ledger_rows(found: dict) -> tuple[ledger.Row, ...]:
-    return tuple(ledger.Row(**row) for row in found.get("ledger", ()))
+    return tuple(_row(stored) for stored in found.get("ledger", ()))
+
+
+def _row(stored: dict) -> ledger.Row:
+    """A row as it was before ``asdict``. Older results have no interval of the texts' time."""
+    if "latency_ratio" not in stored:
+        return records.loads(ledger.Row, json.dumps(stored))
+    values = dict(stored)
+    latency = Ratio(values.pop("latency_ratio"), *values.pop("latency_interval"))
+    labelling = Ratio(1 / values.pop("throughput_ratio"), math.nan, math.nan)
+    return ledger.Row(**values, latency=latency, labelling=labelling)

@@ -128,12 +128,14 @@ def ledger(rows: Sequence[Row]) -> Figure:
     """
     size = (9, 2.4 + 1.1 * len(rows))
     last = rows[-1]
-    more, sooner = last.throughput_ratio, 1 / last.latency_ratio
+    more, sooner = last.labelling.inverse().ratio, last.latency.inverse().ratio
     gained = f"{more:.1f} × the texts a second, {sooner:.1f} × sooner"
     title = f"From {rows[0].step} to {last.step}: {gained}" if len(rows) > 1 else "The reference"
     fig, (left, right) = figure(title, rows=2, size=size)
-    times = [(r.latency_ratio, f"{r.latency_ms:,.1f} ms", r.latency_verdict) for r in rows]
-    texts = [(r.throughput_ratio, f"{r.texts_per_s:,.0f}/s", r.throughput_verdict) for r in rows]
+    times = [(r.latency.ratio, f"{r.latency_ms:,.1f} ms", r.latency_verdict) for r in rows]
+    texts = [
+        (r.labelling.inverse().ratio, f"{r.texts_per_s:,.0f}/s", r.throughput_verdict) for r in rows
+    ]
     same = "PyTorch in the same run = 1"
     panels = (
         (left, times, f"p50 latency, {same}; BERT-base shape 1 × 128 (less is better)"),

@@ -1,15 +1,19 @@
 """One row a step, measured side by side with the step before: did it pay?"""
 
 import json
+import sys
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
 
-from tutorial_utils.core import paths
+from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import paths, records
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.core.tables import Table
+
+REFERENCE = "reference"  # the verdict on PyTorch, which has nothing to be compared with
 
 
 class BadLedger(TutorialError, ValueError):
@@ -21,9 +25,9 @@ class Row:
     """One step of the series.
 
     latency_ms, size_mb: BERT-base shape with seeded weights, 1 × 128. texts_per_s, f1, agreement:
-    the fine-tuned classifier on real test sentences, from text to label. latency_ratio (time, with
-    its 95 % interval) and throughput_ratio (texts): relative to PyTorch in the same run.
-    The verdicts compare with the previous step, in the same run too.
+    the fine-tuned classifier on real test sentences, from text to label. latency, labelling: time
+    of a call at that shape, and to label these sentences, relative to PyTorch in the same run.
+    The verdicts compare the same times with those of the previous step, in the same run too.
     """
 
     step: str
@@ -36,12 +40,18 @@ class Row:
     agreement: float
     machine: str
     versions: dict[str, str]
-    latency_ratio: float = 1.0
-    latency_interval: tuple[float, float] = (1.0, 1.0)
-    latency_verdict: str = "reference"
-    throughput_ratio: float = 1.0
-    throughput_verdict: str = "reference"
+    latency: Ratio = Ratio(1.0, 1.0, 1.0)
+    labelling: Ratio = Ratio(1.0, 1.0, 1.0)
+    latency_verdict: str = REFERENCE
+    throughput_verdict: str = REFERENCE
     time: str = ""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the file holds."""
+
+    rows: tuple[Row, ...] = ()
 
 
 def path() -> Path:
@@ -56,12 +66,15 @@ def record(row: Row, file: Path | None = None) -> Row:
     so that a killed writer leaves the ledger as it was.
     """
     file = file or path()
-    row = Row(**(asdict(row) | {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}))
+    row = replace(row, time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
-        rows = [old for old in rows_of(file) if old.step != row.step] + [row]
+        known = rows_of(file)
+        if not known:
+            set_aside(file)  # it is of another version
+        others = tuple(old for old in known if old.step != row.step)
         with paths.replacing(file) as temporary:
-            temporary.write_text(json.dumps([asdict(r) for r in rows], indent=2))
+            temporary.write_text(records.dumps(Ledger((*others, row))), encoding="utf-8")
     return row
 
 
@@ -75,21 +88,29 @@ def set_aside(file: Path | None = None) -> None:
 def rows_of(file: Path | None = None) -> tuple[Row, ...]:
     """The rows in the order of the steps; none when there is no ledger yet.
 
+    The rows of a ledger in another form, as an older version of the package wrote it, are left
+    out: a message on stderr says so, and ``record`` sets the file aside.
+
     Raises:
-        BadLedger: the file is not a ledger.
+        BadLedger: the file is not JSON.
     """
     file = file or path()
     if not file.exists():
         return ()
-    known = {field.name for field in fields(Row)}
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        rows = [Row(**{k: v for k, v in row.items() if k in known}) for row in values]
-    except (ValueError, TypeError, AttributeError) as error:
+        rows = records.loads(Ledger, file.read_text(encoding="utf-8")).rows
+    except json.JSONDecodeError as error:
         raise BadLedger(
             f"{file.name} cannot be read ({error}). Move it away to start a new ledger; it was not "
             "changed."
         ) from None
+    except (ValueError, TypeError, AttributeError):
+        print(
+            f"{file.name} was written by another version of this package, and its rows are left "
+            "out. Run the notebooks or `python -m tutorial_utils bench` to measure them again.",
+            file=sys.stderr,
+        )
+        return ()
     return tuple(sorted(rows, key=lambda row: row.position))
 
 
@@ -101,10 +122,10 @@ def table(rows: tuple[Row, ...] | None = None) -> Table:
         (
             row.step,
             f"{row.latency_ms:.1f}",
-            f"{1 / row.latency_ratio:.1f}",
+            f"{row.latency.inverse().ratio:.1f}",
             f"{row.size_mb:,.1f}",
             f"{row.texts_per_s:,.0f}",
-            f"{row.throughput_ratio:.1f}",
+            f"{row.labelling.inverse().ratio:.1f}",
             f"{row.f1:.4f}",
             f"{row.agreement:.2%}",
             pays(row),
@@ -117,8 +138,8 @@ def table(rows: tuple[Row, ...] | None = None) -> Table:
 def pays(row: Row) -> str:
     """What a step gained beside the one before it, in words."""
     verdicts = {"latency": row.latency_verdict, "throughput": row.throughput_verdict}
-    if "reference" in verdicts.values():
-        return "reference"
+    if REFERENCE in verdicts.values():
+        return REFERENCE
     won = [what for what, verdict in verdicts.items() if verdict == "faster"]
     lost = [what for what, verdict in verdicts.items() if verdict == "slower"]
     text = "yes: " + " and ".join(won) if won else "no"

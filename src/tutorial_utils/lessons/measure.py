@@ -1,6 +1,7 @@
 """One step of the series measured beside the one before it: the row that goes into the ledger."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -95,16 +96,8 @@ def row(step: str, rounds: int = 7, seconds: float = 0.4) -> ledger.Row:
         minimum_calls=1,
     )
     scores = evaluate(step)
-    compared = {}
-    if step != "pytorch":
-        compared = {
-            "latency_ratio": latency.verdicts[step].ratio,
-            "latency_interval": (latency.verdicts[step].low, latency.verdicts[step].high),
-            "latency_verdict": latency.verdict(step, before).word,
-            "throughput_ratio": 1 / labelling.verdicts[step].ratio,
-            "throughput_verdict": labelling.verdict(step, before).word,
-        }
-    return ledger.Row(
+    assert scores.agreement is not None  # ``evaluate`` compares with PyTorch
+    measured = ledger.Row(
         step=step,
         position=pipeline.STEPS.index(step),
         latency_ms=latency.timings[step].p50_ms,
@@ -115,7 +108,15 @@ def row(step: str, rounds: int = 7, seconds: float = 0.4) -> ledger.Row:
         agreement=scores.agreement,
         machine=str(machine.describe()),
         versions=machine.describe().versions,
-        **compared,
+    )
+    if step == "pytorch":
+        return measured
+    return replace(
+        measured,
+        latency=latency.verdicts[step],
+        labelling=labelling.verdicts[step],
+        latency_verdict=latency.verdict(step, before).word,
+        throughput_verdict=labelling.verdict(step, before).word,
     )
 
 
