@@ -282,7 +282,7 @@ class Deployment:
             try:
                 prediction = await self._ask(self.stable, STABLE, texts, end - time.monotonic())
             except (InferenceFailed, DeadlineExceeded):
-                trial.failed_both()
+                trial.answered(error=True, by_both=True)
                 self._end_if_failed(candidate)
                 raise
             trial.answered(error=True)

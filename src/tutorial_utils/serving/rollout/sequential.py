@@ -1,8 +1,8 @@
-"""Sequential tests of a canary: looked at after every answer, they keep their false alarms.
+"""Sequential tests of a canary, with a bound on false alarms although every answer is looked at.
 
 A fixed limit that is checked again and again fails a good canary sooner or later. Both tests here
-take back a canary that is as good as it should be in at most ``ALPHA`` of trials, however long the
-trial lasts. Both suppose that texts are independent of each other.
+roll back a canary that is as good as it should be in at most ``ALPHA`` of trials, however long the
+trial lasts. Both assume that texts are independent of each other.
 
 Agreement: Wald's sequential probability ratio test (A. Wald, Ann. Math. Stat. 16, 1945) without
 its lower boundary, so that a trial goes on. Its ratio is a non-negative martingale when the
@@ -10,18 +10,19 @@ agreement is ``limit + margin``; the chance that it ever reaches 1 / ALPHA is at
 
 Errors: Fisher's exact test of two proportions at looks that double in size, each with its share of
 ALPHA (O'Brien and Fleming, Biometrics 35, 1979; Lan and DeMets, Biometrika 70, 1983). The shares
-sum to ALPHA, so the union bound holds whatever the error rate is. Most is spent after 200 answers:
-ten points more errors are found by then in 95 % of trials if the stable version fails at most 2 %
-of its requests and answers as many as the canary; in 85 % if it fails 5 %.
+sum to ALPHA, so the union bound holds whatever the error rate is. Most is spent after 200 answers.
+Ten points more errors are found by then in at least 90 % of trials if the stable version fails at
+most 5 % of its requests and answers as many as the canary. If it fails 10 %, in 80 %: with 200
+answers of each, even a single test without earlier looks would find only 88 %.
 """
 
 import math
 from dataclasses import dataclass
 
-ALPHA = 0.05  # share of trials in which a good canary is taken back
+ALPHA = 0.05  # share of trials in which a good canary is rolled back
 MARGIN = 0.05  # a true agreement within this of the limit is left undecided
 FIRST = 25  # answers of the canary at the first look; each later look is at twice as many
-SPENT = (0.1, 0.1, 0.2, 0.4)  # of ALPHA at the first looks; the rest is halved from look to look
+SPENT = (0.05, 0.05, 0.1, 0.65)  # of ALPHA at the first looks; each later one has half the rest
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,14 @@ def log_likelihood_ratio(agreeing, differing, limit: float):
 
 
 def alpha_at(answers: int) -> float:
-    """The share of ALPHA that is spent after so many answers of the canary; 0 where none is."""
-    look = math.log2(answers / FIRST) if answers >= FIRST else 0.5
-    if look != int(look):
+    """Significance level of the look after so many answers of the canary; 0 where there is none."""
+    size, rest = divmod(answers, FIRST)
+    look = size.bit_length() - 1
+    if rest or size != 2**look:
         return 0.0
     if look < len(SPENT):
-        return ALPHA * SPENT[int(look)]
+        return ALPHA * SPENT[look]
     return ALPHA * (1 - sum(SPENT)) * 0.5 ** (look - len(SPENT) + 1)
-
-
-def fails_more(canary: Counts, stable: Counts, alpha: float) -> bool:
-    """Is the canary's error rate higher than the stable version's, at this significance?"""
-    return p_value(canary, stable) < alpha
 
 
 def p_value(canary: Counts, stable: Counts) -> float:

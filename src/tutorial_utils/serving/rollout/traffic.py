@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -28,8 +29,13 @@ def place(caller: str, salt: str) -> float:
 class Trial:
     """What a candidate and the stable version have answered beside each other.
 
-    max_errors: a candidate's share of errors may be this much above the stable version's.
+    Callers are assigned at random, so texts that no version can answer are as frequent among the
+    stable version's callers as among the canary's. But one caller may send many of them. So errors
+    count only if the canary alone makes enough of them.
+
+    max_errors: share of errors by which a candidate may exceed the stable version.
     min_agreement: share of texts that it has to answer as the stable version does.
+    failed_by_both: how many of the canary's errors the stable version failed as well.
     """
 
     max_errors: float
@@ -39,17 +45,14 @@ class Trial:
     failed_by_both: int = 0
     agreeing: int = 0
     differing: int = 0
-    _significant: bool = False  # at the last look, the errors were no chance
+    _errs: bool = False  # at the last look, it made too many errors
 
-    def answered(self, error: bool) -> None:
-        """The candidate answered a request, or failed one that the stable version answered."""
+    def answered(self, error: bool, by_both: bool = False) -> None:
+        """The candidate answered a request or failed it; ``by_both``: so did the stable version."""
         self.canary = self.canary.plus(error)
-        self._look()
-
-    def failed_both(self) -> None:
-        """Both versions failed a request: the text is at fault rather than the candidate."""
-        self.failed_by_both += 1
-        self._look()
+        self.failed_by_both += by_both
+        if alpha := sequential.alpha_at(self.canary.answers):
+            self._errs = self._errs_more(alpha)
 
     def compared(self, agrees: Sequence[bool]) -> None:
         """Both answered these texts, alike or not."""
@@ -58,23 +61,19 @@ class Trial:
 
     def verdict(self) -> str | None:
         """Why the candidate has failed, or None."""
-        if self._significant:
+        if self._errs:
             return ERRORS
         if sequential.disagrees(self.agreeing, self.differing, self.min_agreement):
             return DISAGREEMENT
         return None
 
-    def _look(self) -> None:
-        alpha = sequential.alpha_at(self.canary.answers + self.failed_by_both)
-        if not alpha:
-            return
+    def _errs_more(self, alpha: float) -> bool:
         canary, stable = self.canary, self.stable
-        retried = canary.errors + self.failed_by_both
-        if stable.answers < retried:  # the candidate has most callers: compare on what it failed
-            canary = Counts(canary.answers + self.failed_by_both, retried)
-            stable = Counts(retried, self.failed_by_both)
-        more = canary.rate - stable.rate > self.max_errors
-        self._significant = more and sequential.fails_more(canary, stable, alpha)
+        if stable.answers < canary.errors:  # the canary has most callers: compare on what it failed
+            stable = Counts(canary.errors, self.failed_by_both)
+        alone = (canary.errors - self.failed_by_both) / canary.answers
+        excess = min(alone, canary.rate - stable.rate)
+        return excess > self.max_errors and sequential.p_value(canary, stable) < alpha
 
 
 @dataclass(frozen=True)
@@ -94,33 +93,20 @@ class TrafficMetrics:
 
     def __init__(self, registry: CollectorRegistry):
         self.registry = registry
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=registry)
-
-        self.answers = counter(
-            "serve_answers", "Requests answered, by the version that did.", "version", "role"
-        )
-        self.errors = counter(
-            "serve_version_errors", "Requests that a version failed.", "version", "role"
-        )
+        counter = partial(Counter, namespace="serve", registry=registry)
+        gauge = partial(Gauge, namespace="serve", registry=registry)
+        role = ("version", "role")
+        self.answers = counter("answers", "Requests answered, by the version that did.", role)
+        self.errors = counter("version_errors", "Requests that a version failed.", role)
         self.shadowed = counter(
-            "serve_shadow_texts",
-            "Texts a candidate was asked for too.",
-            "version",
-            "outcome",
+            "shadow_texts", "Texts a candidate was asked for too.", ("version", "outcome")
         )
         self.roll_backs = counter(
-            "serve_roll_backs", "Versions taken back, and why.", "version", "reason"
+            "roll_backs", "Versions rolled back, and why.", ("version", "reason")
         )
-        self.loads = counter("serve_loads", "Versions loaded or refused.", "outcome")
-        self._roles = Gauge(
-            "serve_version_role", "1 for each version that runs, by its role.",
-            ("version", "role"), registry=registry,
-        )  # fmt: skip
-        self.draining = Gauge(
-            "serve_versions_draining", "Versions that finish what they accepted.", registry=registry
-        )
+        self.loads = counter("loads", "Versions loaded or refused.", ("outcome",))
+        self._roles = gauge("version_role", "1 for each version that runs, by its role.", role)
+        self.draining = gauge("versions_draining", "Versions that finish what they accepted.")
         for outcome in ("loaded", "refused"):
             self.loads.labels(outcome)
 
