@@ -1,5 +1,6 @@
 """Weights, and at run time activations, in 8 bits: dynamic, and static with calibration."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -168,7 +169,7 @@ def _without_shapes(source: Path) -> Iterator[onnx.ModelProto]:
     model = onnx.load(str(source))
     del model.graph.value_info[:]
     # The quantizer advises a pre-processing step that fails on these graphs.
-    with scoped.errors_only():
+    with scoped.log_level("root", logging.ERROR):
         onnxruntime.set_default_logger_severity(ERRORS_ONLY)
         try:
             yield model

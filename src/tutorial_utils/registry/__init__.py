@@ -6,9 +6,7 @@ model = registry.load(folder, "sentiment")
 
 from tutorial_utils.registry.loading import LoadedModel, choose, describe, load
 from tutorial_utils.registry.manifest import (
-    MANIFEST,
     MODEL,
-    PROFILE,
     TOKENIZER,
     BadModel,
     Manifest,
@@ -16,7 +14,6 @@ from tutorial_utils.registry.manifest import (
     read_manifest,
 )
 from tutorial_utils.registry.store import (
-    BadName,
     check_name,
     latest,
     restore,
@@ -26,27 +23,3 @@ from tutorial_utils.registry.store import (
     withdrawn,
     write_version,
 )
-
-__all__ = [
-    "MANIFEST",
-    "MODEL",
-    "PROFILE",
-    "TOKENIZER",
-    "BadModel",
-    "BadName",
-    "LoadedModel",
-    "Manifest",
-    "ModelForm",
-    "check_name",
-    "choose",
-    "describe",
-    "latest",
-    "load",
-    "read_manifest",
-    "restore",
-    "stamp",
-    "versions",
-    "withdraw",
-    "withdrawn",
-    "write_version",
-]

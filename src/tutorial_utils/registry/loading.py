@@ -1,6 +1,5 @@
 """One version of a model, opened for serving: verified, complete, and run once."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +20,10 @@ from tutorial_utils.registry.manifest import (
     read_manifest,
 )
 from tutorial_utils.runtime import batching, tokenization
+from tutorial_utils.runtime.batching import INPUTS
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import ProviderUnavailable, open_session, provider_problem
 
-INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 WARM_UP = ["Warm.", "A sentence of ordinary length, so that no first caller waits for memory."]
 
 
@@ -66,11 +65,10 @@ def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
         BadModel: there is no such version, or it is broken; the message says what to do.
     """
     folder = _find(registry, name, version)
-    who = f"{name} {folder.name}"
     manifest = read_manifest(folder)
     if (manifest.name, manifest.version) != (name, folder.name):
         raise BadModel(
-            f"{who}: its manifest calls it {manifest.name} {manifest.version}, and answers would "
+            f"{name} {folder.name}: its manifest calls it {manifest}, and answers would "
             f"name the wrong model. {FIX}"
         )
     form = choose(manifest)
@@ -79,9 +77,9 @@ def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
         session = open_session(folder / form.file, form.recipe.session)
         tokenizer = tokenization.load(folder / TOKENIZER, form.recipe.max_length)
     except ProviderUnavailable as error:
-        raise BadModel(f"{who} cannot be opened: {error}") from error
+        raise BadModel(f"{manifest} cannot be opened: {error}") from error
     except Exception as error:
-        raise BadModel(f"{who} cannot be opened: {type(error).__name__}. {FIX}") from error
+        raise BadModel(f"{manifest} cannot be opened: {type(error).__name__}. {FIX}") from error
     model = LoadedModel(manifest, form, session, tokenizer, _read_profile(folder, manifest))
     _check_signature(model)
     _warm_up(model)
@@ -108,7 +106,7 @@ def choose(manifest: Manifest) -> ModelForm:
             return form
     wanted = ", ".join(form.provider for form in manifest.forms)
     raise BadModel(
-        f"{manifest.name} {manifest.version} has no form that runs here (it has {wanted}). Serve "
+        f"{manifest} has no form that runs here (it has {wanted}). Serve "
         "it where one of these providers is installed, or publish it with a form for the CPU."
     )
 
@@ -124,7 +122,7 @@ def describe(model: LoadedModel) -> dict:
         "precision": model.form.precision,
         "steps": list(model.recipe.steps),
         "max_tokens": model.recipe.max_length,
-        "figures": json.loads(json.dumps(manifest.figures)),
+        "figures": manifest.figures,
         "versions": manifest.versions,
         "created": manifest.created,
     }
@@ -132,8 +130,10 @@ def describe(model: LoadedModel) -> dict:
 
 def _find(registry: Path, name: str, version: str) -> Path:
     """The folder of a version in use."""
-    known = store.versions(registry, name)
-    gone = store.withdrawn(registry, name)
+    known, gone = store.versions(registry, name), store.withdrawn(registry, name)
+    chosen = known[-1] if known and version == "latest" else version
+    if chosen in known:
+        return store.model_folder(registry, name) / chosen
     if version in gone or (gone and not known):
         number = version if version in gone else next(iter(gone))
         raise BadModel(
@@ -145,10 +145,7 @@ def _find(registry: Path, name: str, version: str) -> Path:
             f"The registry {Path(registry).name!r} holds no version of {name!r}. Write one with "
             "`python -m tutorial_utils publish`, or check --registry and --model."
         )
-    chosen = known[-1] if version == "latest" else version
-    if chosen not in known:
-        raise BadModel(f"{name!r} has no version {version!r}: there are {', '.join(known)}.")
-    return store.model_folder(registry, name) / chosen
+    raise BadModel(f"{name!r} has no version {version!r}: there are {', '.join(known)}.")
 
 
 def _read_profile(folder: Path, manifest: Manifest) -> Profile | None:
@@ -157,27 +154,21 @@ def _read_profile(folder: Path, manifest: Manifest) -> Profile | None:
     try:
         return Profile.from_json((folder / PROFILE).read_text(encoding="utf-8"))
     except (BadProfile, UnicodeError) as error:
-        who = f"{manifest.name} {manifest.version}"
-        raise BadModel(f"{who}: {PROFILE} is not usable ({error}). {FIX}") from error
+        raise BadModel(f"{manifest}: {PROFILE} is not usable ({error}). {FIX}") from error
 
 
 def _check_external_data(folder: Path, form: ModelForm, manifest: Manifest) -> None:
     """Weights outside the model file must be verified files of the version's own folder."""
-    who = f"{manifest.name} {manifest.version}"
     try:
         wanted = external_data.locations(folder / form.file)
     except ValueError as error:
-        raise BadModel(f"{who}: {form.file} cannot be read ({error}). {FIX}") from error
+        raise BadModel(f"{manifest}: {form.file} cannot be read ({error}). {FIX}") from error
     for location in wanted:
-        if Path(location).name != location:
+        if location not in manifest.files:  # these are bare names, see ``read_manifest``
             raise BadModel(
-                f"{who}: {form.file} keeps weights outside its folder. Save it as one file, or "
-                f"with its data beside it. {FIX}"
-            )
-        if location not in manifest.files:
-            raise BadModel(
-                f"{who}: {form.file} keeps weights in {location}, which its manifest does not "
-                f"list, so that nobody has verified it. {FIX}"
+                f"{manifest}: {form.file} keeps weights in {Path(location).name}, which is outside "
+                "its folder or a file that its manifest does not list, so that nobody has verified "
+                f"it. Save the model as one file. {FIX}"
             )
 
 
@@ -185,9 +176,9 @@ def _check_signature(model: LoadedModel) -> None:
     """The names of inputs and outputs must be those of a text classifier."""
     inputs = {value.name for value in model.session.get_inputs()}
     outputs = [value.name for value in model.session.get_outputs()]
-    if not inputs <= INPUTS or "input_ids" not in inputs or outputs != ["logits"]:
+    if not inputs <= set(INPUTS) or "input_ids" not in inputs or outputs != ["logits"]:
         raise BadModel(
-            f"{model.manifest.name} {model.manifest.version} takes {sorted(inputs)} and gives "
+            f"{model.manifest} takes {sorted(inputs)} and gives "
             f"{outputs}; a text classifier takes some of {sorted(INPUTS)} and gives ['logits']. "
             f"Export it as notebook 01 shows. {FIX}"
         )
@@ -195,15 +186,14 @@ def _check_signature(model: LoadedModel) -> None:
 
 def _warm_up(model: LoadedModel) -> None:
     """Run once: what would fail for the first caller fails here, and memory is allocated."""
-    who = f"{model.manifest.name} {model.manifest.version}"
     try:
         rows = model.encode(WARM_UP)
         logits = model.logits(batching.pad(rows, padding=model.recipe.padding))
     except Exception as error:
-        raise BadModel(f"{who} fails when run: {type(error).__name__}. {FIX}") from error
+        raise BadModel(f"{model.manifest} fails when run: {type(error).__name__}. {FIX}") from error
     expected = (len(WARM_UP), len(model.manifest.labels))
     if logits.shape != expected or not np.isfinite(logits).all():
         raise BadModel(
-            f"{who} answers with an array {logits.shape} where finite numbers {expected} belong: "
-            f"a row for each text, a column for each of its labels. {FIX}"
+            f"{model.manifest} answers with an array {logits.shape}; expected were finite numbers "
+            f"{expected}, a row for each text and a column for each of its labels. {FIX}"
         )

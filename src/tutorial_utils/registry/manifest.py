@@ -73,6 +73,9 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
         return json.dumps({"format": FORMAT} | asdict(self), indent=2, default=os.fspath)

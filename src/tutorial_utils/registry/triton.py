@@ -17,6 +17,7 @@ README of its ONNX Runtime backend.
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime as ort
@@ -25,7 +26,7 @@ from tutorial_utils.core import paths
 from tutorial_utils.registry import loading, store
 from tutorial_utils.registry.loading import LoadedModel
 from tutorial_utils.registry.manifest import MODEL, TOKENIZER, BadModel
-from tutorial_utils.runtime.session import LEVELS, PROVIDERS, SessionRecipe
+from tutorial_utils.runtime.session import PROVIDERS, SessionRecipe
 
 MAX_BATCH = 32  # texts; of max_length tokens each they are the most memory that a run may take
 DEADLINE, QUEUE = 5_000_000, 256  # microseconds and requests, as the service's own defaults
@@ -107,9 +108,9 @@ parameters {{ key: "inter_op_thread_count" value: {{ string_value: "1" }} }}
 
 def save_as_it_runs(file: Path, recipe: SessionRecipe, target: Path) -> None:
     """The graph after the rewrites of loading, without those that suit this processor only."""
-    options = recipe.options()
     if recipe.optimization == "all":
-        options.graph_optimization_level = LEVELS["extended"]
+        recipe = replace(recipe, optimization="extended")
+    options = recipe.options()
     options.optimized_model_filepath = str(target)
     disabled = list(recipe.disabled_optimizers)
     cpu = [PROVIDERS["cpu"]]

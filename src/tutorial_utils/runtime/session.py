@@ -19,8 +19,7 @@ PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
 }
-_LIBRARIES = {"cuda": "onnxruntime_providers_cuda", "tensorrt": "onnxruntime_providers_tensorrt"}
-_MENDS = {
+_FIXES = {
     "cuda": "Install onnxruntime-gpu with its CUDA and cuDNN libraries on a machine with a GPU",
     "tensorrt": "Install onnxruntime-gpu and TensorRT on a machine with a GPU",
     "coreml": "Use onnxruntime on macOS",
@@ -99,8 +98,8 @@ def open_session(
         problem = f"ONNX Runtime opened the session on {running} instead"
     message = f"{PROVIDERS.get(recipe.provider, recipe.provider)} is not usable here: {problem}."
     if not fallback:
-        mend = _MENDS.get(recipe.provider, f"Choose one of {', '.join(PROVIDERS)}")
-        raise ProviderUnavailable(f"{message} {mend}, or pass provider='cpu' or fallback=True.")
+        fix = _FIXES.get(recipe.provider, f"Choose one of {', '.join(PROVIDERS)}")
+        raise ProviderUnavailable(f"{message} {fix}, or pass provider='cpu' or fallback=True.")
     warnings.warn(f"{message} Running on the CPU.", ProviderFallback, stacklevel=2)
     return _open(path, replace(recipe, provider="cpu", provider_options={}))
 
@@ -120,13 +119,11 @@ def provider_problem(provider: str) -> str | None:
         return f"its plugin (onnxruntime-ep-openvino) {there}"
     if PROVIDERS[provider] not in ort.get_available_providers():
         return "this ONNX Runtime build does not contain it"
-    if provider in _LIBRARIES:
-        folder = Path(ort.__file__).parent / "capi"
-        for library in folder.glob(f"*{_LIBRARIES[provider]}*"):
-            try:
-                ctypes.CDLL(str(library))
-            except OSError as error:
-                return str(error).split(": cannot open")[0] + " is missing"
+    for library in Path(ort.__file__).parent.glob(f"capi/*onnxruntime_providers_{provider}*"):
+        try:
+            ctypes.CDLL(str(library))
+        except OSError as error:
+            return str(error).split(": cannot open")[0] + " is missing"
     return None
 
 
@@ -151,13 +148,12 @@ def _openvino_plugin() -> str | None:
 def _open(path: Path | str, recipe: SessionRecipe) -> ort.InferenceSession:
     options = recipe.options()
     disabled = list(recipe.disabled_optimizers)
-    if recipe.provider == "openvino":
+    providers = [(PROVIDERS[recipe.provider], recipe.provider_options)]
+    if recipe.provider == "openvino":  # a plugin's devices are part of the options
         options.add_provider_for_devices(openvino_devices(), recipe.provider_options)
-        providers = {}
-    else:
-        providers = {"providers": [(PROVIDERS[recipe.provider], recipe.provider_options)]}
+        providers = None
     before = huge_pages.anonymous() if recipe.huge_pages else []
-    session = ort.InferenceSession(str(path), options, disabled_optimizers=disabled, **providers)
+    session = ort.InferenceSession(str(path), options, providers, disabled_optimizers=disabled)
     if recipe.huge_pages:
         # Only what this session added: a server that loads a second version while it answers
         # would wait for pages of the first one that are moved under it.
