@@ -13,8 +13,6 @@ from tutorial_utils.serving.rollout.deployment import Deployment
 from tutorial_utils.serving.rollout.watcher import Watcher
 from tutorial_utils.serving.settings import LATEST
 
-Number = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
-
 
 class Switch(BaseModel):
     """A version to serve: a number pins it, ``latest`` follows the registry again."""
@@ -25,7 +23,7 @@ class Switch(BaseModel):
 class Try(BaseModel):
     """A version to try: the share of callers it answers, and of answers it is compared with."""
 
-    version: Number
+    version: Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
     shadow: Annotated[float, Field(ge=0, le=1)] = 1.0
 

@@ -37,8 +37,7 @@ class Invalid(TutorialError, ValueError):
     """A well-formed request of the Open Inference Protocol that asks for something impossible."""
 
 
-# Exception → status, and the text for the caller. None: the message of the exception, which says
-# only what we wrote.
+# Exception → status, and the text for the caller. None: the exception's message, which we wrote.
 ANSWERS: dict[type[Exception], tuple[int, str | None]] = {
     Invalid: (400, None),
     UnknownVersion: (404, None),
@@ -77,8 +76,10 @@ def handle(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         # Without values. The places are our own names: no schema here has keys made up by callers.
-        places = [(".".join(map(str, found["loc"])), found["msg"]) for found in error.errors()]
-        problems = [{"where": where, "problem": problem} for where, problem in places]
+        problems = [
+            {"where": ".".join(map(str, found["loc"])), "problem": found["msg"]}
+            for found in error.errors()
+        ]
         return JSONResponse({"error": "invalid request", "problems": problems}, 422)
 
     @app.exception_handler(HTTPException)

@@ -99,7 +99,7 @@ class Observed:
                 async with asyncio.timeout_at(None if complete else deadline):
                     message = await receive()
             except TimeoutError:
-                # An HTTPException: of another exception here, FastAPI would make a 400.
+                # FastAPI would answer any other exception with 400.
                 close = {"connection": "close"}
                 raise HTTPException(408, "the request did not arrive in time", close) from None
             complete = not message.get("more_body", False)

@@ -25,9 +25,9 @@ from tutorial_utils.serving.process.listener import hold_off
 from tutorial_utils.serving.settings import Settings
 
 log = logs.logger(__name__)
-HANDSHAKE = 0.1  # seconds for connections that have begun, until they are accepted
-LINGER = 0.3  # seconds for a connection that was accepted last to send its request
-MARGIN = 1.0  # seconds after grace and drain; then the process ends, whatever hangs
+HANDSHAKE = 0.1  # seconds to accept the connections that have begun
+LINGER = 0.3  # seconds for the last accepted connections to send a request
+MARGIN = 1.0  # seconds after the drain; then the process ends, whatever hangs
 HUNG = 70  # exit code then
 TICKS = 10  # of uvicorn's, a second
 
@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.application, self.owner = application, owner
         self.settings = application.settings
-        self._ends = math.inf  # when the grace period does, of ``time.monotonic``
+        self._ends = math.inf  # end of the grace period, by ``time.monotonic``
         self._logged = 0  # refused requests that the log has mentioned
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
