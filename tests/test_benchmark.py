@@ -158,7 +158,7 @@ def test_each_request_to_a_dead_process_fails_alike(method):
         worker.kill()
 
 
-def test_at_a_quick_pace_no_more_rounds_are_made_than_proving_needs(monkeypatch):
+def test_a_quick_pace_limits_the_rounds(monkeypatch):
     monkeypatch.setenv("TUTORIAL_PACE", "quick")
     result = timer.compare({"a": Sleep(0.001), "b": Sleep(0.001)}, rounds=9, seconds=5)
     assert {len(rounds) for rounds in result.rounds.values()} == {timer.QUICK_ROUNDS}

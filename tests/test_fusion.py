@@ -47,7 +47,7 @@ def test_the_mask_is_kept(tiny_fused):
 @pytest.mark.parametrize(
     "ops", [("SkipLayerNormalization",), ("BiasGelu",), tuple(fusion.UNFUSABLE)]
 )
-def test_taken_apart_nothing_of_it_is_left_and_the_function_stays(tiny_fused, tmp_path, ops):
+def test_unfusing_leaves_none_of_the_operators_and_the_same_function(tiny_fused, tmp_path, ops):
     target = tmp_path / "apart.onnx"
     undone = fusion.unfuse(tiny_fused, target, ops)
     before, after = inspection.op_counts(tiny_fused), inspection.op_counts(target)
@@ -107,9 +107,7 @@ def test_each_variant_has_the_fusions_of_its_name_and_no_others(variants):
 @pytest.mark.parametrize(
     "name", ["none", "only EmbedLayerNormalization", "all", "packed QKV and Gelu"]
 )
-def test_with_the_fusions_at_load_disabled_a_variant_runs_as_it_was_written(
-    variants, tmp_path, name
-):
+def test_a_variant_runs_as_written_when_fusions_at_load_are_disabled(variants, tmp_path, name):
     options = SessionRecipe().options()
     options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
     ort.InferenceSession(str(variants[name]), options, disabled_optimizers=list(fusion.AT_LOAD))
@@ -117,7 +115,7 @@ def test_with_the_fusions_at_load_disabled_a_variant_runs_as_it_was_written(
     assert {op: loaded[op] for op in FUSED} == {op: written[op] for op in FUSED}
 
 
-def test_what_is_written_names_no_folder_of_who_exported_it(tiny_onnx, tiny_fused):
+def test_a_fused_file_names_no_folder_of_its_exporter(tiny_onnx, tiny_fused):
     assert b"stack_trace" in tiny_onnx.read_bytes()
     assert b"stack_trace" not in tiny_fused.read_bytes()
 

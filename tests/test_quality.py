@@ -106,7 +106,7 @@ def test_the_unit_of_the_label_changes_no_verdict(scale, offset):
     assert other.agreement == plain.agreement == 1
 
 
-def test_a_rise_of_rmse_is_worse_and_a_fall_of_f1_is():
+def test_a_rise_of_rmse_is_worse_and_so_is_a_fall_of_f1():
     labels, right = values()
     assert score(labels, labels, right).worsening[0] < 0 < score(right, labels, labels).worsening[1]
     truth = np.arange(200) % 2
@@ -155,12 +155,12 @@ def test_values_agree_when_each_target_moves_by_less_than_a_twentieth_of_its_spr
     assert quality.agrees(reference, reference, "regression", (0.0, 0.0)).all()
 
 
-def test_nothing_agrees_with_what_is_no_number():
+def test_nothing_agrees_with_nan():
     nan = np.full((1, 1), np.nan)
     assert not quality.agrees(nan, np.zeros((1, 1)), "regression", (1.0,)).any()
 
 
-def test_agreement_that_cannot_be_told_is_refused():
+def test_agreement_needs_the_spread_and_equal_shapes():
     with pytest.raises(ValueError, match="spread"):
         quality.agrees(np.zeros((2, 1)), np.zeros((2, 1)), "regression")
     with pytest.raises(ValueError, match=r"\(2, 1\) and \(2, 3\)"):

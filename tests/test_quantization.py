@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnxruntime.quantization import QuantType
 
+from benchmarks.search import static_quantization
 from tutorial_utils.graph import inspection, quantization
 from tutorial_utils.runtime import inference
 
@@ -68,7 +69,7 @@ def test_static_quantization_uses_the_batches_it_is_given(tiny_onnx, tmp_path):
             seen.append(seed)
             yield inference.random_inputs(2, 12, seed)
 
-    target = quantization.static(tiny_onnx, tmp_path / "static.onnx", batches())
+    target = static_quantization.quantize(tiny_onnx, tmp_path / "static.onnx", batches())
     assert seen == [0, 1, 2]
     assert inspection.op_counts(target)["QuantizeLinear"] > 0
     inputs = inference.random_inputs(4, 12, seed=9)

@@ -49,7 +49,7 @@ def test_a_product_computes_what_it_says(kind):
         assert (out == left @ right).all()
 
 
-def test_neither_roof_is_passed():
+def test_the_lower_roof_is_the_limit():
     here = Roofs({"fp32": 0.5}, bytes=10.0, failed={})
     assert roofs.attainable(here, "fp32", Work(1e9, 1e9)) == pytest.approx(0.01)
     assert roofs.attainable(here, "fp32", Work(1e12, 1e9)) == 0.5

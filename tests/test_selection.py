@@ -58,7 +58,7 @@ def test_a_narrowed_graph_is_not_narrowed_again(narrowed, tmp_path):
     assert fusion.narrow(path, tmp_path / "again.onnx") == 0
 
 
-def test_of_an_unfused_graph_no_operator_is_computed_twice(tiny_model, tiny_onnx, tmp_path):
+def test_no_operator_of_an_unfused_graph_is_computed_twice(tiny_model, tiny_onnx, tmp_path):
     """Its attention is many nodes, and the residual path leads past them to the first layer."""
     passed = fusion.narrow(tiny_onnx, tmp_path / "narrow.onnx")
     before, after = inspection.op_counts(tiny_onnx), inspection.op_counts(tmp_path / "narrow.onnx")

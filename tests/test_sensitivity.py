@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 
-from benchmarks.search import sensitivity
-from tutorial_utils.graph import export, inspection, quantization
+from benchmarks.search import sensitivity, static_quantization
+from tutorial_utils.graph import export, inspection
 from tutorial_utils.runtime import inference
 
 BATCHES = [inference.random_inputs(2, 12, seed) for seed in range(2)]
@@ -13,7 +13,7 @@ BATCHES = [inference.random_inputs(2, 12, seed) for seed in range(2)]
 @pytest.fixture(scope="module")
 def static(tiny_onnx, tmp_path_factory):
     target = tmp_path_factory.mktemp("static") / "static.onnx"
-    return quantization.static(tiny_onnx, target, BATCHES)
+    return static_quantization.quantize(tiny_onnx, target, BATCHES)
 
 
 def test_activations_come_worst_first(tiny_onnx, static):
@@ -28,7 +28,7 @@ def test_the_readers_of_a_tensor_can_be_left_in_fp32(tiny_onnx, static, tmp_path
     worst = next(name for name in errors if sensitivity.readers(tiny_onnx, [name]))
     names = sensitivity.readers(tiny_onnx, [worst])
     assert names
-    mixed = quantization.static(tiny_onnx, tmp_path / "mixed.onnx", BATCHES, exclude=names)
+    mixed = static_quantization.quantize(tiny_onnx, tmp_path / "mixed.onnx", BATCHES, exclude=names)
     counts = [inspection.op_counts(path)["DequantizeLinear"] for path in (static, mixed)]
     assert counts[1] < counts[0]
 

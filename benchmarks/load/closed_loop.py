@@ -10,7 +10,7 @@ from tutorial_utils.bench.load_generator import (
     Connections,
     Load,
     Reply,
-    in_a_loop_of_its_own,
+    run_in_thread,
 )
 
 
@@ -40,7 +40,7 @@ def keep_busy(url: str, bodies: Sequence[dict], callers: int, seconds: float) ->
         await connections.close()
         return Load(len(answers) / took, took, tuple(answers), start)
 
-    return in_a_loop_of_its_own(run())
+    return run_in_thread(run())
 
 
 def header_of(reply: Reply, name: str) -> str | None:

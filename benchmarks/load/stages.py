@@ -140,7 +140,7 @@ def age(effort: Effort) -> dict:
         for bound in (MAX_AGE, 100.0):
             with started(OURS, folder, core, max_age=bound) as server:
                 work = flood(server.url, effort.seconds)
-                found["waits_ms"][str(bound)] = load_generator.in_a_loop_of_its_own(work)
+                found["waits_ms"][str(bound)] = load_generator.run_in_thread(work)
     return found
 
 
@@ -221,7 +221,7 @@ def one_by_one(
         await connections.close()
         return replies, seconds
 
-    return load_generator.in_a_loop_of_its_own(ask())
+    return load_generator.run_in_thread(ask())
 
 
 def header(url: str, asked: list[dict], name: str, count: int = 50) -> list[float]:

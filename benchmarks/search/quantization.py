@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from onnxruntime.quantization import CalibrationMethod, QuantType
 
 from benchmarks.common import Folder, interval, ratios
-from benchmarks.search import qat, sensitivity
+from benchmarks.search import qat, sensitivity, static_quantization
 from tutorial_utils import plots, quality
 from tutorial_utils.bench import timer
 from tutorial_utils.bench.candidates import Labelling, Onnx
@@ -100,17 +100,17 @@ def recommended(made: Material, target: Path) -> Path:
 
 
 def static(made: Material, target: Path, **options) -> Path:
-    return quantization.static(made.exported, target, made.batches, **options)
+    return static_quantization.quantize(made.exported, target, made.batches, **options)
 
 
 def histogram(made: Material, target: Path, method: CalibrationMethod) -> Path:
     """Static; Entropy and Percentile cannot put batches of different shapes together."""
-    return quantization.static(made.exported, target, made.even, method=method)
+    return static_quantization.quantize(made.exported, target, made.even, method=method)
 
 
 def smoothed_static(made: Material, target: Path) -> Path:
     smoothquant.smooth(made.exported, target, made.batches, neurons=0)
-    return quantization.static(target, target, made.batches)
+    return static_quantization.quantize(target, target, made.batches)
 
 
 def sensitive_static(made: Material, target: Path) -> Path:
@@ -123,7 +123,7 @@ def sensitive_static(made: Material, target: Path) -> Path:
 
 def static_fused(made: Material, target: Path) -> Path:
     ops = ("MatMul", "Attention", "Gemm")
-    return quantization.static(made.fused, target, made.batches, ops=ops)
+    return static_quantization.quantize(made.fused, target, made.batches, ops=ops)
 
 
 def tuned_qdq(made: Material, target: Path) -> Path:

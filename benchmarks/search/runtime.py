@@ -10,13 +10,13 @@ import numpy as np
 import onnxruntime as ort
 
 from benchmarks.common import Folder, section
+from benchmarks.search import static_quantization
 from benchmarks.search.memory import ALLOCATORS, Allocating, StartUp
 from tutorial_utils import plots
 from tutorial_utils.bench import timer
 from tutorial_utils.bench.candidates import Labelling, Onnx
 from tutorial_utils.core import machine, paths
 from tutorial_utils.data import reviews
-from tutorial_utils.graph import quantization
 from tutorial_utils.lessons import pipeline
 from tutorial_utils.runtime import batching, session
 from tutorial_utils.runtime.inference import onnx_predict
@@ -184,7 +184,7 @@ def _providers() -> dict:
     static = paths.home() / "search" / "runtime" / "static.onnx"
     rows = reviews.encode(reviews.splits().validation.texts[:256])
     calibration = [batching.pad(rows[start : start + 16]) for start in range(0, len(rows), 16)]
-    quantization.static(exported, static, calibration)
+    static_quantization.quantize(exported, static, calibration)
     found = {
         "ours, int8": Labelling(*_ours(), 1024, **TEXTS),
         "CPU, fp32": Labelling(exported, SessionRecipe(), 1024, **TEXTS),

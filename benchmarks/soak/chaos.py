@@ -64,7 +64,7 @@ def storm(url: str, texts: Sequence[str], count: int, seed: int = 0) -> Counter:
     ``poisoned`` (500 for a marked text), ``left``. Others that may not: ``wrong`` answers, and
     ``unexpected`` ones with their status.
     """
-    return load_generator.in_a_loop_of_its_own(_storm(url, texts, count, random.Random(seed)))
+    return load_generator.run_in_thread(_storm(url, texts, count, random.Random(seed)))
 
 
 async def _storm(url: str, texts: Sequence[str], count: int, chance: random.Random) -> Counter:

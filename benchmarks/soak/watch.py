@@ -45,9 +45,7 @@ class Watched:
 
 def soak(url: str, pid: int, bodies: Sequence[dict], seconds: float, every: float = 1.0) -> Watched:
     """Send good, bad and abandoned requests for ``seconds``; look at process ``pid`` meanwhile."""
-    return load_generator.in_a_loop_of_its_own(
-        _soak(url, psutil.Process(pid), bodies, seconds, every)
-    )
+    return load_generator.run_in_thread(_soak(url, psutil.Process(pid), bodies, seconds, every))
 
 
 async def _soak(

@@ -1,6 +1,8 @@
-"""Fair timing: the timer, intervals and verdicts, what can be timed, the roofline, load."""
+"""Fair timing of models, and load tests of services.
 
-from tutorial_utils.bench.intervals import Ratio
-from tutorial_utils.bench.timer import Candidate, Comparison, compare
-
-__all__ = ["Candidate", "Comparison", "Ratio", "compare"]
+- ``timer``: each candidate in a process of its own, timed in turns
+- ``intervals``: a ratio of two times with its interval, and the verdict that it allows
+- ``candidates``: what can be timed: a model at one shape, or real sentences to labels
+- ``roofline``: how fast a model could be on this machine, and where its time goes
+- ``load_generator``: requests at a planned rate, whose latency counts from the plan
+"""

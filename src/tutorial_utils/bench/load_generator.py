@@ -1,12 +1,12 @@
-"""A load test that tells the truth: arrivals do not wait for answers; time counts from the plan.
+"""Load tests in an open loop: requests are sent as planned, and latency counts from the plan.
 
 A closed loop (send, wait, send again) slows down with the server and so never sees a queue. It
 finds the capacity, and nothing else. In an open loop requests are sent at random moments of a fixed
 mean rate (a Poisson process), whatever happens to the earlier ones, and each latency counts from
 the moment at which the request was due.
 
-The generator must be cheaper than the server, or it measures itself: so requests are bytes made
-once, and answers are read no further than their length.
+The generator must be cheaper than the server, or it measures itself. So the bytes of requests are
+made beforehand, and of an answer only the status and the length are parsed.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ import numpy as np
 from tutorial_utils.core.errors import InvalidArgument
 
 PATIENCE = 30.0  # seconds for an answer
-MOST = 300  # connections; who finds none free waits for one, and that counts
+MOST = 300  # connections; a request that finds none free waits, and its latency includes that
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CLOSING = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
@@ -97,7 +97,7 @@ class Load:
 
 
 class Connections:
-    """Keep-alive connections to one address of this machine: one for each request on its way."""
+    """Keep-alive connections to one address of this machine, one for each request in flight."""
 
     def __init__(self, url: str):
         """Raises ValueError when the address is not on this machine."""
@@ -107,7 +107,7 @@ class Connections:
         self._address = parts.hostname, parts.port or 80
         self._start = f"POST {parts.path or '/'} HTTP/1.1\r\nhost: {parts.netloc}\r\n"
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self._room = asyncio.Semaphore(MOST)
+        self._slots = asyncio.Semaphore(MOST)
 
     def request(self, body: dict | bytes, caller: str = "") -> bytes:
         """A request as it goes over the wire; bytes are sent as they are. caller: its name."""
@@ -119,7 +119,7 @@ class Connections:
     async def ask(self, request: bytes) -> Reply:
         """Send, and read the answer; status 0 when none comes within ``PATIENCE``."""
         writer = None
-        async with self._room:
+        async with self._slots:
             try:
                 async with asyncio.timeout(PATIENCE):
                     reader, writer = await self.connection()
@@ -138,7 +138,7 @@ class Connections:
         return Reply(int(head.split(maxsplit=2)[1]), head, body)
 
     async def connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """One that is free, or a new one. Whoever does not ask over it closes it."""
+        """A free connection, or a new one. Unlike ``ask``, this leaves closing it to you."""
         while self._free:
             reader, writer = self._free.pop()
             if not reader.at_eof():  # the server may have closed it meanwhile
@@ -147,6 +147,7 @@ class Connections:
         return await asyncio.open_connection(*self._address)
 
     async def close(self) -> None:
+        """Close the free connections."""
         for _, writer in self._free:
             writer.close()
         self._free.clear()
@@ -163,7 +164,7 @@ def offer(
 ) -> Load:
     """Send ``bodies`` in turn to ``url`` at ``rate`` a second for ``seconds``, and wait for all.
 
-    callers: names that the requests bear in turn.
+    callers: names of callers, which the requests carry in turn.
 
     Raises:
         ValueError: the address is not on this machine: load is for servers of your own.
@@ -193,10 +194,10 @@ def offer(
         await connections.close()
         return Load(len(due) / seconds, took, tuple(answers), start)
 
-    return in_a_loop_of_its_own(run())
+    return run_in_thread(run())
 
 
-def in_a_loop_of_its_own(work: Coroutine):
-    """The result of ``work``, also where an event loop runs already, as in a notebook."""
+def run_in_thread(work: Coroutine):
+    """Run a coroutine in a thread; works where an event loop runs already, as in a notebook."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()

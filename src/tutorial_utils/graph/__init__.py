@@ -1,1 +1,15 @@
-"""Everything that makes or changes an ONNX file: export, fusion, quantization, rewrites."""
+"""Everything that makes or changes an ONNX file.
+
+- ``export``: PyTorch to ONNX, and whether two models compute the same function (parity)
+- ``inspection``: operator counts, sizes, the tensors inside a graph, one layer as a graph to draw
+- ``fusion``: many small operators made one, and the step of the series that fuses what pays
+- ``rewrites``: the single edits of a graph, and what they are written with
+- ``last_layer``: the last layer computed only for the position that the classifier reads
+- ``quantization``: INT8 weights, and the recipe that the series recommends
+- ``int8_embeddings``: embedding tables in INT8 with a scale for each row
+- ``smoothquant``: outliers moved out of the activations before quantization
+
+One undocumented API of another package is used: the single fusions in
+``onnxscript.rewriter.ort_fusions`` (in ``fusion``). ``pyproject.toml`` bounds it by
+``onnxscript>=0.7.2,<0.8``. Nothing private of Transformers is used.
+"""

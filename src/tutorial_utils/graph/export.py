@@ -22,7 +22,7 @@ SHAPES = ((1, 2), (1, 24), (1, 128), (3, 17), (8, 64))  # (batch, sequence) that
 
 
 class ParityError(TutorialError, ValueError):
-    """Two models were compared that cannot be: an answer is not finite, or shapes differ."""
+    """Two models cannot be compared: an answer is not finite, or the shapes differ."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,7 @@ class Parity:
     def table(self) -> Table:
         headers = ("batch", "sequence", "padded rows", "max |difference|", "relative")
         rows = [
-            (
-                str(d.batch),
-                str(d.sequence),
-                str(d.padded_rows),
-                f"{d.maximum:.1e}",
-                f"{d.relative:.1e}",
-            )
+            (d.batch, d.sequence, d.padded_rows, f"{d.maximum:.1e}", f"{d.relative:.1e}")
             for d in self.differences
         ]
         return Table.of(headers, rows)
@@ -121,7 +115,7 @@ def parity(
 ) -> Parity:
     """Run both models on the same inputs at several shapes; all rows but the first are padded.
 
-    padding, vocabulary: the token that fills rows up, the side it goes to, and the range that the
+    padding: the token that fills rows up, and the side it goes to. vocabulary: the range that the
     other token ids are drawn from.
 
     Raises:

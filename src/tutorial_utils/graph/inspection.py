@@ -19,7 +19,7 @@ NORMALIZATIONS = ("LayerNormalization", "SkipLayerNormalization")
 
 @dataclass(frozen=True)
 class Summary:
-    """The head of an ONNX file. Shapes hold a name where a dimension is dynamic."""
+    """What an ONNX file holds. Shapes have a name where a dimension is dynamic."""
 
     inputs: dict[str, tuple[str | int, ...]]
     outputs: dict[str, tuple[str | int, ...]]

@@ -1,7 +1,7 @@
 """INT8 embeddings: tables in 8 bits with a scale for each row.
 
 ONNX Runtime's quantizer gives a table one scale, so one large row makes the steps of all others
-coarse. Here a row is looked up, and its scale too.
+coarse. Here each row has its own scale, which is looked up with the row.
 """
 
 import numpy as np

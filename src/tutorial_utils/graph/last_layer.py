@@ -1,8 +1,8 @@
 """CLS-only last layer: of the last layer, compute only the position that the classifier reads.
 
-A classifier reads one position of the last hidden states, mostly the first. What the last layer
-computes for each position by itself (products, sums, normalizations, Gelu) is wasted for all the
-others; only keys and values are needed of each. Nothing but rounding changes in the answer.
+A classifier reads one position of the last hidden states, mostly the first. In the last layer,
+products, sums, normalizations and Gelus of all other positions are therefore wasted; only their
+keys and values are needed. The answer changes by nothing but rounding.
 """
 
 import functools
@@ -24,10 +24,10 @@ _BY_POSITION = {
 def read_one_position(model: ir.Model) -> int:
     """Move the choice of a position as far up as it goes; return how many operators it passed.
 
-    Works in place, before quantization. An operator is passed only if nothing else reads it at all
-    positions, so none is computed twice: the way up ends at the keys and values of the last layer.
-    The nodes that computed all positions are left for ``RemoveUnusedNodesPass``. 0: the graph reads
-    more than one position.
+    Works in place, before quantization. An operator is passed only if nothing else reads its
+    result at all positions, so that none is computed twice. The way up ends at the keys and values
+    of the last layer. The nodes that computed all positions are left for ``RemoveUnusedNodesPass``.
+    0: the graph reads more than one position.
     """
     passed = 0
     for gather in [node for node in model.graph if _chooses_position(node)]:
@@ -46,7 +46,7 @@ def _chooses_position(node: ir.Node) -> bool:
 
 
 def _move_up(model: ir.Model, gather: ir.Node, movable: set[ir.Node]) -> None:
-    """Replace ``gather`` by the ``movable`` operators once more, for its position alone."""
+    """Repeat the ``movable`` operators for the position of ``gather``, and replace it by them."""
     tape = Tape()
     index = array_of(gather.inputs[1]).reshape(1).astype(np.int64)
     position = constant(model, f"position_{index[0]}", index)
@@ -104,7 +104,7 @@ def _by_position(node: ir.Node) -> bool:
         return False
     if node.op_type == "MatMul":
         return is_constant(node.inputs[1]) and not is_constant(node.inputs[0])
-    # A constant with a row for each position would have to be chosen from, too.
+    # A constant with a row for each position would have to be sliced, too.
     return all(_fits(value) for value in node.inputs)
 
 

@@ -1,4 +1,4 @@
-"""Weights, and at run time activations, in 8 bits: dynamic, and static with calibration."""
+"""Weights in 8 bits, and at run time activations: dynamic quantization, and the series' recipe."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,14 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from tutorial_utils.core import paths, scoped
 from tutorial_utils.core.errors import InvalidArgument
@@ -26,7 +19,7 @@ from tutorial_utils.graph.int8_embeddings import quantize_rows
 from tutorial_utils.graph.rewrites import without_shapes
 from tutorial_utils.runtime.session import ERRORS_ONLY
 
-ORT_DEFAULT_SEVERITY = 2  # warnings, as ONNX Runtime starts
+ORT_DEFAULT_SEVERITY = 2  # warnings: what ONNX Runtime starts with
 
 MATRIX_OPS = ("MatMul", "Attention", "Gemm")
 EMBEDDING_OPS = ("Gather", "EmbedLayerNormalization")
@@ -72,16 +65,16 @@ def dynamic(
     reduce_range: bool = False,
     exclude: Sequence[str] = (),
 ) -> Path:
-    """INT8 weights; activations are quantized anew at each run. Return ``target``.
+    """INT8 weights; the ranges of activations are found at each run. Return ``target``.
 
     weight_type: ``QInt8`` for x86, whose u8×s8 kernels are the fast ones.
     embeddings: the tables too, with a scale for each of their ``rows`` or one for each ``table``;
-        ``float`` leaves them, and the file is nowhere near four times smaller.
+        ``float`` leaves them in fp32, and the file is nowhere near four times smaller.
     reduce_range: 7-bit weights, for processors whose 8-bit products can overflow (no VNNI).
-    exclude: names of nodes that stay in fp32, beside those that ``smoothing`` keeps so.
+    exclude: names of nodes that stay in fp32, besides those that ``smoothquant`` keeps there.
     """
     ops = MATRIX_OPS + {"rows": (), "table": EMBEDDING_OPS, "float": ()}[embeddings]
-    with _without_shapes(source) as plain, paths.replacing(Path(target)) as temporary:
+    with plain_model(source) as plain, paths.replacing(Path(target)) as temporary:
         if embeddings == "rows":
             model = ir.from_proto(plain)
             quantize_rows(model)
@@ -104,7 +97,7 @@ def dynamic(
 def recommended(
     source: Path, target: Path, batches: Iterable[dict[str, np.ndarray]], **options
 ) -> Path:
-    """``dynamic`` after ``smoothing.smooth``: nearer to fp32 in as many bytes. Return ``target``.
+    """``dynamic`` after ``smoothquant.smooth``: closer to fp32, same size. Return ``target``.
 
     batches: inputs that look like real requests. options: of ``dynamic``.
     """
@@ -114,58 +107,9 @@ def recommended(
     return Path(target)
 
 
-class Calibration(CalibrationDataReader):
-    """Hands prepared model inputs to the quantizer one batch after the other."""
-
-    def __init__(self, batches: Iterable[dict[str, np.ndarray]]):
-        self._batches = iter(batches)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._batches, None)
-
-
-def static(
-    source: Path,
-    target: Path,
-    batches: Iterable[dict[str, np.ndarray]],
-    *,
-    method: CalibrationMethod = CalibrationMethod.MinMax,
-    per_channel: bool = True,
-    symmetric: bool = False,
-    weight_type: QuantType = QuantType.QInt8,
-    ops: Sequence[str] = ("MatMul",),
-    reduce_range: bool = False,
-    exclude: Sequence[str] = (),
-) -> Path:
-    """INT8 weights and activations, whose ranges are those seen in ``batches``. Return ``target``.
-
-    Takes the exporter's plain graph: on fused ones the quantizer fails. Matrix products with
-    constant weights only; both sides of an activation × activation product would lose too much.
-
-    symmetric: the range of an activation is as wide below zero as above.
-    ops: types of operators. exclude: names of nodes that stay in fp32.
-    """
-    with _without_shapes(source) as plain, paths.replacing(Path(target)) as temporary:
-        quantize_static(
-            plain,
-            temporary,
-            Calibration(batches),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(ops),
-            per_channel=per_channel,
-            weight_type=weight_type,
-            activation_type=QuantType.QUInt8,
-            calibrate_method=method,
-            reduce_range=reduce_range,
-            nodes_to_exclude=list(exclude),
-            extra_options={"MatMulConstBOnly": True, "ActivationSymmetric": symmetric},
-        )
-    return Path(target)
-
-
 @contextmanager
-def _without_shapes(source: Path) -> Iterator[onnx.ModelProto]:
-    """The model free of inferred shapes, as the quantizers need it, and they silent."""
+def plain_model(source: Path) -> Iterator[onnx.ModelProto]:
+    """The model without inferred shapes, as the quantizers need it; they log nothing meanwhile."""
     model = onnx.load(str(source))
     del model.graph.value_info[:]
     # The quantizer advises a pre-processing step that fails on these graphs.

@@ -21,7 +21,7 @@ _ATTENTION_MASK, _ATTENTION_BIAS = 3, 5  # positions among the Attention operato
 
 
 def fold_weights(model: ir.Model) -> None:
-    """Compute what depends on weights alone now, however large: packed QKV weights above all."""
+    """Compute what depends on weights alone, however large, such as the packed QKV weights."""
     fold_constants(model, input_size_limit=2**31, output_size_limit=2**31)
 
 
@@ -108,7 +108,7 @@ def nodes(model: ir.Model, op: str) -> list[ir.Node]:
 
 
 def _as_int32(model: ir.Model, name: str) -> ir.Value:
-    """The model input of that name cast to int32, by the node that does so already if there is."""
+    """The model input of that name cast to int32, by an existing node if there is one."""
     given = next(value for value in model.graph.inputs if value.name == name)
     casts = [node for node in given.consumers() if is_int32_of(node.outputs[0], name)]
     if casts:

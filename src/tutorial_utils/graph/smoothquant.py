@@ -13,7 +13,6 @@ path gets s back with one multiplication.
 separately in fp32, after LLM.int8() (Dettmers et al., NeurIPS 2022), which does so with channels.
 """
 
-import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -119,7 +118,7 @@ def keep_neurons(model: ir.Model, largest: Mapping[str, np.ndarray], most: int =
     the nodes alone whose names begin with ``KEPT``; none of these is split again.
     """
     count = 0
-    taken = {node.name for node in model.graph}
+    before_us = sum((node.name or "").startswith(KEPT) for node in model.graph) // 2
     for gelu in nodes(model, "Gelu") if most else []:
         layer = _feed_forward(gelu)
         if layer is None or (out := gelu.outputs[0].name or "") not in largest:
@@ -129,9 +128,7 @@ def keep_neurons(model: ir.Model, largest: Mapping[str, np.ndarray], most: int =
             continue
         before, bias = array_of(first.inputs[1]).copy(), array_of(add.inputs[position]).copy()
         after = array_of(second.inputs[1])
-        number = next(i for i in itertools.count(count // most) if f"{KEPT}{i}_first" not in taken)
-        name = f"{KEPT}{number}"
-        taken.add(f"{name}_first")
+        name = f"{KEPT}{before_us + count // most}"  # each is the name of two nodes
         chosen = np.argsort(-largest[out])[:most]
         parts = {"before": before[:, chosen], "bias": bias[chosen], "after": after[chosen]}
         held = {part: constant(model, f"{name}_{part}", a) for part, a in parts.items()}
