@@ -1,9 +1,10 @@
 import json
 
+import nbformat
 import pytest
 
 from tutorial_utils import cli
-from tutorial_utils.lessons import ledger, preflight
+from tutorial_utils.lessons import ledger, notebooks, preflight
 from tutorial_utils.lessons.preflight import Check
 
 
@@ -89,3 +90,12 @@ def test_a_mistake_is_one_line_and_code_2(capsys):
     assert "no step 'nothing'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["fly"])
+
+
+def test_a_notebook_is_executed_and_its_kernel_prints_nothing(tmp_path, capfd):
+    source, target = tmp_path / "source.ipynb", tmp_path / "run" / "target.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]), source)
+    notebooks.execute(source, target)
+    (cell,) = nbformat.read(target, as_version=4).cells
+    assert (cell.execution_count, cell.outputs[0]["data"]["text/plain"]) == (1, "2")
+    assert capfd.readouterr() == ("", "")

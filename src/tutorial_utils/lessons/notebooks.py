@@ -5,16 +5,19 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 from tutorial_utils.core import paths
 from tutorial_utils.core.errors import InvalidArgument
 
 CELL_SECONDS = 240  # no cell may take longer; a whole notebook stays under five minutes
+# Without it the kernel warns on stderr that what it is sent is not encrypted.
+ENCRYPTED = Config(KernelManager={"transport_encryption": "auto"})
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
 def folder() -> Path:
-    """Where the series' notebooks lie."""
+    """Folder of the series' notebooks."""
     return paths.repository() / "notebooks"
 
 
@@ -45,6 +48,7 @@ def execute(source: Path, target: Path) -> None:
     notebook = nbformat.read(source, as_version=4)
     client = NotebookClient(
         notebook,
+        config=ENCRYPTED,
         timeout=CELL_SECONDS,
         kernel_name="python3",
         record_timing=False,
