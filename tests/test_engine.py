@@ -502,7 +502,7 @@ def test_two_versions_count_apart_and_one_that_closes_takes_only_its_gauges_alon
 
 NAMES = (
     r"process_\w+|serve_ready|serve_drift_(distance|limit|drifting|filled)"
-    r"|serve_[a-z_]+_(seconds|ratio|tokens|texts|info|state|total)"
+    r"|serve_[a-z_]+_(seconds|tokens|texts|info|state|total)"
 )
 
 

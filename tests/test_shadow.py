@@ -18,7 +18,7 @@ FORMS = (ModelForm("model.onnx"),)
 
 def answer(rows, task="single_label", labels=("a", "b"), spread=None):
     manifest = Manifest("m", "1", labels, FORMS, {}, task, label_spread=spread)
-    return Prediction(np.array(rows, np.float32), 1, 0.0, 0.0, 0.0, manifest)
+    return Prediction(np.array(rows, np.float32), 0.0, 0.0, 0.0, manifest)
 
 
 def test_a_label_is_compared_by_its_name():

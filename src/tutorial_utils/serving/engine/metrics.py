@@ -2,25 +2,20 @@
 
 One ``Metrics`` for an application; each engine counts under its model's name and version, so that
 versions can be compared while one replaces the other. Counters of a version stay when its engine
-closes, as counters must; its gauges go.
+closes, as counters must. Gauges are collected from the engines that are open.
 """
 
 import asyncio
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.process_collector import ProcessCollector
 
 from tutorial_utils.serving.engine import breaker
-from tutorial_utils.serving.engine.observer import DriftMetrics
+from tutorial_utils.serving.engine.observer import VERSION, DriftMetrics
 from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
     InferenceFailed,
@@ -31,9 +26,8 @@ from tutorial_utils.serving.engine.request import (
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
-RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75)
 STATES = {breaker.CLOSED: 0, breaker.HALF_OPEN: 1, breaker.OPEN: 2}
-REASONS = {  # why a request has no answer; the first that fits
+REASONS: dict[type[BaseException], str] = {  # why a request has no answer; the first that fits
     asyncio.CancelledError: "cancelled",
     Overloaded: "overloaded",
     DeadlineExceeded: "expired",
@@ -43,7 +37,6 @@ REASONS = {  # why a request has no answer; the first that fits
 RESTARTS = ("died", "hung")
 STAGES = ("queue", "tokenize", "inference")
 STATUSES = (200, 422, 429, 500, 503, 504)  # of ``/predict``; others count when they come
-_VERSION = ("model", "version")
 
 
 class Metrics:
@@ -52,64 +45,42 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory, processor time, open files; on Linux
-        self.refused = 0  # requests that found no room
+        self.refused = 0  # requests refused for want of room
         self._engines: list[EngineMetrics] = []
-        self._lock = threading.Lock()
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"serve_{name}", text, labels, registry=self.registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"serve_{name}", text, labels, registry=self.registry)
-
-        def histogram(name: str, text: str, buckets: tuple, *labels: str) -> Histogram:
-            return Histogram(f"serve_{name}", text, labels, buckets=buckets, registry=self.registry)
-
-        self._requests = counter("requests", "Requests by route and status.", "route", "status")
+        counter = partial(Counter, namespace="serve", registry=self.registry)
+        histogram = partial(Histogram, namespace="serve", registry=self.registry)
+        self._requests = counter("requests", "Requests by route and status.", ("route", "status"))
         self._latency = histogram(
-            "request_seconds", "Time from request to answer.", SECONDS, "route"
+            "request_seconds", "Time from request to answer.", ("route",), buckets=SECONDS
         )
         self.stages = histogram(
-            "stage_seconds", "Time in queue, tokenizer and model.", SECONDS, *_VERSION, "stage"
-        )
-        self.texts = counter("texts", "Texts answered, by who answered.", *_VERSION)
-        self.tokens = counter("tokens", "Tokens answered.", *_VERSION)
-        self.fallback = counter("fallback_texts", "Texts answered by a fallback.", *_VERSION)
+            "stage_seconds", "Time in queue, tokenizer and model.", (*VERSION, "stage"),
+            buckets=SECONDS,
+        )  # fmt: skip
+        self.texts = counter("texts", "Texts answered, by who answered.", VERSION)
+        self.fallback = counter("fallback_texts", "Texts answered by a fallback.", VERSION)
         self.unanswered = counter(
-            "unanswered", "Requests without an answer, by reason.", *_VERSION, "reason"
+            "unanswered", "Requests without an answer, by reason.", (*VERSION, "reason")
         )
-        self.batch_texts = histogram("batch_texts", "Texts in a batch.", TOKENS, *_VERSION)
+        self.batch_texts = histogram("batch_texts", "Texts in a batch.", VERSION, buckets=TOKENS)
         self.batch_tokens = histogram(
-            "batch_tokens", "Tokens in a batch, padding included.", TOKENS, *_VERSION
+            "batch_tokens", "Tokens in a batch, padding included.", VERSION, buckets=TOKENS
         )
-        self.padding = counter("padding_tokens", "Tokens computed that were padding.", *_VERSION)
-        self.padding_ratio = histogram(
-            "padding_ratio", "Share of a batch that is padding.", RATIOS, *_VERSION
-        )
-        self.poison = counter("poison_texts", "Texts that break a model that is well.", *_VERSION)
+        self.padding = counter("padding_tokens", "Tokens computed that were padding.", VERSION)
+        self.poison = counter("poison_texts", "Texts that break a healthy model.", VERSION)
         self.allocation_failures = counter(
-            "allocation_failures", "Batches that did not fit into the memory.", *_VERSION
+            "allocation_failures", "Batches that did not fit into memory.", VERSION
         )
-        self.restarts = counter("worker_restarts", "Workers replaced.", *_VERSION, "reason")
-        self.gauges = {
-            "queue_texts": gauge("queue_texts", "Texts in no batch yet.", *_VERSION),
-            "queue_tokens": gauge("queue_tokens", "Tokens in no batch yet.", *_VERSION),
-            "ready": gauge("ready", "1: a live worker, and a model it may ask.", *_VERSION),
-            "info": gauge("model_info", "The versions that are loaded.", *_VERSION),
-        }
-        self.breaker = gauge(
-            "breaker_state", "0 closed, 1 half-open, 2 open.", *_VERSION, "answers_for"
-        )
-        gauge("waiting_texts", "Texts not answered yet.").set_function(self._waiting)
+        self.restarts = counter("worker_restarts", "Workers replaced.", (*VERSION, "reason"))
+        self.registry.register(self)
         self.drift = DriftMetrics(self.registry)
         for status in STATUSES:  # a counter exists before it counts, or its first is no increase
             self._requests.labels("/predict", str(status))
 
     def of(self, engine) -> "EngineMetrics":
-        """The counters of an ``Engine``, which count under its version until they are closed."""
+        """The counters of an ``Engine``; its gauges are shown until they are closed."""
         made = EngineMetrics(self, engine)
-        with self._lock:
-            self._engines.append(made)
+        self._engines.append(made)
         return made
 
     def request(self, route: str, status: int, seconds: float) -> None:
@@ -123,7 +94,6 @@ class Metrics:
         version = prediction.manifest.name, prediction.manifest.version
         texts = len(prediction.probabilities)
         self.texts.labels(*version).inc(texts)
-        self.tokens.labels(*version).inc(prediction.tokens)
         if prediction.fallback:
             self.fallback.labels(*version).inc(texts)
         for stage in STAGES:
@@ -135,18 +105,39 @@ class Metrics:
         return generate_latest(self.registry)
 
     def forget(self, closed: "EngineMetrics") -> None:
-        """Remove the gauges of an engine, unless another of the same version shows them."""
-        with self._lock:
-            if closed not in self._engines:
-                return
+        """Show the gauges of an engine no longer."""
+        with suppress(ValueError):  # an engine may be closed twice
             self._engines.remove(closed)
-            alike = [e for e in self._engines if e.version == closed.version]
-            closed.hide()
-            for engine in alike:
-                engine.show()
 
-    def _waiting(self) -> int:
-        return sum(made.engine.waiting for made in list(self._engines))
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Gauges of the open engines; of two engines of one version, those of the newer one.
+
+        The protocol of prometheus_client's custom collectors.
+        """
+        gauge = partial(GaugeMetricFamily, labels=VERSION)
+        texts = gauge("serve_queue_texts", "Texts in no batch yet.")
+        tokens = gauge("serve_queue_tokens", "Tokens in no batch yet.")
+        ready = gauge("serve_ready", "1: a live worker, and a model it may ask.")
+        info = gauge("serve_model_info", "The versions that are loaded.")
+        breakers = GaugeMetricFamily(
+            "serve_breaker_state",
+            "0 closed, 1 half-open, 2 open.",
+            labels=(*VERSION, "answers_for"),
+        )
+        engines = [(made.version, made.engine) for made in self._engines.copy()]
+        waiting = sum(engine.waiting for _, engine in engines)
+        for version, engine in dict(engines).items():
+            queued = engine.queued
+            texts.add_metric(version, queued[0])
+            tokens.add_metric(version, queued[1])
+            ready.add_metric(version, engine.ready())
+            info.add_metric(version, 1)
+            for backend in engine.backends:
+                manifest = backend.model.manifest
+                named = manifest.name, manifest.version, version[1]
+                breakers.add_metric(named, STATES[backend.breaker.state])
+        yield GaugeMetricFamily("serve_waiting_texts", "Texts not answered yet.", waiting)
+        yield from (texts, tokens, ready, info, breakers)
 
 
 class EngineMetrics:
@@ -156,21 +147,20 @@ class EngineMetrics:
         manifest = engine.model.manifest
         self.engine, self.version = engine, (manifest.name, manifest.version)
         self.all = metrics
+        for counter, values in (  # a counter exists before it counts
+            (metrics.unanswered, REASONS.values()),
+            (metrics.restarts, RESTARTS),
+            (metrics.stages, STAGES),
+        ):
+            for value in values:
+                counter.labels(*self.version, value)
+        metrics.texts.labels(*self.version)
+        metrics.fallback.labels(*self.version)
         self.poison = metrics.poison.labels(*self.version)
         self.allocation_failures = metrics.allocation_failures.labels(*self.version)
-        self._unanswered = {
-            r: metrics.unanswered.labels(*self.version, r) for r in REASONS.values()
-        }
-        self._restarts = {r: metrics.restarts.labels(*self.version, r) for r in RESTARTS}
-        for counter in (metrics.texts, metrics.tokens, metrics.fallback):
-            counter.labels(*self.version)  # it exists before it counts
-        for stage in STAGES:
-            metrics.stages.labels(*self.version, stage)
         self._texts = metrics.batch_texts.labels(*self.version)
         self._tokens = metrics.batch_tokens.labels(*self.version)
         self._padding = metrics.padding.labels(*self.version)
-        self._ratio = metrics.padding_ratio.labels(*self.version)
-        self.show()
 
     @contextmanager
     def outcome(self) -> Iterator[None]:
@@ -184,39 +174,17 @@ class EngineMetrics:
     def unanswered(self, error: BaseException) -> None:
         """Count a request that has no answer because of an error that ``REASONS`` knows."""
         reason = next(r for kind, r in REASONS.items() if isinstance(error, kind))
-        self._unanswered[reason].inc()
+        self.all.unanswered.labels(*self.version, reason).inc()
 
     def batch(self, texts: int, tokens: int, computed: int) -> None:
         """Count a run of the model over ``computed`` tokens, of which ``tokens`` are no padding."""
         self._texts.observe(texts)
         self._tokens.observe(computed)
         self._padding.inc(computed - tokens)
-        self._ratio.observe(1 - tokens / computed)
 
     def restarted(self, reason: str) -> None:
         """Count a worker replaced because it ``died`` or ``hung``."""
-        self._restarts[reason].inc()
+        self.all.restarts.labels(*self.version, reason).inc()
 
     def close(self) -> None:
         self.all.forget(self)
-
-    def show(self) -> None:
-        """Let this engine's gauges be scraped."""
-        engine, gauges = self.engine, self.all.gauges
-        gauges["queue_texts"].labels(*self.version).set_function(lambda: engine.queued[0])
-        gauges["queue_tokens"].labels(*self.version).set_function(lambda: engine.queued[1])
-        gauges["ready"].labels(*self.version).set_function(lambda: float(engine.ready()))
-        gauges["info"].labels(*self.version).set(1)
-        for backend in engine.backends:
-            manifest = backend.model.manifest
-            labels = manifest.name, manifest.version, self.version[1]
-            state = backend.breaker
-            self.all.breaker.labels(*labels).set_function(lambda b=state: STATES[b.state])
-
-    def hide(self) -> None:
-        """Take this engine's gauges out of the exposition."""
-        for gauge in self.all.gauges.values():
-            gauge.remove(*self.version)
-        for backend in self.engine.backends:
-            manifest = backend.model.manifest
-            self.all.breaker.remove(manifest.name, manifest.version, self.version[1])

@@ -8,11 +8,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import GaugeMetricFamily
 
 from tutorial_utils.drift.monitor import Monitor
 from tutorial_utils.drift.profile import Profile
@@ -21,47 +23,38 @@ log = logging.getLogger(__name__)
 
 MOST = 1_000  # answers in the queue; more are dropped, and counted
 PAUSE = 0.05  # seconds in which answers gather, since waking for each takes its time from the model
-_VERSION = ("model", "version")
+VERSION = ("model", "version")
+GAUGES = {  # fields of ``State``
+    "distance": "Of the last window from the profile, 0 to 1.",
+    "limit": "Distance beyond which an alarm begins.",
+    "drifting": "1 from the limit on, until well below it.",
+    "filled": "Share of the window that is full; 1: it is judged.",
+}
 
 
 class DriftMetrics:
-    """Drift of the versions that have a profile, as Prometheus sees it."""
+    """Drift of the versions that have a profile, as Prometheus sees it.
+
+    shown: observers whose gauges are collected; of two of one version, those of the newer one.
+    """
 
     def __init__(self, registry: CollectorRegistry):
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"serve_drift_{name}", text, (*_VERSION, "feature"), registry=registry)
+        counter = partial(Counter, namespace="serve_drift", registry=registry)
+        self.alarms = counter("alarms", "Alarms that have begun.", (*VERSION, "feature"))
+        self.texts = counter("texts", "Texts that were watched.", VERSION)
+        self.dropped = counter("dropped_texts", "Texts left out: too many waited.", VERSION)
+        self.shown: list[Observer] = []
+        registry.register(self)
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"serve_drift_{name}", text, (*_VERSION, *labels), registry=registry)
-
-        self.gauges = {
-            "distance": gauge("distance", "Of the last window from the profile, 0 to 1."),
-            "limit": gauge("limit", "Distance beyond which an alarm begins."),
-            "drifting": gauge("drifting", "1 from the limit on, until well below it."),
-            "filled": gauge("filled", "Share of the window that is full; 1: it is judged."),
-        }
-        self.alarms = counter("alarms", "Alarms that have begun.", "feature")
-        self.texts = counter("texts", "Texts that were watched.")
-        self.dropped = counter("dropped_texts", "Texts left out, since too many waited.")
-        self._shown: dict[tuple[str, str], Observer] = {}
-        self._lock = threading.Lock()
-
-    def show(self, observer: "Observer") -> None:
-        """Let the gauges of a version be scraped; they look at its windows when they are."""
-        with self._lock:
-            self._shown[observer.version] = observer
-            for feature in observer.monitor.profile.features:
-                for name, gauge in self.gauges.items():
-                    child = gauge.labels(*observer.version, feature)
-                    child.set_function(partial(observer.value, feature, name))
-
-    def hide(self, observer: "Observer") -> None:
-        """Take the gauges out of the exposition, unless another shows the version since."""
-        with self._lock:
-            if self._shown.get(observer.version) is observer:
-                del self._shown[observer.version]
-                for gauge in self.gauges.values():
-                    gauge.remove_by_labels(dict(zip(_VERSION, observer.version, strict=True)))
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The protocol of prometheus_client's custom collectors."""
+        states = {seen.version: seen.monitor.state() for seen in self.shown.copy()}
+        for name, text in GAUGES.items():
+            gauge = GaugeMetricFamily(f"serve_drift_{name}", text, labels=(*VERSION, "feature"))
+            for version, features in states.items():
+                for feature, state in features.items():
+                    gauge.add_metric((*version, feature), float(getattr(state, name)))
+            yield gauge
 
 
 class Observer:
@@ -79,7 +72,7 @@ class Observer:
         self._alarms = {f: metrics.alarms.labels(*version, f) for f in profile.features}
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)
         self._thread.start()
-        metrics.show(self)
+        metrics.shown.append(self)
 
     def saw(self, rows: Sequence[Sequence[int]], probabilities: np.ndarray) -> None:
         """Take the texts of an answer; one put into a queue, by the thread that answered."""
@@ -93,15 +86,12 @@ class Observer:
         """Wait until all that was taken is in its window."""
         self._waiting.join()
 
-    def value(self, feature: str, name: str) -> float:
-        """A field of the feature's ``State``."""
-        return float(getattr(self.monitor.state()[feature], name))
-
     def close(self) -> None:
         """Put what waits into its window, and end the thread. Counters stay, gauges go."""
         self._waiting.put(None)
         self._thread.join()
-        self._metrics.hide(self)
+        with suppress(ValueError):  # closed twice
+            self._metrics.shown.remove(self)
 
     def _put(self, taken: tuple, texts: int) -> None:
         try:

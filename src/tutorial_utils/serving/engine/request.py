@@ -47,7 +47,6 @@ class Prediction:
     """
 
     probabilities: np.ndarray
-    tokens: int
     queue_ms: float
     tokenize_ms: float
     inference_ms: float
@@ -112,7 +111,6 @@ class Request:
         rows = np.stack([self.answers[item] for item in self.items])
         prediction = Prediction(
             probabilities=probabilities(rows, manifest.task),
-            tokens=sum(len(item.row) for item in self.items),
             queue_ms=(self.begun - self.submitted - self.tokenize_seconds) * 1e3,
             tokenize_ms=self.tokenize_seconds * 1e3,
             inference_ms=(time.perf_counter() - self.begun) * 1e3,
