@@ -113,7 +113,7 @@ def test_the_stored_report_is_that_of_the_stored_figures(file):
 
 def test_graphs_are_fused_small_and_hold_no_weights(tiny):
     sizes = [file.stat().st_size for file in tiny.glob("*.onnx")]
-    assert len(sizes) == 4
+    assert len(sizes) == 6
     assert max(sizes) < 500_000
     operators = [n.op_type for n in onnx.load(tiny / "fused_fp16.onnx").graph.node]
     layers = graphs.TINY["num_hidden_layers"]
@@ -129,7 +129,10 @@ def test_graphs_are_fused_small_and_hold_no_weights(tiny):
     assert kinds == {onnx.TensorProto.FLOAT16}
 
 
-@pytest.mark.parametrize("graph", ["fused_fp32", "fused_fp16", "masked_fp16", "plain_fp16"])
+@pytest.mark.parametrize(
+    "graph",
+    ["fused_fp32", "fused_fp16", "masked_fp16", "plain_fp16", "cls_fp16", "cls_masked_fp16"],
+)
 def test_a_graph_filled_from_the_seed_answers_as_pytorch_does(tiny, graph):
     candidate = Onnx(graph)
     given = inputs((3, 17), graphs.TINY["vocab_size"], seed=1, padded=candidate.takes_mask)

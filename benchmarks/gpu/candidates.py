@@ -6,6 +6,7 @@ from benchmarks.gpu.torch_runner import Torch
 REFERENCE = "PyTorch fp32"
 ORT, EAGER = "ONNX Runtime fp16, CUDA graph", "PyTorch fp16"
 TORCH_GRAPH = "PyTorch fp16, CUDA graph"
+TUNED = {"ep.cuda.enable_gemm_auto_tune": "1"}  # products of few rows: the fastest kernel, timed
 MAIN = {
     ORT: Onnx(),
     EAGER: Torch(),
@@ -13,7 +14,13 @@ MAIN = {
     "PyTorch bf16": Torch("bfloat16"),
     "PyTorch bf16, CUDA graph": Torch("bfloat16", cuda_graph=True),
     "ONNX Runtime, flash attention": Onnx(options={"sdpa_kernel": FLASH}),
-    "ONNX Runtime, memory-efficient attention": Onnx(options={"sdpa_kernel": EFFICIENT}),
+    "ONNX Runtime, CLS-only last layer": Onnx("cls_fp16"),
+    "ONNX Runtime, CLS-only last layer, flash attention": Onnx(
+        "cls_fp16", options={"sdpa_kernel": FLASH}
+    ),
+    "ONNX Runtime, CLS-only last layer, flash attention, tuned products": Onnx(
+        "cls_fp16", options={"sdpa_kernel": FLASH}, entries=TUNED
+    ),
     "ONNX Runtime, padding mask": Onnx("masked_fp16"),  # as MASKED below
 }
 STEPS = {  # what each step gives; at two shapes
@@ -21,6 +28,7 @@ STEPS = {  # what each step gives; at two shapes
     "ONNX Runtime fp32 with TF32, CUDA graph": Onnx("fused_fp32", options={"use_tf32": "1"}),
     "ONNX Runtime, no CUDA graph": Onnx(cuda_graph=None),
     "ONNX Runtime, no CUDA graph, no I/O binding": Onnx(cuda_graph=None, bound=False),
+    "ONNX Runtime, memory-efficient attention": Onnx(options={"sdpa_kernel": EFFICIENT}),
     "ONNX Runtime, unfused attention kernel": Onnx(options={"sdpa_kernel": UNFUSED}),
     "ONNX Runtime, exporter's graph, no CUDA graph": Onnx("plain_fp16", cuda_graph=None),
 }
@@ -33,6 +41,15 @@ COMPILED = {
 }
 MASKED = "ONNX Runtime, padding mask"
 MASKED_WITHOUT = "ONNX Runtime, padding mask, no CUDA graph"
-TEXTS = {ORT: MASKED, "ONNX Runtime, no CUDA graph": MASKED_WITHOUT, EAGER: EAGER}
+MASKED_CLS = "ONNX Runtime, padding mask, CLS-only last layer"
+TEXTS = {
+    ORT: MASKED,
+    "ONNX Runtime fp16, CUDA graph, CLS-only last layer": MASKED_CLS,
+    "ONNX Runtime, no CUDA graph": MASKED_WITHOUT,
+    EAGER: EAGER,
+}
 ALL = {REFERENCE: Torch("float32")} | MAIN | STEPS | COMPILED
-ALL |= {MASKED_WITHOUT: Onnx("masked_fp16", cuda_graph=None)}
+ALL |= {
+    MASKED_WITHOUT: Onnx("masked_fp16", cuda_graph=None),
+    MASKED_CLS: Onnx("cls_masked_fp16"),
+}

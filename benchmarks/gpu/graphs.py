@@ -4,7 +4,9 @@ All come from the current exporter. ``fused`` has the operators that ONNX Runtim
 has kernels for: EmbedLayerNormalization, Attention, SkipLayerNormalization with the bias before it,
 BiasGelu. Its token ids are int32, which saves the casts. ``masked`` is the same with a padding
 mask: EmbedLayerNormalization turns it into one length for each row, the only mask that the fast
-attention kernels take. ``plain`` is what the exporter wrote.
+attention kernels take. ``plain`` is what the exporter wrote. ``cls`` and ``cls_masked`` are
+``fused`` and ``masked`` whose last layer, after its attention, computes only the position that the
+classifier reads.
 """
 
 import argparse
@@ -43,12 +45,16 @@ def build(folder: Path, config: dict) -> None:
             ("plain", plain, None),
             ("fused", fused, without_mask),
             ("masked", fused, with_lengths),
+            ("cls", fused, without_mask),
+            ("cls_masked", fused, with_lengths),
         ):
             graph = onnx.load(source)
             del graph.graph.value_info[:]
             if edit:
                 take_int32(graph.graph)
                 edit(graph.graph)
+            if name.startswith("cls"):
+                first_position(graph.graph)
             give_state(graph.graph)
             made_of = recipes(graph, model)
             if name == "fused":
@@ -90,8 +96,24 @@ def with_lengths(graph: onnx.GraphProto) -> None:
         node.input[3] = embeddings.output[1]
 
 
+def first_position(graph: onnx.GraphProto) -> None:
+    """After the last attention, go on with the first position alone: nothing reads the others."""
+    last = operators(graph, "Attention")[-1]
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([0]), "first"))
+    at = list(graph.node).index(last) + 1
+    for value in (last.output[0], last.input[0]):
+        chosen = f"{value}_first"
+        for node in graph.node[at:]:
+            node.input[:] = [chosen if name == value else name for name in node.input]
+        gather = helper.make_node("Gather", [value, "first"], [chosen], axis=1)
+        graph.node.insert(at, gather)
+
+
 def give_state(graph: onnx.GraphProto) -> None:
-    """Make the last hidden state (batch, sequence, hidden) the second output, for parity."""
+    """Make the last hidden state (batch, sequence, hidden) the second output, for parity.
+
+    Where one position is computed, the state has a sequence of one.
+    """
     first = next(n for n in reversed(graph.node) if n.op_type in ("Gather", "Slice"))
     replace(graph, first.input[0], "state")
     shape = ["batch", "sequence", None]

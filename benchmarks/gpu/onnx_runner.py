@@ -21,17 +21,23 @@ class Onnx:
 
     graph: name of the file without suffix. cuda_graph: ``session``, captured by the session;
     ``outside``, captured by PyTorch around a run; or None. bound: inputs and outputs stay on the
-    device (I/O binding). options: of the CUDA provider.
+    device (I/O binding). options: of the CUDA provider. entries: of the session's configuration.
     """
 
     graph: str = "fused_fp16"
     cuda_graph: str | None = "session"
     bound: bool = True
     options: dict = field(default_factory=dict)
+    entries: dict = field(default_factory=dict)
 
     @property
     def takes_mask(self) -> bool:
-        return not self.graph.startswith("fused")
+        return self.graph.startswith(("masked", "plain", "cls_masked"))
+
+    @property
+    def one_position(self) -> bool:
+        """Whether the last hidden state is computed for the first position alone."""
+        return self.graph.startswith("cls")
 
     def build(self, folder: Path, config: dict, device: str) -> "OnnxRunner":
         return OnnxRunner(self, folder, config, device)
@@ -60,6 +66,8 @@ class OnnxRunner(Runner):
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1 if cuda else 2
+        for key, value in candidate.entries.items():
+            options.add_session_config_entry(key, value)
         settings, self.capturing = dict(candidate.options), None
         providers = ["CPUExecutionProvider"]
         if cuda:
@@ -96,7 +104,8 @@ class OnnxRunner(Runner):
             value, binding = self.ort.OrtValue, self.session.io_binding()
             feeds = self.feeds(self.arrays(shape, seed=0))
             given = {n: value.ortvalue_from_numpy(a, self.device, 0) for n, a in feeds.items()}
-            sizes = {"logits": (shape[0], 2), "state": (*shape, self.hidden)}
+            positions = 1 if self.candidate.one_position else shape[1]
+            sizes = {"logits": (shape[0], 2), "state": (shape[0], positions, self.hidden)}
             dtype = np.float16 if self.half else np.float32
             results = {
                 name: value.ortvalue_from_shape_and_type(size, dtype, self.device, 0)
