@@ -103,7 +103,7 @@ def test_a_run_that_was_cut_in_its_first_round_has_a_report():
     assert "0.500" in report.markdown(found)
 
 
-@pytest.mark.parametrize("file", sorted(STORED.glob("*/gpu.json")), ids=lambda f: f.parent.name)
+@pytest.mark.parametrize("file", sorted(STORED.glob("*/gpu*.json")), ids=lambda f: f.stem)
 def test_the_stored_report_is_that_of_the_stored_figures(file):
     found = json.loads(file.read_text(encoding="utf-8"))
     assert file.with_suffix(".md").read_text(encoding="utf-8") == report.markdown(found)

@@ -1,4 +1,4 @@
-"""What was found, as Markdown: ``python -m benchmarks.gpu.report FOLDER`` writes it anew."""
+"""What was found, as Markdown: ``python -m benchmarks.gpu.report FOLDER`` writes it again."""
 
 import json
 import sys
@@ -25,8 +25,10 @@ ABOUT = """Seeded weights, the same in all candidates; a process for each candid
 - Rows are not padded and no mask is given, except where a padding mask is named. transformers
   5.17 makes a mask of ones under a compiler or a capture, which keeps PyTorch's fast attention
   kernels away; here it does not, so that PyTorch is shown at its best.
-- The compiled candidates choose their kernels while the others do, so a choice can turn out worse
-  than it might alone; the best of them counts."""
+- The compiled candidates choose their kernels by timing them while others do the same, so they
+  choose differently each time; the best of them counts. Where two runs on one card are stored,
+  ``gpu_1.md`` is the earlier one. On the H100 the best compiled candidate was ahead of ours there,
+  and behind it in the later run."""
 CONTEXT = (
     "For context, from another card: TensorRT on an A100, 0.67 ms in FP16 and 0.58 ms in INT8 at "
     "1 × 128, copies excluded (NVIDIA's published demo)."
@@ -210,7 +212,7 @@ def table_of(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    stored = json.loads((folder / "gpu.json").read_text(encoding="utf-8"))
-    with paths.replacing(folder / "gpu.md") as temporary:
-        temporary.write_text(markdown(stored), encoding="utf-8")
+    for file in Path(sys.argv[1]).glob("gpu*.json"):
+        with paths.replacing(file.with_suffix(".md")) as temporary:
+            text = markdown(json.loads(file.read_text(encoding="utf-8")))
+            temporary.write_text(text, encoding="utf-8")
