@@ -61,6 +61,10 @@ def test_a_verdict_needs_the_whole_interval(low, high, word):
     assert Ratio((low * high) ** 0.5, low, high).word == word
 
 
+def test_the_inverse_swaps_the_ends():
+    assert Ratio(0.5, 0.4, 0.625).inverse() == Ratio(2.0, 1.6, 2.5)
+
+
 def test_workloads_that_differ_are_not_taken_for_noise():
     # Twice as fast on one, as fast on the other, in each round: 0.71 on the whole, and no doubt.
     ratio = Ratio.over_workloads([([5.0, 5.5, 6.0], [10.0, 11.0, 12.0]), ([3.0] * 3, [3.0] * 3)])

@@ -143,8 +143,8 @@ def agrees(
 
 def _same_values(found: np.ndarray, reference: np.ndarray, spread: Sequence[float]) -> np.ndarray:
     """Which values are the same answer, bool (n, targets)."""
-    moved: np.ndarray = np.abs(found.astype(float) - reference)
-    return (moved < SAME_VALUE * np.asarray(spread)) | (moved == 0)
+    moved = np.abs(found.astype(float) - reference)
+    return np.logical_or(moved < SAME_VALUE * np.asarray(spread), moved == 0)
 
 
 def spread_of(values: np.ndarray) -> tuple[float, ...]:

@@ -70,6 +70,10 @@ class Ratio:
         """For a table: ratio and interval without words."""
         return f"{self.ratio:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
+    def inverse(self) -> Self:
+        """The other way round: how many times faster."""
+        return type(self)(1 / self.ratio, 1 / self.high, 1 / self.low)
+
     def __str__(self) -> str:
         return f"{self.ratio:.2f} × the time [{self.low:.2f}, {self.high:.2f}]"
 
