@@ -138,7 +138,7 @@ def agrees(
             "Whether values agree depends on how far the labels spread: give `spread`, the "
             "standard deviation of each target (quality.spread_of)."
         )
-    return _same_values(found, reference, spread).all(axis=1)
+    return np.all(_same_values(found, reference, spread), axis=1)
 
 
 def _same_values(found: np.ndarray, reference: np.ndarray, spread: Sequence[float]) -> np.ndarray:
