@@ -217,52 +217,58 @@ Written by `python -m benchmarks.interval_coverage` from the stored rounds, with
 ## The method
 
 Each candidate runs in its own process. Candidates take turns: in each round, every candidate has
-one turn, in an order that is drawn anew, and all others are suspended meanwhile. What counts of a
-turn is the median time of its calls, an item (`Comparison.rounds`: candidate → milliseconds an
-item, one value a round). Ratios are taken within a round, so a machine that slows down for a while
-slows both. The logarithms of the ratios, one a round, give the mean and its interval by Student's
-t. Over several workloads the logarithms are averaged within a round first.
+one turn, in random order, while all others are suspended. The result of a turn is the median time
+of its calls per item. `Comparison.rounds` has one value for each candidate and round, in
+milliseconds per item.
 
-The verdict is *faster* or *slower* when the whole interval lies outside 1 ± {margin:.0%}, since two
-processes of one candidate differ by about that much. A choice among candidates may go by the
-ratio; a claim goes by the interval.
+Ratios are computed within a round. If the machine slows down for a while, it slows both candidates.
+The logarithms of the ratios, one for each round, give the mean and its interval by Student's t. With
+several workloads, the logarithms are first averaged within each round.
+
+The verdict is *faster* or *slower* if the whole interval is outside 1 ± {margin:.0%}, because two
+processes of one candidate differ by about that much. To choose between candidates, the ratio is
+enough. A claim needs the interval.
 
 ## How often the interval holds the true ratio
 
-It is called a 95 % interval, and is to hold the true ratio in at least 93 % of all cases, from
-three rounds on. The t quantile is that of a {level:.0%} interval, because rounds are not quite
-independent: in the stored runs ({pairs} pairs in {comparisons} comparisons of five rounds or more)
-the correlation with the round before is {neighbours:.2f}. In brackets: the quantile for 95 %.
+We call it a 95 % interval. Our target is that it holds the true ratio in at least 93 % of all cases,
+from three rounds on. Rounds are not quite independent. In the stored runs ({pairs} pairs in
+{comparisons} comparisons of five rounds or more), the correlation with the round before is
+{neighbours:.2f}. So we use the t quantile of a {level:.0%} interval. The figures in brackets use the
+quantile for 95 %.
 
 {coverage}
 
-Two kinds of noise stay below. A pair's own few rounds, drawn again with repetition, are often
-equal to each other and then look free of noise; the second row shows how much of that comes from
-there being so few. And rare delays that hit only one of the two candidates make its time skewed,
-which no symmetric interval covers; they show as a tail in its p99.
+Two kinds of noise miss the target:
+
+- The rounds of one pair, drawn with replacement. There are few of them, so a draw often repeats the
+  same values and looks free of noise. The second row shows how much of the loss comes from that.
+- Rare delays that hit only one of the two candidates. They make its times skewed, and a symmetric
+  interval does not cover that. You can see them as a tail in its p99.
 
 {hard}
 
-Three rounds give intervals {wider:.1f} times as wide as seven do, so `--quick` takes five.
+Three rounds give intervals {wider:.1f} times as wide as seven do, so `--quick` uses five.
 
-## What the gate lets pass
+## What passes the gate
 
-A time passes when its whole interval lies below the limit plus {margin:.0%}. So a version that is
-slower than that passes in at most 2 %, however noisy the machine is; noise costs wrong
-refusals instead. Where the limit lies inside the interval the gate refuses and says that more
-rounds are needed. This holds for each workload by itself.
+A time passes if its whole interval is below the limit plus {margin:.0%}. So a version that is
+slower than that passes in at most 2 % of cases, however noisy the machine is. Noise causes wrong
+refusals instead. If the limit is inside the interval, the gate refuses and says that more rounds are
+needed. Each workload is checked separately.
 
-How often a version passes against the one before, by its true time (limit {slower:.2f} ×, so the
-interval must end below {bound:.2f} ×), by the standard deviation of a ratio from round to round
-(the median and the upper quartile of the stored pairs; their percentiles 10, 50, 75 and 90 are
-{spreads}) and by rounds. The first row is what an equally fast version meets:
+The table shows how often a version passes against the one before. The limit is {slower:.2f} ×, so the
+interval must end below {bound:.2f} ×. The rows are the version's true time; the first is an equally
+fast version. The columns are the number of rounds and the standard deviation of a ratio from round to
+round. The two deviations are the median and the upper quartile of the stored pairs. The 10th, 50th,
+75th and 90th percentiles are {spreads}.
 
 {gate}
 
 ## The same candidate twice
 
 `python -m benchmarks.aa` compares one candidate with itself, 20 times, with fresh processes each
-time. At most about one interval in 20 should not hold 1, and no run should give a verdict.
+time. About one interval in 20 may miss 1, and no run should give a verdict.
 
 {same_twice}
 """
