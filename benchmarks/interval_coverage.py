@@ -221,9 +221,9 @@ one turn, in random order, while all others are suspended. The result of a turn 
 of its calls per item. `Comparison.rounds` has one value for each candidate and round, in
 milliseconds per item.
 
-Ratios are computed within a round. If the machine slows down for a while, it slows both candidates.
-The logarithms of the ratios, one for each round, give the mean and its interval by Student's t. With
-several workloads, the logarithms are first averaged within each round.
+Ratios are computed within a round. If the machine slows down for a while, it slows both
+candidates. The logarithms of the ratios, one for each round, give the mean and its interval by
+Student's t. With several workloads, the logarithms are first averaged within each round.
 
 The verdict is *faster* or *slower* if the whole interval is outside 1 ± {margin:.0%}, because two
 processes of one candidate differ by about that much. To choose between candidates, the ratio is
@@ -231,18 +231,19 @@ enough. A claim needs the interval.
 
 ## How often the interval holds the true ratio
 
-We call it a 95 % interval. Our target is that it holds the true ratio in at least 93 % of all cases,
-from three rounds on. Rounds are not quite independent. In the stored runs ({pairs} pairs in
-{comparisons} comparisons of five rounds or more), the correlation with the round before is
-{neighbours:.2f}. So we use the t quantile of a {level:.0%} interval. The figures in brackets use the
-quantile for 95 %.
+We call it a 95 % interval. Our target is that it holds the true ratio in at least 93 % of all
+cases, from three rounds on. Rounds are not quite independent. In the stored runs ({pairs} pairs
+in {comparisons} comparisons of five rounds or more), the correlation with the round before is
+{neighbours:.2f}. So we use the t quantile of a {level:.0%} interval. The figures in brackets use
+the quantile for 95 %.
 
 {coverage}
 
 Two kinds of noise miss the target:
 
-- The rounds of one pair, drawn with replacement. There are few of them, so a draw often repeats the
-  same values and looks free of noise. The second row shows how much of the loss comes from that.
+- The rounds of one pair, drawn with replacement. There are few of them, so a draw often repeats
+  the same values and looks free of noise. The second row shows how much of the loss comes from
+  that.
 - Rare delays that hit only one of the two candidates. They make its times skewed, and a symmetric
   interval does not cover that. You can see them as a tail in its p99.
 
@@ -254,14 +255,14 @@ Three rounds give intervals {wider:.1f} times as wide as seven do, so `--quick` 
 
 A time passes if its whole interval is below the limit plus {margin:.0%}. So a version that is
 slower than that passes in at most 2 % of cases, however noisy the machine is. Noise causes wrong
-refusals instead. If the limit is inside the interval, the gate refuses and says that more rounds are
-needed. Each workload is checked separately.
+refusals instead. If the limit is inside the interval, the gate refuses and says that more rounds
+are needed. Each workload is checked separately.
 
-The table shows how often a version passes against the one before. The limit is {slower:.2f} ×, so the
-interval must end below {bound:.2f} ×. The rows are the version's true time; the first is an equally
-fast version. The columns are the number of rounds and the standard deviation of a ratio from round to
-round. The two deviations are the median and the upper quartile of the stored pairs. The 10th, 50th,
-75th and 90th percentiles are {spreads}.
+The table shows how often a version passes against the one before. The limit is {slower:.2f} ×, so
+the interval must end below {bound:.2f} ×. The rows are the version's true time; the first is an
+equally fast version. The columns are the number of rounds and the standard deviation of a ratio
+from round to round. The two deviations are the median and the upper quartile of the stored pairs.
+The 10th, 50th, 75th and 90th percentiles are {spreads}.
 
 {gate}
 
