@@ -144,7 +144,7 @@ def test_a_candidate_killed_while_suspended_is_named_with_its_exit_code():
     assert children() == set()
 
 
-@pytest.mark.parametrize("method", ["stop_when_ready", "turn", "peak_mb"])
+@pytest.mark.parametrize("method", ["stop_when_ready", "turn"])
 def test_each_request_to_a_dead_process_fails_alike(method):
     worker = timer._Worker("bad", Sleep(0.001), warmup=1)
     try:

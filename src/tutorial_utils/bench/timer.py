@@ -147,11 +147,10 @@ def compare(
             shuffle.shuffle(order)
             for name in order:
                 times[name].append(workers[name].turn(seconds, minimum_calls))
-        peaks = {name: worker.peak_mb() for name, worker in workers.items()}
     finally:
         for worker in workers.values():
             worker.kill()
-    return _summarise(candidates, times, peaks)
+    return _summarise(candidates, times, {name: w.peak_mb for name, w in workers.items()})
 
 
 def _summarise(
@@ -200,7 +199,7 @@ class _Worker:
 
     def __init__(self, name: str, candidate: Candidate, warmup: int):
         context = multiprocessing.get_context("spawn")
-        self.name = name
+        self.name, self.peak_mb = name, 0.0
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
             target=_work, args=(theirs, candidate, warmup, list(sys.path)), daemon=True
@@ -214,11 +213,12 @@ class _Worker:
             self._system().suspend()
 
     def turn(self, seconds: float, minimum_calls: int) -> list[float]:
-        times: list[float] = self._ask(("time", seconds, minimum_calls))
+        with self._alive():
+            self._system().resume()
+            self.pipe.send((seconds, minimum_calls))
+            times, self.peak_mb = self._receive()
+            self._system().suspend()
         return times
-
-    def peak_mb(self) -> float:
-        return float(self._ask(("peak",)))
 
     def kill(self) -> None:
         self.process.kill()  # a suspended process does not react to SIGTERM
@@ -227,14 +227,6 @@ class _Worker:
 
     def _system(self) -> psutil.Process:
         return psutil.Process(self.process.pid)
-
-    def _ask(self, message: tuple[object, ...]) -> Any:
-        with self._alive():
-            self._system().resume()
-            self.pipe.send(message)
-            answer = self._receive()
-            self._system().suspend()
-        return answer
 
     def _receive(self) -> Any:
         kind, value = self.pipe.recv()
@@ -266,11 +258,8 @@ def _work(
             call()
         pipe.send(("ready", None))
         while True:
-            match pipe.recv():
-                case ("time", seconds, minimum_calls):
-                    pipe.send(("times", _time(call, seconds, minimum_calls)))
-                case ("peak",):
-                    pipe.send(("peak", peak_mb()))
+            times = _time(call, *pipe.recv())
+            pipe.send(("times", (times, peak_mb())))
     except (EOFError, KeyboardInterrupt):
         pass
     except Exception:

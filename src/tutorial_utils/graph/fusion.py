@@ -5,7 +5,6 @@ the quantizer accepts the Attention nodes: their weights must be constants, they
 ``qkv_hidden_sizes``, and they must take the padding mask as ``mask_index`` and not as a bias.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +23,9 @@ from onnxscript.rewriter.ort_fusions.skip_normalization import fuse_skip_layer_n
 from onnxscript.rewriter.rules.common import gemm_to_matmul_add_rule
 
 from tutorial_utils.core import paths
-from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.graph import last_layer, rewrites
 
-# Fused operators that ``unfuse`` can take apart, and how.
+# Fused operators that cost more than they gain, and how to take them apart.
 UNFUSABLE = {
     "SkipLayerNormalization": rewrites.split_skip_layer_norm,
     "BiasGelu": rewrites.split_bias_gelu,
@@ -67,32 +65,24 @@ def fuse(source: Path, target: Path) -> dict[str, int]:
     return counts
 
 
-def unfuse(source: Path, target: Path, ops: Iterable[str] = UNFUSABLE) -> dict[str, int]:
-    """Write ``source`` with the fused ``ops`` taken apart to ``target``; return how many were.
-
-    Raises:
-        ValueError: an operator that cannot be taken apart here.
-    """
-    if unknown := set(ops) - set(UNFUSABLE):
-        known = ", ".join(UNFUSABLE)
-        raise InvalidArgument(f"Cannot take apart {sorted(unknown)}; choose among {known}.")
+def unfuse(source: Path, target: Path) -> dict[str, int]:
+    """Write ``source`` with the operators of ``UNFUSABLE`` taken apart; return how many of each."""
     model = ir.load(str(source))
-    counts = {op: UNFUSABLE[op](model) for op in ops}
+    counts = {op: split(model) for op, split in UNFUSABLE.items()}
     rewrites.save(model, target)
     return counts
 
 
-def fuse_what_pays(source: Path, target: Path) -> dict[str, int]:
-    """Write ``source`` with the fusions that gain time on a CPU to ``target``; return the counts.
+def fuse_what_pays(source: Path, target: Path) -> None:
+    """Write ``source`` with the fusions that gain time on a CPU to ``target``.
 
     Open the file with the session recipe of the step ``fused`` (``lessons.pipeline.recipe``), or
     ONNX Runtime fuses again what was taken apart.
     """
-    with paths.replacing(Path(target)) as everything:
-        counts = fuse(source, everything)
-        undone = unfuse(everything, everything)
-        passed = narrow(everything, everything)
-    return counts | {"taken apart again": sum(undone.values()), "for one position": passed}
+    with paths.replacing(Path(target)) as temporary:
+        fuse(source, temporary)
+        unfuse(temporary, temporary)
+        narrow(temporary, temporary)
 
 
 def narrow(source: Path, target: Path) -> int:

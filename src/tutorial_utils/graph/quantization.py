@@ -27,15 +27,14 @@ EMBEDDING_OPS = ("Gather", "EmbedLayerNormalization")
 
 @dataclass(frozen=True)
 class Tensor8:
-    """A float tensor in 8 bits: value ≈ (quantized − zero point) × scale."""
+    """A float tensor in 8 bits: value ≈ quantized × scale."""
 
     values: np.ndarray  # int8
     scale: np.ndarray  # float32, one a tensor or one a column
-    zero_point: np.ndarray
 
     def dequantize(self) -> np.ndarray:
         """Back to float32, with the rounding error that 8 bits cost."""
-        return (self.values.astype(np.float32) - self.zero_point) * self.scale
+        return self.values.astype(np.float32) * self.scale
 
 
 def quantize(weights: np.ndarray, per_channel: bool = False) -> Tensor8:
@@ -52,7 +51,7 @@ def quantize(weights: np.ndarray, per_channel: bool = False) -> Tensor8:
     smallest = np.finfo(np.float32).tiny  # what is less divides to infinity
     scale = np.where(largest > 0, np.maximum(largest / 127, smallest), 1).astype(np.float32)
     values = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
-    return Tensor8(values, scale, np.zeros_like(scale))
+    return Tensor8(values, scale)
 
 
 def dynamic(
