@@ -7,6 +7,7 @@ with a reference: it says how far off the answer is, and what to try.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 
@@ -23,21 +24,17 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Exercise:
-    """A function to write: its inputs, the reference, and a hint for who is stuck.
-
-    compare: (given, expected) → None when equal enough, else how it is off.
-    """
+    """A function to write: the reference, the inputs it is checked on, and a hint."""
 
     name: str
     reference: Callable
     cases: tuple[tuple, ...]
     hint: str
-    compare: Callable[[object, object], str | None]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Verdict on an answer."""
+    """What ``check`` says about an answer."""
 
     status: Status
     message: str
@@ -50,11 +47,11 @@ TRY_FIRST = "Write it and run the cell again: a wrong answer is told where it fa
 EXERCISES: dict[str, Exercise] = {}
 
 
-def exercise(name: str, cases: Sequence[tuple], hint: str, compare: Callable | None = None):
+def exercise(name: str, cases: Sequence[tuple], hint: str):
     """Register the decorated function as the reference of an exercise."""
 
     def register(reference: Callable) -> Callable:
-        EXERCISES[name] = Exercise(name, reference, tuple(cases), hint, compare or _close)
+        EXERCISES[name] = Exercise(name, reference, tuple(cases), hint)
         return reference
 
     return register
@@ -63,8 +60,8 @@ def exercise(name: str, cases: Sequence[tuple], hint: str, compare: Callable | N
 def check(name: str, answer: Callable) -> Result:
     """Compare the function ``answer`` with the reference of exercise ``name``.
 
-    A function that returns ``...`` (as the stubs do) has not been attempted, and gets no hint:
-    that comes with a wrong answer. An exception in the answer is reported, not raised: a lesson
+    A function that returns ``...`` (as the stubs do) has not been attempted, and gets no hint;
+    a wrong answer does. An exception in the answer is reported, not raised: a lesson
     goes on.
 
     Raises:
@@ -79,11 +76,10 @@ def check(name: str, answer: Callable) -> Result:
         try:
             given = answer(*case)
         except Exception as error:
-            reason = f"raises {type(error).__name__}: {error}"
-            return _wrong(task, case, reason)
+            return _wrong(task, case, f"raises {type(error).__name__}: {error}")
         if given is ...:
             return Result(Status.NOT_ATTEMPTED, f"{name}: not attempted yet. {TRY_FIRST}")
-        if (reason := task.compare(given, task.reference(*case))) is not None:
+        if (reason := _difference(given, task.reference(*case))) is not None:
             return _wrong(task, case, reason)
     return Result(Status.RIGHT, f"{name}: right, on all {len(task.cases)} inputs.")
 
@@ -94,20 +90,19 @@ def predict(guess: float | None, measured: float, unit: str, digits: int = 1) ->
     if guess is None:
         print(f"You: no guess yet. Measured: {told}. Write a guess first next time.")
         return
-    if min(guess, measured) <= 0:  # no factor leads to nothing
-        off = abs(guess - measured)
-        verdict = "well judged" if off == 0 else f"off by {off:,.{digits}f}"
-    else:
+    if min(guess, measured) > 0:
         ratio = max(guess, measured) / min(guess, measured)
         verdict = "well judged" if ratio < 1.25 else f"off by a factor of {ratio:.1f}"
+    else:  # no factor leads to zero
+        off = abs(guess - measured)
+        verdict = "well judged" if off == 0 else f"off by {off:,.{digits}f}"
     print(f"You: {guess:,.{digits}f} {unit}. Measured: {told}: {verdict}.")
 
 
 def _wrong(task: Exercise, case: tuple, reason: str) -> Result:
     given = ", ".join(_brief(argument) for argument in case)
-    return Result(
-        Status.WRONG, f"{task.name}: not yet right. For ({given}) it {reason}. Hint: {task.hint}"
-    )
+    text = f"{task.name}: not yet right. For ({given}) it {reason}. Hint: {task.hint}"
+    return Result(Status.WRONG, text)
 
 
 def _brief(value: object) -> str:
@@ -115,9 +110,12 @@ def _brief(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _close(given: object, expected: object) -> str | None:
-    """Equal up to rounding, for numbers, arrays and lists of them; exactly equal otherwise."""
-    if given is None and expected is not None:  # numpy would make a number of it that is none
+def _difference(given: Any, expected: Any) -> str | None:
+    """How an answer differs from the reference, or None when it does not.
+
+    Numbers, arrays and lists of them may differ by rounding; other values must be equal.
+    """
+    if given is None and expected is not None:  # numpy would turn it into NaN
         return "gives None: does the function return its result?"
     try:
         wanted = np.asarray(expected, dtype=float)
