@@ -33,7 +33,7 @@ def load(folder: Path, model: registry.LoadedModel, mode: str) -> None:
     session = dataclasses.replace(model.manifest.recipe.session, huge_pages=mode == "own")
     opened = open_session(folder / "model.onnx", session)
     if mode == "all":
-        huge_pages.collapse()
+        huge_pages.collapse(huge_pages.anonymous())
     dataclasses.replace(model, session=opened).logits(
         {name: np.ones((1, 8), np.int64) for name in INPUTS}
     )

@@ -229,13 +229,13 @@ def small(tmp_path_factory):
 
 def test_labels_are_names_or_numbers_in_each_format(small, tmp_path):
     lines = [(text, ["yes", 0, "no", 1][i % 4]) for i, text in enumerate(texts())]
-    by_csv = labelled.read(write_csv(tmp_path / "a.csv", lines), small)
+    by_csv = labelled.read(write_csv(tmp_path / "a.csv", lines), small.labels, small.task)
     (tmp_path / "a.tsv").write_text("text\tlabel\n" + "\n".join(f"{t}\t{v}" for t, v in lines))
     (tmp_path / "a.jsonl").write_text(
         "\n".join(json.dumps({"text": t, "label": v}) for t, v in lines)
     )
     for name in ("a.tsv", "a.jsonl"):
-        found = labelled.read(tmp_path / name, small)
+        found = labelled.read(tmp_path / name, small.labels, small.task)
         assert found.texts == by_csv.texts
         assert np.array_equal(found.labels, by_csv.labels)
     assert by_csv.labels[:4].tolist() == [1, 0, 0, 1]
@@ -259,15 +259,15 @@ def test_labels_are_names_or_numbers_in_each_format(small, tmp_path):
 def test_bad_data_names_the_line_and_what_was_expected(name, content, message, small, tmp_path):
     (tmp_path / name).write_text(content)
     with pytest.raises(labelled.BadData, match=message):
-        labelled.read(tmp_path / name, small)
+        labelled.read(tmp_path / name, small.labels, small.task)
 
 
 def test_data_that_is_not_there_or_not_utf8_is_refused(small, tmp_path):
     with pytest.raises(labelled.BadData, match="There is no file"):
-        labelled.read(tmp_path / "none.csv", small)
+        labelled.read(tmp_path / "none.csv", small.labels, small.task)
     (tmp_path / "latin.csv").write_bytes(b"text,label\nd\xe9j\xe0 vu,1")
     with pytest.raises(labelled.BadData, match="not UTF-8"):
-        labelled.read(tmp_path / "latin.csv", small)
+        labelled.read(tmp_path / "latin.csv", small.labels, small.task)
 
 
 GOOD = gate.Evidence(
@@ -372,7 +372,7 @@ def test_a_regression_whose_labels_are_all_the_same_is_refused(tmp_path):
     classifier = classifiers.open_classifier(save(tmp_path / "model", num_labels=1))
     file = write_csv(tmp_path / "a.csv", [(text, 0.1) for text in texts()])
     with pytest.raises(labelled.BadData, match=r"labels of target 0 are the same number"):
-        labelled.read(file, classifier)
+        labelled.read(file, classifier.labels, classifier.task)
 
 
 def test_a_regression_off_by_a_factor_and_an_offset_is_found_out(tmp_path):

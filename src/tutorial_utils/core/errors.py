@@ -8,7 +8,7 @@ from typing import ClassVar
 
 
 class TutorialError(Exception):
-    """Something that the user, or whoever looks after the machine, can fix.
+    """Something that the user or the operator of the machine can fix.
 
     exit_code: what a command ends with, see ``cli``.
     """

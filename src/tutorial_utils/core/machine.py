@@ -1,4 +1,4 @@
-"""What this machine is: written into every measurement, so that a number has an address."""
+"""What this machine is; stored with every measurement."""
 
 import functools
 import importlib.metadata
@@ -57,15 +57,15 @@ def versions() -> dict[str, str]:
 def cores() -> int:
     """Cores that this process may use (not those of the host it runs on).
 
-    ``TUTORIAL_CORES`` overrides what the system says: a container's share of processor time, or
-    what a cluster gave to this process, is not seen in the cores that it may run on.
+    ``TUTORIAL_CORES`` overrides what the system says: a container's limit of processor time and
+    the share that a cluster gives to this process do not show in its CPU affinity.
     """
-    if told := os.environ.get("TUTORIAL_CORES"):
-        if not told.isdecimal() or int(told) == 0:
+    if setting := os.environ.get("TUTORIAL_CORES"):
+        if not setting.isdecimal() or int(setting) == 0:
             raise InvalidArgument(
-                f"TUTORIAL_CORES={told!r}: give a whole number of cores, or unset it."
+                f"TUTORIAL_CORES={setting!r}: give a whole number of cores, or unset it."
             )
-        return int(told)
+        return int(setting)
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else psutil.cpu_count(logical=False) or 1
 

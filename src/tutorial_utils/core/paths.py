@@ -1,4 +1,4 @@
-"""Where artifacts live, and how a file is written so that no reader ever sees half of it."""
+"""Where artifacts are stored, and how to write a file so that no reader sees half of it."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def repository() -> Path:
-    """The root of the repository that this file lies in, when the package is installed editable."""
+    """The root of the repository with this file, when the package is installed editable."""
     return Path(__file__).resolve().parents[3]
 
 
@@ -29,8 +29,8 @@ def home() -> Path:
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``target``; rename it to ``target`` on success.
 
-    On an exception the temporary file is removed and ``target`` stays as it was. The suffix is
-    kept, so that writers which look at it (``.onnx``, ``.png``) behave as with the real name.
+    On an exception the temporary file is removed and ``target`` stays as it was. The temporary
+    path has the same suffix, because some writers choose the format by it (``.onnx``, ``.png``).
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(
@@ -44,3 +44,9 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write(target: Path, text: str) -> None:
+    """Write a text file as ``replacing`` does, in UTF-8."""
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -17,7 +17,7 @@ import grimp
 
 from tutorial_utils.core.errors import InvalidArgument
 
-# Modules that find, store and describe files, and change nothing in what is computed. Forgetting
+# Modules that find, store and describe files, and do not affect what is computed. Forgetting
 # one here costs a needless rebuild, never a stale result.
 NEUTRAL = frozenset(
     {"assets", "errors", "hashing", "machine", "paths", "provenance", "quiet", "records", "tables"}
@@ -36,9 +36,9 @@ class Provenance:
 def of(*functions: Callable) -> Provenance:
     """The provenance of what ``functions``, defined at the top level of modules, compute.
 
-    Their own modules count by the definitions that they use, directly or through others; modules
-    that these import, wherever in the code, count as a whole, and so on. Comments, docstrings,
-    annotations of functions, and the names and places of our modules do not count.
+    Of their own modules, only the definitions count that they use, directly or through others.
+    Modules that these import, anywhere in the code, count as a whole, and so on. Comments,
+    docstrings, annotations of functions, and the names and places of our modules do not count.
 
     Raises:
         InvalidArgument: a function is not defined at the top level of its module.

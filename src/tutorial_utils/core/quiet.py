@@ -1,4 +1,4 @@
-"""Silence for libraries that write to the process's stderr past Python, where no logger reaches."""
+"""Silence for native libraries that write to stderr directly, without Python's loggers."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere inside the context. Exceptions pass as always."""
+    """Send file descriptor 2 to the null device inside the context. Exceptions pass."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

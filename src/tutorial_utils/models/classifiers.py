@@ -20,12 +20,12 @@ from tutorial_utils.runtime.batching import INPUTS, Padding
 from tutorial_utils.runtime.inference import onnx_predict, random_inputs
 from tutorial_utils.runtime.session import SessionRecipe
 
-LONGEST = 512  # tokens; models that take more are cut here, or a single text fills a batch
+LONGEST = 512  # tokens; a limit for models that take more, or a single text fills a batch
 _TOKENIZER_FILES = (
     "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "spm.model",
     "sentencepiece.bpe.model",
 )  # fmt: skip
-# Families that count positions from the padding token's id on, and so take that many fewer.
+# Families that number positions from the padding token's id on, and so have fewer of them.
 _COUNTING_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
 
 
@@ -35,7 +35,7 @@ class BadClassifier(TutorialError, ValueError):
 
 @dataclass(frozen=True)
 class Classifier:
-    """What has to be known of a classifier beside its weights.
+    """What has to be known about a classifier besides its weights.
 
     source: its folder, or its name on the hub. inputs: those that it takes. vocabulary: the range
     of ordinary token ids. task: one of ``quality.TASKS``. revision: the commit on the hub.
@@ -56,7 +56,7 @@ class Classifier:
         return _load(self.source)[0].float().eval()
 
     def tokenizer(self) -> Tokenizer:
-        """Its tokenizer, cutting to ``max_length``, without padding."""
+        """Its tokenizer, without padding, truncating to ``max_length`` tokens."""
         copied = Tokenizer.from_str(_tokenizer(self.source).backend_tokenizer.to_str())
         return tokenization.prepare(copied, self.max_length)
 
@@ -106,7 +106,7 @@ class EncodedTexts:
 
 
 def open_classifier(source: str | Path) -> Classifier:
-    """Look at a model folder (or a name on the hub) and say what it takes and answers.
+    """Look at a model folder (or a name on the hub) and find out its inputs and labels.
 
     Raises:
         BadClassifier: no such model, no trained classification head, or no fast tokenizer.
@@ -187,7 +187,7 @@ def _tokenizer(source: str):
         with scoped.quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(source)
         tokenizer.backend_tokenizer.to_str()
-    except Exception as error:  # whatever a half-written folder makes the library raise
+    except Exception as error:  # a half-written folder makes the library raise many kinds
         raise BadClassifier(
             f"{_name(source)} has no tokenizer that can be opened ({type(error).__name__}). Save "
             "it into the same folder with tokenizer.save_pretrained(folder)."

@@ -76,29 +76,28 @@ def finetune(training: Training = Training(), progress: bool = True) -> Path:
     """Fine-tune the encoder on the movie sentences once; return the classifier's folder.
 
     A run that was killed continues from its last checkpoint. The targets are graded (a mean rating
-    of 0.6 is a weaker "positive" than one of 3), which gained more here than another epoch.
+    of 0.6 is a weaker "positive" than one of 3), which helped more here than another epoch.
     """
     folder = classifier_folder()
     with FileLock(paths.home() / "classifier.lock"):
         if not finetuned(training):
-            # Loading lists new weights, and each step shows a bar: all is expected here.
+            # Loading warns about new weights and shows bars; both are expected here.
             with scoped.quiet_transformers(), scoped.torch_seed(training.seed):
                 model = _train(training, progress)
                 model.save_pretrained(folder)
             record = made_by(training) | {"machine": str(machine.describe())}
-            with paths.replacing(folder / "training.json") as temporary:
-                temporary.write_text(json.dumps(record, indent=2))
+            paths.write(folder / "training.json", json.dumps(record, indent=2))
             _checkpoint_path().unlink(missing_ok=True)
         tokenizer = folder / "tokenizer.json"
-        if not tokenizer.exists():  # with it, the folder is all that `optimize` needs
+        if not tokenizer.exists():  # `optimize` needs it in the folder
             with paths.replacing(tokenizer) as temporary:
                 shutil.copyfile(assets.fetch(assets.ENCODER) / "tokenizer.json", temporary)
     return folder
 
 
 def batches(ids: list[list[int]], size: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """Indices in batches of about equal length, in random order: little padding, no bias."""
-    jitter = generator.uniform(0, 3, len(ids))  # sentences of nearly equal length change places
+    """Batches of indices of rows of similar length, in random order: little padding, no bias."""
+    jitter = generator.uniform(0, 3, len(ids))  # shuffles sentences of nearly equal length
     order = np.argsort([len(row) for row in ids] + jitter)
     groups = [order[start : start + size] for start in range(0, len(order), size)]
     return [groups[i] for i in generator.permutation(len(groups))]

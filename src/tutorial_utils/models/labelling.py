@@ -1,4 +1,4 @@
-"""Real sentences to labels: tokenize, sort into batches, run, take the likeliest label."""
+"""Sentences to labels: tokenize, sort into batches, run, take the most probable label."""
 
 import itertools
 from collections.abc import Callable

@@ -103,7 +103,7 @@ def optimize(
     check_name(name)
     out = Path(out)
     classifier = classifiers.open_classifier(source)
-    given = labelled.read(data, classifier) if data else None
+    given = labelled.read(data, classifier.labels, classifier.task) if data else None
     texts = Texts.of(classifier, given, effort.max_texts)
     folder = out / "work" / fingerprint(classifier, data, effort)
     bench = Bench(VariantBuilder(classifier, texts, folder), Timer(classifier, texts, effort))

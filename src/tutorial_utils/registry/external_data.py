@@ -3,14 +3,14 @@
 Weights can lie outside the model file (``TensorProto.external_data``), at a path that the file
 names: a model can ask for any file of the machine. An ONNX file is a protobuf message, and walking
 it needs only its field numbers (onnx.proto3 of the ONNX project, IR version 13): each
-length-delimited field is either entered or skipped, so that a large file takes milliseconds.
+length-delimited field is either entered or skipped, so a large file takes milliseconds.
 """
 
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-# message → field number → the message in that field; every way from a model to a tensor
+# message → field number → the message in that field; every path from a model to a tensor
 _FIELDS = {
     "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
     "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},

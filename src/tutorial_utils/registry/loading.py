@@ -31,7 +31,7 @@ WARM_UP = ["Warm.", "A sentence of ordinary length, so that no first caller wait
 class LoadedModel:
     """A version ready to run. form: the one of its forms that runs here.
 
-    profile: what its traffic is expected to be, where it has one.
+    profile: of the traffic that is normal for it, if it has one.
     """
 
     manifest: Manifest
@@ -87,10 +87,10 @@ def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
 
 
 def choose(manifest: Manifest) -> ModelForm:
-    """The first form whose provider and processor features are here, or else a CPU's first form.
+    """The first form whose provider and processor features are here, or else the first for a CPU.
 
     Processor features are a preference: ONNX Runtime runs a CPU's file on every processor. A
-    single form is taken as it is; opening it tells what this machine lacks.
+    single form is taken as it is; opening it shows what this machine lacks.
 
     Raises:
         BadModel: none of several forms runs here.
@@ -112,7 +112,7 @@ def choose(manifest: Manifest) -> ModelForm:
 
 
 def describe(model: LoadedModel) -> dict:
-    """What ``/info`` tells of a model: no paths, no checksums."""
+    """What ``/info`` says about a model: no paths, no checksums."""
     manifest = model.manifest
     return {
         "model": manifest.name,
@@ -185,7 +185,7 @@ def _check_signature(model: LoadedModel) -> None:
 
 
 def _warm_up(model: LoadedModel) -> None:
-    """Run once: what would fail for the first caller fails here, and memory is allocated."""
+    """Run once: a fault shows here and not to the first caller, and memory is allocated."""
     try:
         rows = model.encode(WARM_UP)
         logits = model.logits(batching.pad(rows, padding=model.recipe.padding))

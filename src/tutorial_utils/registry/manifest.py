@@ -54,12 +54,12 @@ class ModelForm:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What ``manifest.json`` says of the folder that it lies in.
+    """What ``manifest.json`` says about its folder.
 
-    forms: at least one; the first whose provider and processor features are there is served.
+    forms: at least one; the first that suits the machine is served, see ``loading.choose``.
     files: name → SHA-256 of every other file. task: how to read the logits, one of
     ``quality.TASKS``. label_spread: standard deviation of each target of a regression, in the
-    target's own unit; None where it was not measured. figures: what it was promoted on.
+    target's own unit; None where it was not measured. figures: measured at promotion.
     """
 
     name: str

@@ -70,8 +70,8 @@ def write_version(
     """Add a version of a model to a registry folder, ``registry/name/N``; return that folder.
 
     The folder appears under its number only when it is complete. Several threads and processes
-    may write at the same time: each gets a number of its own. A writer that is killed leaves a
-    hidden folder behind, which nothing reads.
+    may write at the same time: each gets its own number. A killed writer leaves a hidden folder
+    behind, which nothing reads.
 
     forms: with the paths of the files to copy. profile: of ``Profile.to_dict``. The rest is as in
     ``Manifest``.
@@ -139,15 +139,14 @@ def withdrawn(registry: Path, name: str) -> dict[str, str]:
 
 
 def withdraw(registry: Path, name: str, version: str, reason: str) -> None:
-    """Take a version out of use, for all who read this registry, until ``restore``.
+    """Take a version out of use, for every reader of this registry, until ``restore``.
 
     A service that follows the registry goes back to the newest version before it.
 
     Raises:
         BadModel: there is no such version.
     """
-    with paths.replacing(_known_mark(registry, name, version)) as temporary:
-        temporary.write_text(f"{reason}\n", encoding="utf-8")
+    paths.write(_known_mark(registry, name, version), f"{reason}\n")
 
 
 def restore(registry: Path, name: str, version: str) -> None:
@@ -160,7 +159,7 @@ def restore(registry: Path, name: str, version: str) -> None:
 
 
 def stamp(registry: Path, name: str, version: str) -> tuple:
-    """Names, sizes and times of a version's files: a broken one is read again when they change."""
+    """Names, sizes and times of a version's files: when they change, a broken one is read again."""
     folder = model_folder(registry, name) / version
     files = sorted(folder.iterdir()) if folder.is_dir() else ()
     return tuple((p.name, p.lstat().st_size, p.lstat().st_mtime_ns) for p in files)

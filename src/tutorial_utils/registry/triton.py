@@ -28,7 +28,7 @@ from tutorial_utils.registry.loading import LoadedModel
 from tutorial_utils.registry.manifest import MODEL, TOKENIZER, BadModel
 from tutorial_utils.runtime.session import PROVIDERS, SessionRecipe
 
-MAX_BATCH = 32  # texts; of max_length tokens each they are the most memory that a run may take
+MAX_BATCH = 32  # texts; with max_length tokens each, they limit the memory of a run
 DEADLINE, QUEUE = 5_000_000, 256  # microseconds and requests, as the service's own defaults
 NO_REWRITES = 2  # the backend's number for it
 LABELS = "labels.txt"
@@ -38,8 +38,8 @@ TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(int32)": "TYPE_INT32", "tensor(f
 def write(registry: Path, name: str, target: Path, version: str = "latest") -> Path:
     """Write a version into Triton's model repository ``target``; return its folder there.
 
-    The model's folder appears under its number only when it is complete; a second version joins
-    the first, and shares its configuration.
+    The model's folder appears under its number only when it is complete; a second version
+    joins the first and shares its configuration.
 
     Raises:
         BadName: ``name`` cannot be a model's name.
@@ -64,8 +64,8 @@ def write(registry: Path, name: str, target: Path, version: str = "latest") -> P
         save_as_it_runs(source / model.form.file, recipe.session, complete / MODEL)
         with paths.replacing(model_folder / TOKENIZER) as temporary:
             shutil.copyfile(source / TOKENIZER, temporary)
-        _write(model_folder / LABELS, "".join(f"{label}\n" for label in manifest.labels))
-        _write(model_folder / "config.pbtxt", config(model))
+        paths.write(model_folder / LABELS, "".join(f"{label}\n" for label in manifest.labels))
+        paths.write(model_folder / "config.pbtxt", config(model))
         return complete.rename(folder)
 
 
@@ -119,8 +119,3 @@ def save_as_it_runs(file: Path, recipe: SessionRecipe, target: Path) -> None:
 
 def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=True)
-
-
-def _write(target: Path, text: str) -> None:
-    with paths.replacing(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")

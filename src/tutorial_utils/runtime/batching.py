@@ -1,7 +1,7 @@
 """Which sentences go through the model together, and how much of the work is padding.
 
-A batch is as wide as its longest sentence. Batches of sentences of like length, bounded in tokens
-rather than in sentences, waste little and cost about the same each.
+A batch is as wide as its longest sentence. Batches of sentences of similar length, limited by
+tokens instead of sentences, waste little, and each costs about the same.
 """
 
 import math
@@ -18,16 +18,16 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 @dataclass(frozen=True)
 class Padding:
-    """How a model wants its shorter rows filled up: with which token id, and on which side."""
+    """How a model's shorter rows are padded: with which token id, and on which side."""
 
     token: int = 0
     side: str = "right"
 
 
 def padding_waste(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
-    """Share of the token positions computed that hold padding, between 0 and 1.
+    """Share of the computed token positions that are padding, between 0 and 1.
 
-    lengths: tokens of each sentence. batches: indices into ``lengths``, a batch each.
+    lengths: tokens of each sentence. batches: indices into ``lengths`` for each batch.
     """
     computed = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
     real = sum(lengths[i] for batch in batches for i in batch)
@@ -35,7 +35,7 @@ def padding_waste(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> f
 
 
 def in_order(count: int, size: int) -> list[list[int]]:
-    """Batches of ``size`` sentences in the order in which they came."""
+    """Batches of ``size`` sentences in the given order."""
     return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
 
@@ -45,11 +45,11 @@ def by_tokens(
     """Length-sorted batches of at most ``budget`` tokens, padding included; the shortest first.
 
     A sentence longer than the budget has a batch of its own: nothing is dropped.
-    overhead: what one run of the model costs whatever its size, in tokens. Where padding a batch
-    to its next sentence would cost more, that sentence begins a new batch. The best cut needs
+    overhead: the fixed cost of one run of the model, in tokens. Where padding a batch to its next
+    sentence would cost more, that sentence begins a new batch. The best cut needs
     dynamic programming (Fang et al., TurboTransformers, PPoPP 2021); this rule comes close to it
     for a hundredth of the time.
-    by_length: False keeps the order in which the sentences came, to see what sorting is worth.
+    by_length: False keeps the given order, to measure what sorting gains.
 
     Raises:
         ValueError: the budget is not positive.
@@ -57,7 +57,7 @@ def by_tokens(
     if budget < 1:
         raise InvalidArgument(f"A batch needs a budget of at least one token, not {budget}.")
     batches: list[list[int]] = []
-    tokens = width = 0  # of the newest batch: without padding, and its longest sentence
+    tokens = width = 0  # of the last batch: without padding, and its longest sentence
     order = range(len(lengths))
     for i in sorted(order, key=lengths.__getitem__) if by_length else order:
         length, width = lengths[i], max(width, lengths[i])
@@ -93,7 +93,7 @@ def run(
     padding: Padding = Padding(),
     workers: int = 1,
 ) -> np.ndarray:
-    """Answers in the order of ``rows``, whatever the order of the batches.
+    """Answers in the order of ``rows``, not of the batches.
 
     predict: padded inputs of one batch → one answer a row. width: fixed padding, as in ``pad``.
     workers: batches that run at the same time, each called from a thread of its own.

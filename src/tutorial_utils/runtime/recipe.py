@@ -12,8 +12,8 @@ class Recipe:
     """How a model file was made, and how to run it.
 
     steps: names of the steps that made it, in order. session: for one text at a time.
-    token_budget: most tokens of one batch, whose texts are sorted by length.
-    max_length: tokens kept of one text.
+    token_budget: largest number of tokens in one batch; texts are sorted by length.
+    max_length: tokens of one text; longer ones are truncated.
     workers: batches that run at the same time when many texts wait; each gets an equal share of
     the cores.
     """

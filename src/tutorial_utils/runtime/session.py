@@ -44,12 +44,13 @@ class ProviderFallback(UserWarning):
 
 @dataclass(frozen=True)
 class SessionRecipe:
-    """Everything a session is opened with, JSON-able. Names follow ``onnxruntime.SessionOptions``.
+    """Everything that a session is opened with. Names follow ``onnxruntime.SessionOptions``.
 
     threads: intra-op threads; 0 means one for each core this process may use.
-    spinning: idle threads wait busily for the next operator. Faster alone, slower beside others.
+    spinning: idle threads wait busily for the next operator. Faster on a free machine, slower on a
+    shared one.
     disabled_optimizers: names of load-time graph rewrites to leave out.
-    huge_pages: weights lie in pages of 2 MB once they are loaded, where the system has them.
+    huge_pages: move weights to pages of 2 MB after loading, where the system has them.
     config: further ``add_session_config_entry`` pairs.
     """
 
@@ -108,10 +109,10 @@ def provider_problem(provider: str) -> str | None:
     """Why a provider cannot run here, or None. Being listed by ONNX Runtime is not enough.
 
     ``onnxruntime-gpu`` lists CUDA and TensorRT on every machine; only loading the provider's
-    library tells whether what it needs is there.
+    library shows whether its dependencies are there.
     """
     if provider not in PROVIDERS:
-        return f"there is no provider of the name {provider!r}"
+        return f"there is no provider named {provider!r}"
     if provider == "openvino":
         if openvino_devices():
             return None
@@ -148,14 +149,14 @@ def _openvino_plugin() -> str | None:
 def _open(path: Path | str, recipe: SessionRecipe) -> ort.InferenceSession:
     options = recipe.options()
     disabled = list(recipe.disabled_optimizers)
-    providers = [(PROVIDERS[recipe.provider], recipe.provider_options)]
+    providers: list | None = [(PROVIDERS[recipe.provider], recipe.provider_options)]
     if recipe.provider == "openvino":  # a plugin's devices are part of the options
         options.add_provider_for_devices(openvino_devices(), recipe.provider_options)
         providers = None
     before = huge_pages.anonymous() if recipe.huge_pages else []
     session = ort.InferenceSession(str(path), options, providers, disabled_optimizers=disabled)
     if recipe.huge_pages:
-        # Only what this session added: a server that loads a second version while it answers
-        # would wait for pages of the first one that are moved under it.
+        # Only what this session added: while a server loads a second version, moving the pages of
+        # the first one would delay its answers.
         huge_pages.collapse(huge_pages.added(before, huge_pages.anonymous()))
     return session
