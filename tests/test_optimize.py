@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -19,10 +20,10 @@ from tutorial_utils.core import provenance, records
 from tutorial_utils.data import labelled
 from tutorial_utils.graph import fusion, inspection
 from tutorial_utils.models import classifiers
-from tutorial_utils.optimize import gate, report, run, stages, timing
-from tutorial_utils.optimize.effort import QUICK, Effort
+from tutorial_utils.optimize import answers, gate, report, run, stages, timing, variants
+from tutorial_utils.optimize.job import QUICK, Effort, Job
 from tutorial_utils.optimize.texts import Texts
-from tutorial_utils.optimize.variants import CannotExport, VariantBuilder
+from tutorial_utils.optimize.variants import CannotExport
 from tutorial_utils.quality import Quality
 from tutorial_utils.registry import (
     ModelForm,
@@ -32,7 +33,6 @@ from tutorial_utils.registry import (
     withdraw,
     write_version,
 )
-from tutorial_utils.runtime.recipe import Recipe
 
 WORDS = ("good", "bad", "fine", "poor", "film", "plot", "actor", "scene", "joy", "bore", "a", "the")
 SIZE = {
@@ -84,10 +84,10 @@ def save(folder, family="bert", padding_side="right", seed=0, **settings):
     return folder
 
 
-def builder(classifier, folder, data=None, most=4_000):
-    """A builder of variants that knows PyTorch's answers."""
-    made = VariantBuilder(classifier, Texts.of(classifier, data, most), folder)
-    made.answers.store()
+def job_of(classifier, folder, data=None, **effort):
+    """A job whose first stage is done: PyTorch's answers are known."""
+    made = Job(classifier, Texts.of(classifier, data), folder, Effort(**effort))
+    answers.store_reference(made)
     return made
 
 
@@ -105,22 +105,21 @@ def write_csv(file, lines):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_is_exported_fused_where_it_can_be_and_quantized(family, tmp_path):
     classifier = classifiers.open_classifier(save(tmp_path / "model", family))
-    variants = builder(classifier, tmp_path / "work")
+    job = job_of(classifier, tmp_path / "work")
     assert classifier.family == family
     assert ("token_type_ids" in classifier.inputs) == (
         family in ("bert", "roberta", "xlm-roberta", "electra", "albert")
     )
-    exported = variants.exported()
-    fused = variants.fused()
+    exported, fused = variants.exported(job), variants.fused(job)
     assert [v.problem for v in (exported, *fused)] == [None] * (1 + len(fused))
     attention = FAMILIES[family][1]
-    assert inspection.op_counts(fused[0].path)["Attention"] == attention
+    assert inspection.op_counts(job.file("fused"))["Attention"] == attention
     assert ("No attention was fused" in fused[0].note) == (attention == 0)
-    eight = variants.int8(fused[0].name)
+    eight = variants.int8(job, "fused")
     assert eight.problem is None
-    assert inspection.op_counts(eight.path)["QAttention"] == attention
-    assert variants.answers.fidelity(exported.path).agreement == 1
-    assert variants.answers.fidelity(eight.path).agreement > 0.9
+    assert inspection.op_counts(job.file(eight.name))["QAttention"] == attention
+    assert answers.fidelity(job, job.file("exported")).agreement == 1
+    assert answers.fidelity(job, job.file(eight.name)).agreement > 0.9
 
 
 @pytest.mark.parametrize(
@@ -140,28 +139,26 @@ def test_heads_of_one_label_to_many_and_regression(settings, task, labels, tmp_p
     classifier = classifiers.open_classifier(save(tmp_path / "model", **settings))
     assert classifier.task == task
     data = labelled.Labelled(tuple(texts()), np.array(labels))
-    variants = builder(classifier, tmp_path / "work", data)
-    right = variants.answers.fidelity(variants.exported().path)
+    job = job_of(classifier, tmp_path / "work", data)
+    variants.exported(job)
+    right = answers.fidelity(job, job.file("exported"))
     assert right.agreement == pytest.approx(1)
     assert right.score.difference == pytest.approx(0, abs=1e-6)
-    assert (variants.answers.spread is None) == (task != "regression")
+    assert (answers.spread(job) is None) == (task != "regression")
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_left_padding_is_kept_through_export_and_fusion(family, tmp_path):
     folder = save(tmp_path / "model", family, padding_side="left")
     classifier = classifiers.open_classifier(folder)
-    variants = builder(classifier, tmp_path / "work")
-    assert variants.exported().problem is None
-    assert [v.problem for v in variants.fused()] == [None, None]
+    job = job_of(classifier, tmp_path / "work")
+    assert variants.exported(job).problem is None
+    assert [v.problem for v in variants.fused(job)] == [None, None]
     # A classifier that reads the first position does answer differently when that is padding.
-    right = builder(
-        replace(classifier, padding=replace(classifier.padding, side="right")),
-        tmp_path / "right",
-        None,
-    )
-    assert variants.answers.problem(variants.file("fused")) is None
-    assert right.answers.problem(variants.file("exported")) is None
+    right = replace(classifier, padding=replace(classifier.padding, side="right"))
+    right = job_of(right, tmp_path / "right")
+    assert answers.problem(job, job.file("fused")) is None
+    assert answers.problem(right, job.file("exported")) is None
 
 
 def test_a_family_that_cannot_be_exported_is_named_with_the_cause(tmp_path):
@@ -172,20 +169,20 @@ def test_a_family_that_cannot_be_exported_is_named_with_the_cause(tmp_path):
         vocab_size=120, n_embd=32, n_layer=1, n_head=2, n_positions=80, pad_token_id=0, num_labels=2
     )
     transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    variants = builder(classifiers.open_classifier(folder), tmp_path / "work")
+    job = job_of(classifiers.open_classifier(folder), tmp_path / "work")
     with pytest.raises(CannotExport, match=r"^gpt2 cannot be exported: \w+: .*DynamicCache"):
-        variants.exported()
+        variants.exported(job)
 
 
 def test_a_fusion_that_fails_is_a_finding_and_not_the_end(tmp_path, monkeypatch):
-    variants = builder(classifiers.open_classifier(save(tmp_path / "m")), tmp_path / "w")
-    variants.exported()
+    job = job_of(classifiers.open_classifier(save(tmp_path / "m")), tmp_path / "w")
+    variants.exported(job)
 
     def fails(*_):
         raise ZeroDivisionError("no heads")
 
     monkeypatch.setattr(fusion, "fuse", fails)
-    (variant,) = variants.fused()
+    (variant,) = variants.fused(job)
     assert variant.problem == "fusing fails: ZeroDivisionError: no heads"
     assert "goes on unfused" in variant.note
     monkeypatch.undo()
@@ -199,7 +196,7 @@ def test_a_fusion_that_fails_is_a_finding_and_not_the_end(tmp_path, monkeypatch)
         return {"attention": 1}
 
     monkeypatch.setattr(fusion, "fuse", wrong)
-    assert "answers differently from PyTorch" in variants.fused()[0].problem
+    assert "answers differently from PyTorch" in variants.fused(job)[0].problem
 
 
 def test_an_encoder_without_a_trained_head_is_refused(tmp_path):
@@ -272,12 +269,12 @@ def test_data_that_is_not_there_or_not_utf8_is_refused(small, tmp_path):
 
 GOOD = gate.Evidence(
     agreement=0.99,
-    time={"one text": gate.Ratio(0.2, 0.19, 0.21), "texts": gate.Ratio(0.1, 0.09, 0.11)},
+    time={"one text": Ratio(0.2, 0.19, 0.21), "texts": Ratio(0.1, 0.09, 0.11)},
     size=0.25,
     score=Quality(1_000, 0.87, 0.87, 0.99, -0.002, -0.006, 0.003),
     previous="3",
     previous_score=Quality(1_000, 0.87, 0.87, 0.99, 0.0, -0.004, 0.004),
-    previous_time={"one text": gate.Ratio(1.02, 0.99, 1.08)},
+    previous_time={"one text": Ratio(1.02, 0.99, 1.08)},
 )
 
 
@@ -292,14 +289,14 @@ def test_what_keeps_to_every_limit_passes():
     [
         ({"agreement": 0.979}, "agreement with PyTorch"),
         (
-            {"time": GOOD.time | {"texts": gate.Ratio(1.2, 1.1, 1.3)}},
+            {"time": GOOD.time | {"texts": Ratio(1.2, 1.1, 1.3)}},
             "latency against PyTorch, texts",
         ),
         ({"size": 1.01}, "size of the weights against PyTorch"),
         ({"score": Quality(9, 0.8, 0.8, 0.9, -0.0051, -0.02, 0.01)}, "score against PyTorch"),
         ({"previous_score": Quality(9, 0.8, 0.8, 0.9, -0.01, -0.02, 0)}, "score against version 3"),
         (
-            {"previous_time": {"one text": gate.Ratio(1.2, 1.09, 1.3)}},
+            {"previous_time": {"one text": Ratio(1.2, 1.09, 1.3)}},
             "latency against version 3, one text",
         ),
     ],
@@ -310,11 +307,11 @@ def test_each_limit_that_is_missed_is_the_one_named(change, missed):
 
 
 def test_noise_does_not_hide_a_slow_down():
-    rough = replace(GOOD, previous_time={"one text": gate.Ratio(1.3, 0.9, 1.9)})
+    rough = replace(GOOD, previous_time={"one text": Ratio(1.3, 0.9, 1.9)})
     (missed,) = (check for check in gate.check(rough) if not check.passed)
     assert missed.name == "latency against version 3, one text"
     assert "more rounds" in missed.measured  # which would help here, and not where it is slower
-    slow = replace(GOOD, previous_time={"one text": gate.Ratio(1.3, 1.2, 1.4)})
+    slow = replace(GOOD, previous_time={"one text": Ratio(1.3, 1.2, 1.4)})
     (missed,) = (check for check in gate.check(slow) if not check.passed)
     assert "more rounds" not in missed.measured
 
@@ -325,7 +322,7 @@ def test_a_slow_down_beyond_the_limit_is_caught_however_noisy_it_is(rounds, nois
     draw = np.random.default_rng(0)
     slower = 1.05 * 1.04  # the limit is 1.05, and 3 % cannot be told from no difference
     times = slower * np.exp(noise * draw.normal(size=(1_000, rounds)))
-    passed = [gate.keeps_to(gate.Ratio.of_rounds(row, np.ones(rounds)), 1.05) for row in times]
+    passed = [gate.keeps_to(Ratio.of_rounds(row, np.ones(rounds)), 1.05) for row in times]
     assert np.mean([kept is True for kept in passed]) <= 0.03
 
 
@@ -380,8 +377,9 @@ def test_a_regression_off_by_a_factor_and_an_offset_is_found_out(tmp_path):
     classifier = classifiers.open_classifier(save(tmp_path / "model", num_labels=1))
     labels = np.arange(60.0)[:, None]
     for data in (None, labelled.Labelled(tuple(texts()), labels)):
-        variants = builder(classifier, tmp_path / f"work{data is None}", data)
-        file = variants.exported().path
+        job = job_of(classifier, tmp_path / f"work{data is None}", data)
+        variants.exported(job)
+        file = job.file("exported")
         model = onnx.load(file)
         (last,) = (n for n in model.graph.node if n.output[0] == "logits")
         last.output[0] = "right"
@@ -393,7 +391,7 @@ def test_a_regression_off_by_a_factor_and_an_offset_is_found_out(tmp_path):
             array = np.array(number, np.float32)
             model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
         onnx.save(model, file)
-        found = variants.answers.fidelity(file)
+        found = answers.fidelity(job, file)
         assert found.agreement == 0
         if data:
             assert found.score.worsening[1] > 0.01
@@ -442,11 +440,8 @@ def data_of(tmp_path):
     """Labels that the tiny model itself gives, so that INT8 can be as good."""
     lines = texts(300)
     classifier = classifiers.open_classifier(save(tmp_path / "model"))
-    rows = Texts.of(classifier, None)
-    assert rows.labels is None
-    logits = builder(classifier, tmp_path / "labels", labelled.Labelled(
-        tuple(lines), np.zeros(len(lines), int))).answers  # fmt: skip
-    found = np.load(logits.stored).argmax(axis=1)
+    unlabelled = labelled.Labelled(tuple(lines), np.zeros(len(lines), int))
+    found = answers.reference(job_of(classifier, tmp_path / "labels", unlabelled)).argmax(axis=1)
     order = np.random.default_rng(0).permutation(len(lines))
     return write_csv(
         tmp_path / "data.csv", [(lines[i], label) for i, label in zip(order, found, strict=True)]
@@ -460,9 +455,14 @@ def stages_kept(said):
 def test_a_run_from_model_folder_to_registry_resumed_and_refused(
     clock, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(VariantBuilder, "fused", _stopped)
+    fused = variants.fused
+
+    def stopped(job):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(variants, "fused", stopped)
     assert cli.main(command(tmp_path)) == 130
-    monkeypatch.setattr(VariantBuilder, "fused", FUSED)
+    monkeypatch.setattr(variants, "fused", fused)
     capsys.readouterr()
     assert cli.main(command(tmp_path)) == 0
     said = capsys.readouterr().out
@@ -491,13 +491,6 @@ def test_a_run_from_model_folder_to_registry_resumed_and_refused(
     assert cli.main(command(tmp_path)) == 0
     assert "This file is version 1 already" in (out / "report.md").read_text()
     assert versions(out / "registry", "model") == ["1"]
-
-
-FUSED = VariantBuilder.fused
-
-
-def _stopped(self):
-    raise KeyboardInterrupt
 
 
 def test_the_default_command_tunes_and_promotes_with_labelled_data(clock, tmp_path, capsys):
@@ -640,9 +633,9 @@ def test_a_choice_goes_by_the_mean_of_the_ratios_of_all_workloads():
 
 
 def test_each_workload_of_a_race_has_a_ratio_of_its_own(clock, small, tmp_path, monkeypatch):
-    variants = builder(small, tmp_path / "work")
-    made = variants.exported()
-    timer = timing.Timer(small, variants.texts, Effort(rounds=3))
+    job = job_of(small, tmp_path / "work", rounds=3)
+    variants.exported(job)
+    shutil.copy(job.file("exported"), job.file("other"))
     told = timing.timer.compare
 
     def compare(candidates, **options):
@@ -651,39 +644,38 @@ def test_each_workload_of_a_race_has_a_ratio_of_its_own(clock, small, tmp_path, 
         return told(candidates, **options)
 
     monkeypatch.setattr(timing.timer, "compare", compare)
-    raced = timer.race({"exported": made.path, "other": made.path})
+    raced = timing.race(job, ("exported", "other"))
     assert {w: r.ratio for w, r in raced["other"].items()} == pytest.approx(
         {"one text": 0.5, "one batch": 2.0}
     )
 
 
-def test_results_of_stages_come_back_as_they_were_kept():
+def test_what_the_stages_found_comes_back_as_it_was_kept():
     trial = stages.Trial("fuse", "fused", True, times=RATIOS["good at one"], agreement=0.5)
-    for result in (
-        stages.Fused("fused", ("exported", "fused"), (trial,), ("a note",)),
-        stages.Tuned(256),
-        stages.Evaluated({"texts": {"fused": stages.Measured(1.5, 0.5, 0.4, 0.6)}}, {}),
-    ):
-        assert records.loads(type(result), records.dumps(result)) == result
+    times = {"texts": {"fused": stages.Measured(1.5, 0.5, 0.4, 0.6)}}
+    found = stages.Found(1.5, ("exported", "fused"), ("exported",), notes=("a note",))
+    for result in (stages.Found(), found.tried([trial]), replace(found, budget=256, times=times)):
+        assert records.loads(stages.Found, records.dumps(result)) == result
+    assert found.tried([trial]).best == "fused"
+    assert found.tried([replace(trial, kept=False)]).best == "exported"
 
 
 def test_a_version_promoted_before_reads_the_texts_with_its_own_tokenizer(tmp_path):
     folder = save(tmp_path / "model")
     classifier = classifiers.open_classifier(folder)
     texts = tuple(f"{WORDS[i % 12]} {WORDS[i % 5]}" for i in range(40))
-    data = labelled.Labelled(texts, np.arange(40) % 2)
-    variants = builder(classifier, tmp_path / "work", data, 40)
-    file = variants.exported().path
-    tokenizer = tmp_path / "tokenizer.json"
+    job = job_of(classifier, tmp_path / "work", labelled.Labelled(texts, np.arange(40) % 2))
+    variants.exported(job)
+    file, tokenizer = job.file("exported"), tmp_path / "tokenizer.json"
     classifier.tokenizer().save(str(tokenizer))
     version = write_version(tmp_path / "r", "m", [ModelForm(file)], tokenizer, classifier.labels)
-    same = variants.answers.of_version(version, Recipe())
-    assert np.allclose(same, variants.answers.of_file(file), atol=1e-5)
+    same = answers.of_version(job, version)
+    assert np.allclose(same, answers.of_file(job, file), atol=1e-5)
     # Since then the model's tokenizer has lost its words; the version has not.
-    rows = tuple((classifier.vocabulary[0],) * 3 for _ in variants.texts.rows)
-    variants = replace(variants, texts=replace(variants.texts, rows=rows))
-    assert np.allclose(variants.answers.of_version(version, Recipe()), same, atol=1e-6)
-    assert not np.allclose(variants.answers.of_file(file), same, atol=1e-3)
+    rows = tuple((classifier.vocabulary[0],) * 3 for _ in job.texts.rows)
+    job = replace(job, texts=replace(job.texts, rows=rows))
+    assert np.allclose(answers.of_version(job, version), same, atol=1e-6)
+    assert not np.allclose(answers.of_file(job, file), same, atol=1e-3)
 
 
 def test_what_cannot_be_done_ends_with_code_2_and_says_why(tmp_path, capsys):

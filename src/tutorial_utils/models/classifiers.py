@@ -5,20 +5,18 @@ The series' own classifier is in ``finetuning``; here is what learners bring alo
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tokenizers import Tokenizer
 
 from tutorial_utils.core import scoped
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.models.torch_inference import Predict, predictor
-from tutorial_utils.runtime import batching, tokenization
+from tutorial_utils.runtime import tokenization
 from tutorial_utils.runtime.batching import INPUTS, Padding
-from tutorial_utils.runtime.inference import onnx_predict, random_inputs
-from tutorial_utils.runtime.session import SessionRecipe
+from tutorial_utils.runtime.inference import random_inputs
 
 LONGEST = 512  # tokens; a limit for models that take more, or a single text fills a batch
 _TOKENIZER_FILES = (
@@ -78,31 +76,6 @@ class Classifier:
     def predictor(self) -> Predict:
         """Padded inputs → logits, by PyTorch on all cores."""
         return predictor(self.module(), self.inputs)
-
-
-@dataclass(frozen=True)
-class EncodedTexts:
-    """A candidate for ``benchmark.compare``: token ids to logits, batch after batch.
-
-    model: an ONNX file, or the PyTorch classifier.
-    """
-
-    model: Path | Classifier
-    rows: tuple[tuple[int, ...], ...]
-    batches: tuple[tuple[int, ...], ...]
-    padding: Padding = Padding()
-    recipe: SessionRecipe = SessionRecipe()
-
-    @property
-    def items(self) -> int:
-        return len(self.rows)
-
-    def build(self) -> Callable[[], np.ndarray]:
-        if isinstance(self.model, Classifier):
-            predict = self.model.predictor()
-        else:
-            predict = onnx_predict(self.model, self.recipe)
-        return lambda: batching.run(predict, self.rows, self.batches, padding=self.padding)
 
 
 def open_classifier(source: str | Path) -> Classifier:

@@ -1,11 +1,10 @@
-"""A classifier of the user's made fast: export, fuse, quantize, tune, evaluate, gate, promote.
+"""Make a classifier of the user's fast: export, fuse, quantize, tune, evaluate, gate, promote.
 
-``run`` goes through the ``stages``; ``variants`` builds the files, ``answers`` compares what they
-say, ``timing`` how long they take; ``gate`` decides, ``promotion`` publishes, ``report`` tells.
+``run`` goes through the ``stages``: ``variants`` builds files, ``answers`` compares their answers,
+``timing`` their times. Then ``gate`` decides, ``promotion`` publishes and ``report`` writes.
 """
 
-from tutorial_utils.optimize.effort import QUICK, Effort
-from tutorial_utils.optimize.run import STAGES, Outcome, optimize
-from tutorial_utils.optimize.stages import Trial
+from tutorial_utils.optimize.job import QUICK, Effort
+from tutorial_utils.optimize.run import Outcome, optimize
 
-__all__ = ["QUICK", "STAGES", "Effort", "Outcome", "Trial", "optimize"]
+__all__ = ["QUICK", "Effort", "Outcome", "optimize"]

@@ -1,8 +1,8 @@
-"""May this version be promoted? Each limit checked, and which one was missed said in words.
+"""May this version be promoted? Checks each limit, and says in words which one was missed.
 
-A time passes only when its whole interval lies below the limit plus ``RESOLUTION``, so noise
-cannot hide a slow-down: a measurement that is too noisy to decide is refused, and says so. How
-often slow candidates pass and equally fast ones are refused: ``docs/measuring.md``.
+A time passes only when its whole interval is below the limit plus ``RESOLUTION``, so noise cannot
+hide a slow-down: a measurement that is too noisy to decide is refused, and the check says so. How
+often slow candidates pass, and equally fast ones are refused: ``docs/measuring.md``.
 """
 
 from collections.abc import Mapping
@@ -12,21 +12,20 @@ from tutorial_utils.bench.intervals import RESOLUTION, Ratio
 from tutorial_utils.core.tables import Table
 from tutorial_utils.quality import Quality
 
-__all__ = ["Check", "Evidence", "Limits", "Ratio", "check", "keeps_to", "table"]
-
 
 @dataclass(frozen=True)
 class Limits:
     """What a promoted version must keep to. Ratios are times or sizes: 1 is as much as before.
 
-    score_fall: how far F1 may lie below PyTorch's, or the promoted version's.
-    rmse_rise: how far the RMSE of a regression may lie above it, as a share of the standard
-    deviation of the labels; of several targets, for each.
-    certain: the whole 95 % interval of the difference must keep to that limit, not its middle.
-    agreement: least share of texts with PyTorch's answer. latency, size: relative to PyTorch fp32.
-    slower: time relative to the version promoted before, in the same run.
-    Limits of time hold for each workload by itself. size: bytes of the weights, without the graph
-    around them, which a tiny model would be refused for.
+    score_fall: how far F1 may be below that of PyTorch, and of the version promoted before.
+    rmse_rise: how far the RMSE of each target of a regression may be above it, as a share of the
+    standard deviation of the labels.
+    certain: the whole 95 % interval of the difference must keep to that limit, not only its middle.
+    agreement: least share of texts with PyTorch's answer.
+    latency: time relative to PyTorch fp32. slower: time relative to the version promoted before, in
+    the same run. Both hold for each workload by itself.
+    size: bytes of the weights relative to PyTorch fp32; the graph does not count, or every tiny
+    model would be refused for it.
     """
 
     score_fall: float = 0.005
@@ -40,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was measured of a candidate; None or empty where it could not be.
+    """What was measured of a candidate; None or empty where nothing could be measured.
 
     time, previous_time: workload → time relative to PyTorch's, and to that of the version promoted
     before. score: against labels and PyTorch. previous_score: against the version promoted before.
@@ -102,7 +101,7 @@ def table(checks: tuple[Check, ...]) -> Table:
 
 
 def tolerated(score: Quality, limits: Limits) -> float:
-    """How far ``score`` may get worse: points of F1, or RMSE in the label's unit."""
+    """How much worse ``score`` may get: points of F1, or RMSE in the label's unit."""
     return limits.score_fall if score.spread is None else limits.rmse_rise * score.spread
 
 
@@ -114,24 +113,24 @@ def _score(name: str, score: Quality, limits: Limits) -> Check:
         return worst if limits.certain else middle
 
     one = max(score.targets or (score,), key=deciding)
-    measured = f"{one.metric} {one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
-    may, what = tolerated(one, limits), "the difference"
-    if one.spread is None:
-        if limits.certain:
-            what = "the interval's low end"
-        limit = f"{what} not below -{may:g}"
-        return Check(name, measured, limit, deciding(one) <= limits.score_fall)
+    may, rises = tolerated(one, limits), one.spread is not None
+    limit = "the difference"
     if limits.certain:
-        what = "the interval's high end"
-    limit = f"{what} not above +{may:.4g}, {limits.rmse_rise:.2%} of the labels' standard deviation"
-    return Check(name, measured, limit, deciding(one) <= limits.rmse_rise)
+        limit = f"the interval's {'high' if rises else 'low'} end"
+    if rises:
+        limit += f" not above +{may:.4g}, {limits.rmse_rise:.2%} of the labels' standard deviation"
+    else:
+        limit += f" not below -{may:g}"
+    measured = f"{one.metric} {one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
+    passed = deciding(one) <= (limits.rmse_rise if rises else limits.score_fall)
+    return Check(name, measured, limit, passed)
 
 
 def keeps_to(time: Ratio, limit: float) -> bool | None:
     """Whether a time keeps to a limit; None when it was measured too roughly to decide.
 
-    True: the whole interval lies below ``limit`` × (1 + ``RESOLUTION``). False: all of it lies
-    above. RESOLUTION is added because that much cannot be told from no difference.
+    True: the whole interval is below ``limit`` × (1 + ``RESOLUTION``). False: all of it is above.
+    RESOLUTION is added because so small a difference cannot be told from none.
     """
     bound = limit * (1 + RESOLUTION)
     if time.high <= bound:

@@ -1,6 +1,5 @@
 """The version that a new one is compared with, and how a new one gets into the registry."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,13 @@ from tutorial_utils import quality
 from tutorial_utils.core import hashing, machine
 from tutorial_utils.drift import profile
 from tutorial_utils.models.classifiers import Classifier
-from tutorial_utils.optimize.answers import Fidelity
-from tutorial_utils.optimize.variants import VariantBuilder
+from tutorial_utils.optimize import answers
+from tutorial_utils.optimize.gate import Evidence
+from tutorial_utils.optimize.job import Job
+from tutorial_utils.optimize.timing import ONE_TEXT
 from tutorial_utils.registry import (
     MODEL,
     BadModel,
-    Manifest,
     ModelForm,
     read_manifest,
     versions,
@@ -27,87 +27,70 @@ NO_PROFILE = (
 )
 
 
-@dataclass(frozen=True)
-class Previous:
-    """The newest version in use, or a note on why there is none to compare with."""
+def find_previous(folder: Path, classifier: Classifier) -> tuple[Path | None, str | None]:
+    """The newest version in use, or None and a note on why it cannot be compared with.
 
-    registry: Path
-    name: str
-    manifest: Manifest | None = None
-    note: str | None = None
-
-    @property
-    def version(self) -> str | None:
-        return self.manifest.version if self.manifest else None
-
-    @property
-    def folder(self) -> Path:
-        return self.registry / self.name / (self.version or "")
-
-    def is_file(self, file: Path) -> bool:
-        """Whether ``file`` is this version's model."""
-        return bool(self.version) and hashing.sha256(self.folder / MODEL) == hashing.sha256(file)
-
-
-def find_previous(registry: Path, name: str, classifier: Classifier) -> Previous:
-    """The newest version of ``name`` that was not withdrawn, if it can be compared with."""
-    in_use = versions(registry, name)
-    if not in_use:
-        return Previous(registry, name)
-    try:
-        manifest = read_manifest(registry / name / in_use[-1])
-    except BadModel as error:
-        note = f"The version before was not compared with: {error}"
-        return Previous(registry, name, note=note)
-    if manifest.labels != classifier.labels:
-        note = f"Version {manifest.version} has other labels, and was not compared with."
-        return Previous(registry, name, note=note)
-    return Previous(registry, name, manifest)
-
-
-def reference_profile(
-    builder: VariantBuilder, file: Path, found: Fidelity
-) -> dict[str, Any] | None:
-    """What the service detects drift by, from the texts that the gate judged on.
-
-    None where there are none, or fewer than ``profile.LEAST``.
+    folder: of all versions of the model, in the registry.
     """
-    texts = builder.texts.judging
-    if builder.texts.labels is None or len(texts) < profile.LEAST:
-        return None
-    logits = builder.answers.of_file(file)[texts]
-    task = builder.classifier.task
-    # As if one text more agreed and one did not: none in a few hundred is not none ever.
-    differ = (1 - found.agreement) * len(texts)
-    return profile.Profile.of_rows(
-        [builder.texts.rows[i] for i in texts],
-        quality.probabilities(logits, task),
-        never=profile.unknown_ids(builder.classifier.tokenizer()),
-        task=task,
-        disagreement=(differ + 1) / (len(texts) + 2),
-    ).to_dict()
+    in_use = versions(folder.parent, folder.name)
+    if not in_use:
+        return None, None
+    newest = folder / in_use[-1]
+    try:
+        labels = read_manifest(newest).labels
+    except BadModel as error:
+        return None, f"The version before was not compared with: {error}"
+    if labels != classifier.labels:
+        return None, f"Version {newest.name} has other labels, and was not compared with."
+    return newest, None
 
 
 def promote(
-    builder: VariantBuilder,
-    previous: Previous,
-    file: Path,
-    recipe: Recipe,
-    figures: dict[str, float],
-    reference: dict[str, Any] | None,
-) -> str:
-    """Write the next version into the registry; return its number."""
-    tokenizer = builder.folder / "tokenizer.json"
-    builder.classifier.tokenizer().save(str(tokenizer))
+    job: Job, folder: Path, file: Path, recipe: Recipe, evidence: Evidence
+) -> tuple[str, str | None]:
+    """Write the next version into the registry, unless ``file`` is the version in use already.
+
+    Returns the number of the version, and a note on what is worth knowing of it, if anything.
+    """
+    previous = job.previous
+    if previous and hashing.sha256(previous / MODEL) == hashing.sha256(file):
+        return previous.name, f"This file is version {previous.name} already; nothing was added."
+    figures = {"agreement": evidence.agreement, "size": evidence.size}
+    figures["time"] = evidence.time[ONE_TEXT].ratio
+    if evidence.score:
+        figures[evidence.score.metric] = evidence.score.score
+    tokenizer = job.folder / "tokenizer.json"
+    job.classifier.tokenizer().save(str(tokenizer))
     precision = "int8" if file.stem.endswith("int8") else "fp32"
-    return write_version(
-        previous.registry,
-        previous.name,
+    normal = _profile(job, file, evidence.agreement)
+    written = write_version(
+        folder.parent,
+        folder.name,
         [ModelForm(file, recipe, precision, machine.describe().features)],
         tokenizer,
-        builder.classifier.labels,
-        task=builder.classifier.task,
-        label_spread=builder.answers.spread,
+        job.classifier.labels,
+        task=job.classifier.task,
+        label_spread=answers.spread(job),
         figures=figures,
-        profile=reference,
-    ).name
+        profile=normal,
+    )
+    return written.name, None if normal else NO_PROFILE
+
+
+def _profile(job: Job, file: Path, agreement: float) -> dict[str, Any] | None:
+    """What the service detects drift by, made from the texts that the gate judged on.
+
+    None where there are none, or fewer than ``profile.LEAST``.
+    """
+    texts, task = job.texts.judging, job.classifier.task
+    if job.texts.labels is None or len(texts) < profile.LEAST:
+        return None
+    # As if one text more agreed and one did not: none in a few hundred is not none ever.
+    differ = (1 - agreement) * len(texts)
+    return profile.Profile.of_rows(
+        [job.texts.rows[i] for i in texts],
+        quality.probabilities(answers.of_file(job, file)[texts], task),
+        never=profile.unknown_ids(job.classifier.tokenizer()),
+        task=task,
+        disagreement=(differ + 1) / (len(texts) + 2),
+    ).to_dict()

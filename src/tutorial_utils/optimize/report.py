@@ -1,4 +1,4 @@
-"""What a run of ``optimize`` found, for people (``report.md``, figures) and programs (JSON)."""
+"""What a run of ``optimize`` found, for people (Markdown and figures) and for programs (JSON)."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from tutorial_utils import plots
 from tutorial_utils.core import paths, records
 from tutorial_utils.core.tables import Table
-from tutorial_utils.optimize import gate, stages, timing
+from tutorial_utils.optimize import gate, timing
 from tutorial_utils.optimize.run import Outcome
-from tutorial_utils.optimize.stages import Trial
+from tutorial_utils.optimize.stages import PYTORCH, Measured, Trial
 
 REPORT, RESULT, GAINS, FRONT = "report.md", "report.json", "gains.png", "candidates.png"
 
@@ -71,15 +71,12 @@ _ALT = {
 
 def gain_table(outcome: Outcome) -> Table:
     """Rows: PyTorch and the kept steps; columns: workloads."""
-    names = list(next(iter(outcome.times.values())))
-    rows = []
-    for name in names:
-        row = [name]
-        for measured in outcome.times.values():
-            found = measured[name]
-            first = name == stages.PYTORCH
-            row.append(f"1 ({found.p50_ms:,.1f} ms)" if first else found.time.cell)
-        rows.append(row)
+
+    def cell(name: str, found: Measured) -> str:
+        return f"1 ({found.p50_ms:,.1f} ms)" if name == PYTORCH else found.time.cell
+
+    names = next(iter(outcome.times.values()))
+    rows = [(n, *(cell(n, times[n]) for times in outcome.times.values())) for n in names]
     return Table.of(("step", *outcome.times), rows)
 
 

@@ -1,7 +1,7 @@
-"""From a classifier to a promoted version: all stages in turn, then the gate.
+"""From a classifier to a promoted version: all stages in order, then the gate.
 
-What a stage found is kept on disk, so a run that was killed goes on where it stopped. It is used
-again only where model, data, code, libraries, machine and effort are the same.
+What a stage found is kept on disk, so that a run that was killed goes on where it stopped. It is
+used again only where model, data, code, libraries, machine and effort are the same.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
 
 from tutorial_utils import quality
 from tutorial_utils.core import hashing, machine, paths, provenance, records
@@ -18,25 +17,17 @@ from tutorial_utils.data import labelled
 from tutorial_utils.graph import inspection
 from tutorial_utils.models import classifiers
 from tutorial_utils.models.classifiers import Classifier
-from tutorial_utils.optimize import gate, promotion, stages
-from tutorial_utils.optimize.answers import Fidelity
-from tutorial_utils.optimize.effort import Effort
-from tutorial_utils.optimize.promotion import Previous
-from tutorial_utils.optimize.stages import Bench, Measured, Trial
+from tutorial_utils.optimize import answers, gate, promotion
+from tutorial_utils.optimize.job import Effort, Job
+from tutorial_utils.optimize.stages import STAGES, Found, Measured, Trial, evaluate
 from tutorial_utils.optimize.texts import Texts
-from tutorial_utils.optimize.timing import ONE_TEXT, TUNED, Timer
-from tutorial_utils.optimize.variants import VariantBuilder
 from tutorial_utils.registry import check_name
 from tutorial_utils.runtime.recipe import Recipe
-
-STAGES = ("reference", "export", "fuse", "quantize", "tune", "evaluate")
-Result = TypeVar("Result")
-ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out: promoted to ``version``, or refused with the checks that were missed.
+    """The result of a run: promoted to ``version``, or refused with the checks that were missed.
 
     times: workload → candidate → its time, PyTorch's first.
     """
@@ -62,23 +53,6 @@ class Outcome:
         return tuple(check for check in self.checks if not check.passed)
 
 
-@dataclass(frozen=True)
-class Found:
-    """The results of all stages."""
-
-    reference: stages.Referenced
-    exported: stages.Exported
-    fused: stages.Fused
-    quantized: stages.Quantized
-    tuned: stages.Tuned
-    evaluated: stages.Evaluated
-
-    @property
-    def trials(self) -> tuple[Trial, ...]:
-        tried = (self.exported, self.fused, self.quantized, self.tuned)
-        return tuple(trial for result in tried for trial in result.trials)
-
-
 def optimize(
     source: str | Path,
     out: Path,
@@ -90,10 +64,11 @@ def optimize(
     effort: Effort = Effort(),
     progress: Callable[[str], None] = print,
 ) -> Outcome:
-    """Make the classifier in ``source`` fast, and promote it to a registry if the gate lets it.
+    """Make the classifier in ``source`` fast, and promote it to a registry if the gate allows it.
 
-    data: labelled texts (``labelled.read``); without them random tokens measure agreement only.
-    registry: where versions go, ``out/registry`` by default. Calling it again continues.
+    data: labelled texts (``labelled.read``); without them, agreement is measured on random tokens
+    and nothing else is. registry: where versions go, ``out/registry`` by default. A second call
+    continues the first.
 
     Raises:
         BadName: ``name`` cannot be a model's name in a registry.
@@ -101,15 +76,35 @@ def optimize(
         CannotExport: the model has no ONNX form that computes the same.
     """
     check_name(name)
-    out = Path(out)
+    model_folder = Path(registry or Path(out, "registry")) / name
     classifier = classifiers.open_classifier(source)
     given = labelled.read(data, classifier.labels, classifier.task) if data else None
     texts = Texts.of(classifier, given, effort.max_texts)
-    folder = out / "work" / fingerprint(classifier, data, effort)
-    bench = Bench(VariantBuilder(classifier, texts, folder), Timer(classifier, texts, effort))
-    previous = promotion.find_previous(Path(registry or out / "registry"), name, classifier)
-    found = _run(bench, previous, Keeper(folder, progress))
-    return _judge(bench.builder, found, previous, limits)
+    folder = Path(out, "work", fingerprint(classifier, data, effort))
+    previous, note = promotion.find_previous(model_folder, classifier)
+    job = Job(classifier, texts, folder, effort, previous)
+    found = _run(job, progress)
+    recipe = job.recipe(found.budget, steps=(*found.steps, "tuned"))
+    evidence = _evidence(job, found)
+    checks = gate.check(evidence, limits)
+    notes = [*found.notes, *([note] if note else []), *_notes(texts, evidence.score, limits)]
+    version = None
+    if all(check.passed for check in checks):
+        version, note = promotion.promote(job, model_folder, job.file(found.best), recipe, evidence)
+        notes += [note] if note else []
+    return Outcome(
+        name=name,
+        family=classifier.family,
+        task=classifier.task,
+        trials=found.trials,
+        checks=checks,
+        recipe=recipe,
+        times=found.times,
+        quality=evidence.score,
+        notes=tuple(notes),
+        machine=str(machine.describe()),
+        version=version,
+    )
 
 
 def fingerprint(classifier: Classifier, data: Path | None, effort: Effort) -> str:
@@ -118,7 +113,7 @@ def fingerprint(classifier: Classifier, data: Path | None, effort: Effort) -> st
     All files of the model's folder count, the tokenizer's too; of a model on the hub its commit.
     """
     folder, pace = Path(classifier.source), os.environ.get("TUTORIAL_PACE")
-    if folder.is_dir():  # its content counts, wherever it lies
+    if folder.is_dir():  # its content counts, wherever it is
         classifier = replace(classifier, source="")
     known = (machine.describe(), effort, pace, classifier, provenance.of(_run))
     digest = hashlib.sha256(repr(known).encode())
@@ -128,130 +123,55 @@ def fingerprint(classifier: Classifier, data: Path | None, effort: Effort) -> st
     return digest.hexdigest()[:16]
 
 
-class Stage(Protocol[ResultT_co]):
-    """See ``stages``."""
-
-    name: ClassVar[str]
-
-    def run(self, bench: Bench) -> ResultT_co: ...
-
-
-@dataclass(frozen=True)
-class Keeper:
-    """Runs stages, and keeps what they found in ``folder``. progress: told what happens."""
-
-    folder: Path
-    progress: Callable[[str], None]
-
-    def result(
-        self, stage: Stage[Result], bench: Bench, kind: type[Result], key: str = ""
-    ) -> Result:
-        """What ``stage`` found before under ``key``, or what it finds now."""
-        label = f"[{STAGES.index(stage.name) + 1}/{len(STAGES)}] {stage.name}"
-        record = self.folder / f"{stage.name}{key}.json"
+def _run(job: Job, progress: Callable[[str], None]) -> Found:
+    """Run all stages; those that an earlier run has finished are read from their JSON files."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    found = Found()
+    for number, stage in enumerate(STAGES, 1):
+        label = f"[{number}/{len(STAGES)}] {stage.__name__}"
+        # Measured again where another version is in use: versions are compared in one run.
+        key = f"_{job.previous.name}" if stage is evaluate and job.previous else ""
+        record = job.folder / f"{stage.__name__}{key}.json"
         if record.exists():
-            self.progress(f"{label}: kept from the run before")
-            return records.loads(kind, record.read_text(encoding="utf-8"))
-        start = time.perf_counter()
-        self.progress(f"{label} …")
-        result = stage.run(bench)
-        for trial in getattr(result, "trials", ()):
-            self.progress(f"    {trial}")
+            progress(f"{label}: kept from the run before")
+            found = records.loads(Found, record.read_text(encoding="utf-8"))
+            continue
+        progress(f"{label} …")
+        start, before = time.perf_counter(), len(found.trials)
+        found = stage(job, found)
+        for trial in found.trials[before:]:
+            progress(f"    {trial}")
         with paths.replacing(record) as temporary:
-            temporary.write_text(records.dumps(result), encoding="utf-8")
-        self.progress(f"    {time.perf_counter() - start:.0f} s")
-        return result
+            temporary.write_text(records.dumps(found), encoding="utf-8")
+        progress(f"    {time.perf_counter() - start:.0f} s")
+    return found
 
 
-def _run(bench: Bench, previous: Previous, keeper: Keeper) -> Found:
-    bench.builder.folder.mkdir(parents=True, exist_ok=True)
-    reference = keeper.result(stages.Reference(), bench, stages.Referenced)
-    exported = keeper.result(stages.Export(), bench, stages.Exported)
-    fused = keeper.result(stages.Fuse(), bench, stages.Fused)
-    quantized = keeper.result(stages.Quantize(fused), bench, stages.Quantized)
-    tuned = keeper.result(stages.Tune(quantized), bench, stages.Tuned)
-    evaluate = stages.Evaluate(fused, quantized, tuned, previous)
-    # Measured again where another version is in use: versions are compared in one run.
-    key = f"_{previous.version}" if previous.version else ""
-    evaluated = keeper.result(evaluate, bench, stages.Evaluated, key)
-    return Found(reference, exported, fused, quantized, tuned, evaluated)
-
-
-def _judge(
-    builder: VariantBuilder, found: Found, previous: Previous, limits: gate.Limits
-) -> Outcome:
-    """Check the best candidate against the limits; promote it when it keeps to all of them."""
-    best, classifier = found.quantized.best, builder.classifier
-    file, recipe = builder.file(best), _recipe(found, classifier)
-    right = builder.answers.fidelity(file, builder.texts.judging)
-    evidence = _evidence(builder, found, previous, file, right)
-    checks = gate.check(evidence, limits)
-    notes = [*found.fused.notes, *filter(None, [previous.note]), *_notes(builder, right, limits)]
-    version = None
-    if all(check.passed for check in checks):
-        if previous.is_file(file):
-            version = previous.version
-            notes.append(f"This file is version {version} already; nothing was added.")
-        else:
-            figures = {"agreement": right.agreement, "size": evidence.size}
-            figures |= {"time": evidence.time[ONE_TEXT].ratio}
-            figures |= {right.score.metric: right.score.score} if right.score else {}
-            reference = promotion.reference_profile(builder, file, right)
-            notes += [] if reference else [promotion.NO_PROFILE]
-            version = promotion.promote(builder, previous, file, recipe, figures, reference)
-    return Outcome(
-        name=previous.name,
-        family=classifier.family,
-        task=classifier.task,
-        trials=found.trials,
-        checks=checks,
-        recipe=recipe,
-        times=found.evaluated.times,
-        quality=right.score,
-        notes=tuple(notes),
-        machine=str(machine.describe()),
-        version=version,
-    )
-
-
-def _evidence(
-    builder: VariantBuilder, found: Found, previous: Previous, file: Path, right: Fidelity
-) -> gate.Evidence:
-    before = None
-    if previous.manifest:
-        reference = builder.answers.of_version(previous.folder, previous.manifest.forms[0].recipe)
-        before = builder.answers.fidelity(file, builder.texts.judging, reference).score
-    best = found.quantized.best
+def _evidence(job: Job, found: Found) -> gate.Evidence:
+    """What the gate decides by, measured on texts that played no part in the choices."""
+    file, judging, before = job.file(found.best), job.texts.judging, None
+    close = answers.fidelity(job, file, judging)
+    if job.previous:
+        theirs = answers.of_version(job, job.previous)
+        before = answers.fidelity(job, file, judging, theirs).score
     return gate.Evidence(
-        agreement=right.agreement,
-        time={workload: times[best].time for workload, times in found.evaluated.times.items()},
-        size=inspection.weight_megabytes(file) / found.reference.megabytes,
-        score=right.score,
-        previous=previous.version,
+        agreement=close.agreement,
+        time={workload: times[found.best].time for workload, times in found.times.items()},
+        size=inspection.weight_megabytes(file) / found.megabytes,
+        score=close.score,
+        previous=job.previous.name if job.previous else None,
         previous_score=before,
-        previous_time=found.evaluated.against,
+        previous_time=found.against,
     )
 
 
-def _recipe(found: Found, classifier: Classifier) -> Recipe:
-    steps = ("exported", found.fused.best, found.quantized.best, "tuned")
-    return Recipe(
-        steps=tuple(dict.fromkeys(steps)),
-        session=TUNED,
-        token_budget=found.tuned.budget,
-        max_length=classifier.max_length,
-        padding=classifier.padding,
-    )
-
-
-def _notes(builder: VariantBuilder, right: Fidelity, limits: gate.Limits) -> list[str]:
-    count, score = len(builder.texts), right.score
+def _notes(texts: Texts, score: quality.Quality | None, limits: gate.Limits) -> list[str]:
     if not score:
         return [
             "Accuracy was not measured: no labelled texts were given (--data). Agreement is that "
-            f"on {count} rows of random tokens, which says less than real texts would."
+            f"on {len(texts)} rows of random tokens, which says less than real texts would."
         ]
-    notes = [f"Chosen by a quarter of {count:,} texts, judged by the others."]
+    notes = [f"Chosen by a quarter of {len(texts):,} texts, judged by the others."]
     wide = score.high is not None and score.low is not None and score.high - score.low
     if wide and wide > 2 * gate.tolerated(score, limits):
         notes.append(

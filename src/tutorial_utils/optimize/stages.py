@@ -1,20 +1,19 @@
-"""The stages of ``optimize``: each takes what the ones before found, and returns what it found.
+"""The stages of ``optimize`` in order. Each is given what was found so far, and adds to it."""
 
-A stage is a frozen dataclass of its inputs with a ``run``; its result is a frozen dataclass too,
-which ``run.py`` keeps as JSON.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.graph import inspection
+from tutorial_utils.optimize import answers, timing, variants
 from tutorial_utils.optimize.answers import Fidelity
-from tutorial_utils.optimize.promotion import Previous
-from tutorial_utils.optimize.timing import BUDGETS, Entry, Timer, fastest, told, why
-from tutorial_utils.optimize.variants import Variant, VariantBuilder
+from tutorial_utils.optimize.job import BUDGET, Job
+from tutorial_utils.optimize.timing import Entry, Ratios
+from tutorial_utils.optimize.variants import Variant
+from tutorial_utils.registry import MODEL, read_manifest
 
 LEAST_AGREEMENT = 0.95  # looser than the gate's: a quarter of the texts decides
+BUDGETS = (BUDGET, 256, 512, 2048, 4096)  # tokens of a batch
 PYTORCH, BEFORE = "pytorch", "promoted before"
 
 
@@ -29,15 +28,15 @@ class Trial:
     name: str
     kept: bool
     reason: str = ""
-    times: Mapping[str, Ratio] = field(default_factory=dict)
+    times: Ratios = field(default_factory=dict)
     megabytes: float | None = None
     agreement: float | None = None
     difference: float | None = None
 
     def __str__(self) -> str:
-        parts = (told(self.times), self.reason)
+        times = "; ".join(f"{workload} {ratio}" for workload, ratio in self.times.items())
         text = f"{'kept' if self.kept else 'rejected'} {self.name}"
-        return ": ".join([text, *(part for part in parts if part)])
+        return ": ".join(part for part in (text, times, self.reason) if part)
 
 
 @dataclass(frozen=True)
@@ -55,199 +54,142 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What stages work with."""
+class Found:
+    """What the stages have found so far.
 
-    builder: VariantBuilder
-    timer: Timer
+    megabytes: PyTorch's weights in fp32. graphs: names of the fp32 files that answer like PyTorch.
+    steps: names of the files that were kept, each made from the one before. budget: tokens of a
+    batch. times: workload → candidate → its time. against: workload → time of the best file
+    relative to the previous version.
+    """
 
-
-@dataclass(frozen=True)
-class Referenced:
-    """megabytes: PyTorch's weights in fp32."""
-
-    megabytes: float
-
-
-@dataclass(frozen=True)
-class Exported:
-    trials: tuple[Trial, ...]
-
-
-@dataclass(frozen=True)
-class Fused:
-    """best: the fastest fp32 graph. graphs: all that answer like PyTorch."""
-
-    best: str
-    graphs: tuple[str, ...]
-    trials: tuple[Trial, ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """best: the file that goes on, in 8 bits or fp32."""
-
-    best: str
-    trials: tuple[Trial, ...]
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """budget: tokens of a batch."""
-
-    budget: int
+    megabytes: float = 0.0
+    graphs: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    budget: int = BUDGET
+    times: Mapping[str, Mapping[str, Measured]] = field(default_factory=dict)
+    against: Ratios = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> str:
+        """Name of the best file so far."""
+        return self.steps[-1]
+
+    def tried(self, trials: Iterable[Trial]) -> "Found":
+        """The same with these trials; a file that was kept is the best from then on."""
+        more = tuple(trials)
+        kept = tuple(t.name for t in more if t.kept)
+        return replace(self, trials=self.trials + more, steps=self.steps + kept)
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """times: workload → candidate → its time. against: workload → time relative to ``BEFORE``."""
-
-    times: Mapping[str, Mapping[str, Measured]]
-    against: Mapping[str, Ratio]
-
-
-@dataclass(frozen=True)
-class Reference:
+def reference(job: Job, found: Found) -> Found:
     """Keep PyTorch's answers, which all variants are compared with."""
-
-    name: ClassVar[str] = "reference"
-
-    def run(self, bench: Bench) -> Referenced:
-        bench.builder.answers.store()
-        weights = bench.builder.classifier.module().parameters()
-        return Referenced(sum(w.numel() * w.element_size() for w in weights) / 1e6)
+    answers.store_reference(job)
+    weights = job.classifier.module().parameters()
+    return replace(found, megabytes=sum(w.numel() * w.element_size() for w in weights) / 1e6)
 
 
-@dataclass(frozen=True)
-class Export:
+def export(job: Job, found: Found) -> Found:
     """Write the model as ONNX."""
-
-    name: ClassVar[str] = "export"
-
-    def run(self, bench: Bench) -> Exported:
-        made = bench.builder.exported()
-        return Exported((Trial(self.name, made.name, True, megabytes=made.megabytes),))
+    name = variants.exported(job).name
+    return found.tried([Trial("export", name, True, megabytes=_megabytes(job, name))])
 
 
-@dataclass(frozen=True)
-class Fuse:
+def fuse(job: Job, found: Found) -> Found:
     """Fuse operators; the fastest fp32 graph goes on."""
-
-    name: ClassVar[str] = "fuse"
-
-    def run(self, bench: Bench) -> Fused:
-        made = bench.builder.fused()
-        graphs = ("exported", *(v.name for v in made if not v.problem))
-        raced = bench.timer.race({name: bench.builder.file(name) for name in graphs})
-        best = fastest(raced, "exported")
-        trials = (_trial(self.name, variant, best, raced) for variant in made)
-        return Fused(best, graphs, tuple(trials), tuple(v.note for v in made if v.note))
+    made = variants.fused(job)
+    graphs = (found.best, *(v.name for v in made if not v.problem))
+    raced = timing.race(job, graphs)
+    best = timing.fastest(raced, found.best)
+    found = replace(found, graphs=graphs, notes=tuple(v.note for v in made if v.note))
+    return found.tried(_trial(job, "fuse", variant, best, raced) for variant in made)
 
 
-@dataclass(frozen=True)
-class Quantize:
-    """Weights in 8 bits: of every fp32 graph, since the fastest may be another one then."""
-
-    fused: Fused
-    name: ClassVar[str] = "quantize"
-
-    def run(self, bench: Bench) -> Quantized:
-        builder, before = bench.builder, self.fused.best
-        graphs = self.fused.graphs if bench.timer.effort.thorough else (before,)
-        made = [builder.int8(graph) for graph in graphs]
-        fidelity = {v.name: builder.answers.fidelity(v.path) for v in made if not v.problem}
-        raced = bench.timer.race({name: builder.file(name) for name in (before, *fidelity)})
-        right = {name: times for name, times in raced.items() if not _wrong(fidelity[name])}
-        best = fastest(right, before)
-        trials = (_trial(self.name, v, best, raced, fidelity.get(v.name)) for v in made)
-        return Quantized(best, tuple(trials))
+def quantize(job: Job, found: Found) -> Found:
+    """Weights in 8 bits, made from every fp32 graph: another one may be the fastest then."""
+    graphs = found.graphs if job.effort.thorough else (found.best,)
+    made = [variants.int8(job, graph) for graph in graphs]
+    close = {v.name: answers.fidelity(job, job.file(v.name)) for v in made if not v.problem}
+    raced = timing.race(job, (found.best, *close))
+    right = {name: times for name, times in raced.items() if not _wrong(close[name])}
+    best = timing.fastest(right, found.best)
+    return found.tried(_trial(job, "quantize", v, best, raced, close.get(v.name)) for v in made)
 
 
-@dataclass(frozen=True)
-class Tune:
-    """The token budget of a batch; threads stay one a core, as notebook 04 finds."""
-
-    quantized: Quantized
-    name: ClassVar[str] = "tune"
-
-    def run(self, bench: Bench) -> Tuned:
-        builder, timer, default = bench.builder, bench.timer, str(BUDGETS[0])
-        if builder.texts.labels is None or not timer.effort.thorough:
-            return Tuned(BUDGETS[0])
-        file, padding = builder.file(self.quantized.best), builder.classifier.padding
-        entries = {str(budget): Entry(file, padding, budget) for budget in BUDGETS}
-        verdicts = timer.compare(entries, timer.some_texts()).verdicts
-        raced = {name: {"texts": ratio} for name, ratio in verdicts.items()}
-        best = fastest(raced, default)
-        trials = (
-            Trial(self.name, f"batches of {n} tokens", n == best, why(n, best, times), times)
-            for n, times in raced.items()
-        )
-        return Tuned(int(best), tuple(trials))
+def tune(job: Job, found: Found) -> Found:
+    """Find the token budget of a batch; threads stay one a core, see notebook 04."""
+    if job.texts.labels is None or not job.effort.thorough:
+        return found
+    entries: dict[str, Entry] = {
+        str(budget): (job.file(found.best), job.recipe(budget)) for budget in BUDGETS
+    }
+    verdicts = timing.compare(job, entries, job.texts.rows[: timing.TEXTS_TIMED]).verdicts
+    raced = {name: {timing.TEXTS: ratio} for name, ratio in verdicts.items()}
+    best = timing.fastest(raced, str(BUDGET))
+    trials = (
+        Trial("tune", f"batches of {n} tokens", n == best, timing.why(n, best, times), times)
+        for n, times in raced.items()
+    )
+    return replace(found, budget=int(best), trials=(*found.trials, *trials))
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    """PyTorch, each step that was kept, and the version promoted before, side by side."""
+def evaluate(job: Job, found: Found) -> Found:
+    """Time PyTorch, each file that was kept, and the version promoted before, side by side."""
+    recipe = job.recipe(found.budget)
+    entries: dict[str, Entry] = {PYTORCH: (job.classifier, recipe)}
+    entries |= {name: (job.file(name), recipe) for name in found.steps}
+    if job.previous:
+        theirs = read_manifest(job.previous).forms[0].recipe
+        entries[BEFORE] = job.previous / MODEL, replace(theirs, token_budget=found.budget)
+    times: dict[str, dict[str, Measured]] = {}
+    against: dict[str, Ratio] = {}
+    for workload, rows in timing.workloads(job, found.budget).items():
+        result = timing.compare(job, entries, rows)
+        times[workload] = {PYTORCH: Measured(result.timings[PYTORCH].p50_ms)}
+        for name, r in result.verdicts.items():
+            p50 = result.timings[name].p50_ms
+            times[workload][name] = Measured(p50, r.ratio, r.low, r.high)
+        if job.previous:
+            against[workload] = result.verdict(found.best, BEFORE)
+    return replace(found, times=times, against=against)
 
-    fused: Fused
-    quantized: Quantized
-    tuned: Tuned
-    previous: Previous
-    name: ClassVar[str] = "evaluate"
 
-    def run(self, bench: Bench) -> Evaluated:
-        builder, budget, best = bench.builder, self.tuned.budget, self.quantized.best
-        padding = builder.classifier.padding
-        entries = {PYTORCH: Entry(builder.classifier, padding, budget)}
-        for name in ("exported", self.fused.best, best):
-            entries[name] = Entry(builder.file(name), padding, budget)
-        if manifest := self.previous.manifest:
-            entries[BEFORE] = Entry.of_version(
-                self.previous.folder, manifest.forms[0].recipe, budget
-            )
-        times: dict[str, dict[str, Measured]] = {}
-        against: dict[str, Ratio] = {}
-        for workload, rows in bench.timer.workloads(budget).items():
-            found = bench.timer.compare(entries, rows)
-            times[workload] = {PYTORCH: Measured(found.timings[PYTORCH].p50_ms)}
-            for name, r in found.verdicts.items():
-                p50 = found.timings[name].p50_ms
-                times[workload][name] = Measured(p50, r.ratio, r.low, r.high)
-            if BEFORE in entries:
-                against[workload] = found.verdict(best, BEFORE)
-        return Evaluated(times, against)
+STAGES = (reference, export, fuse, quantize, tune, evaluate)
 
 
 def _trial(
+    job: Job,
     stage: str,
     variant: Variant,
     best: str,
-    raced: Mapping[str, Mapping[str, Ratio]],
-    fidelity: Fidelity | None = None,
+    raced: Mapping[str, Ratios],
+    close: Fidelity | None = None,
 ) -> Trial:
+    name = variant.name
     if variant.problem:
-        return Trial(stage, variant.name, False, variant.problem)
-    times = raced[variant.name]
-    score = fidelity.score if fidelity else None
+        return Trial(stage, name, False, variant.problem)
     return Trial(
         stage,
-        variant.name,
-        kept=variant.name == best,
-        reason=(_wrong(fidelity) if fidelity else None) or why(variant.name, best, times),
-        times=times,
-        megabytes=variant.megabytes,
-        agreement=fidelity.agreement if fidelity else None,
-        difference=score.difference if score else None,
+        name,
+        kept=name == best,
+        reason=(_wrong(close) if close else None) or timing.why(name, best, raced[name]),
+        times=raced[name],
+        megabytes=_megabytes(job, name),
+        agreement=close.agreement if close else None,
+        difference=close.score.difference if close and close.score else None,
     )
 
 
-def _wrong(found: Fidelity) -> str | None:
-    """Why a candidate is not worth showing to the gate, or None."""
-    if found.agreement < LEAST_AGREEMENT:
-        return f"answers differ too often: {found.agreement:.2%} agree"
-    if found.score and found.score.worsening[1] > 0:  # the whole interval is worse
-        return f"{found.score.metric} is worse: {found.score.difference:+.4f}"
+def _wrong(close: Fidelity) -> str | None:
+    """Why a candidate's answers rule it out before the gate, or None."""
+    if close.agreement < LEAST_AGREEMENT:
+        return f"answers differ too often: {close.agreement:.2%} agree"
+    if close.score and close.score.worsening[1] > 0:  # the whole interval is worse
+        return f"{close.score.metric} is worse: {close.score.difference:+.4f}"
     return None
+
+
+def _megabytes(job: Job, name: str) -> float:
+    return inspection.megabytes(job.file(name))

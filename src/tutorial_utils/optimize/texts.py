@@ -1,4 +1,4 @@
-"""The texts that variants are tried on: labelled ones of the user's, or random tokens."""
+"""The texts that candidates are tried on: the user's labelled ones, or random tokens."""
 
 from dataclasses import dataclass
 
@@ -8,19 +8,19 @@ from tutorial_utils import quality
 from tutorial_utils.data.labelled import Labelled
 from tutorial_utils.models.classifiers import Classifier
 
+Rows = tuple[tuple[int, ...], ...]  # token ids of each text
 WITHOUT_DATA = 256  # rows of random tokens that agreement is measured on
 
 
 @dataclass(frozen=True)
 class Texts:
-    """rows: token ids of each text. texts, labels: None where the rows are random tokens.
+    """Texts in a random order. A quarter of them chooses among candidates, the others judge.
 
-    spread: standard deviation of each target's labels, of a regression.
-
-    A quarter of the texts chooses among variants; the gate looks at the others only.
+    rows: token ids of each text. texts, labels: None where the rows are random tokens.
+    spread: of a regression, the standard deviation of each target's labels; else None.
     """
 
-    rows: tuple[tuple[int, ...], ...]
+    rows: Rows
     texts: tuple[str, ...] | None = None
     labels: np.ndarray | None = None
     spread: tuple[float, ...] | None = None
@@ -45,10 +45,10 @@ class Texts:
 
     @property
     def choosing(self) -> np.ndarray:
-        """Indices of the texts that variants are chosen by."""
+        """Indices of the texts that candidates are chosen by."""
         return np.arange(len(self) // 4)
 
     @property
     def judging(self) -> np.ndarray:
-        """Indices of the texts that the gate judges by."""
+        """Indices of the texts that the gate judges by; no choice has seen them."""
         return np.arange(len(self) // 4, len(self))
