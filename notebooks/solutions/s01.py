@@ -1,4 +1,4 @@
-"""Solutions of the exercises in 01_export."""
+"""Solutions to the exercises of 01_export."""
 
 import numpy as np
 
@@ -18,6 +18,6 @@ def foldable(nodes: list[tuple[list[str], str]], constants: set[str]) -> int:
     count = 0
     for inputs, output in nodes:
         if all(name in known for name in inputs):
-            known.add(output)  # the nodes behind it may now be foldable too
+            known.add(output)  # nodes that read it may now be foldable too
             count += 1
     return count

@@ -1,4 +1,4 @@
-"""Solutions of the exercises in 02_fusion."""
+"""Solutions to the exercises of 02_fusion."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def traffic(elements: int, operators: int) -> float:
 
 
 def missing(expected: dict[str, int], found: dict[str, int]) -> dict[str, int]:
-    """{operator: how many are missing} for operators found less often than expected."""
+    """{operator: how many are missing} for operators found fewer times than expected."""
     result = {}
     for op, wanted in expected.items():
         there = found.get(op, 0)

@@ -1,8 +1,8 @@
-"""Solutions of the exercises in 03_quantization."""
+"""Solutions to the exercises of 03_quantization."""
 
 
 def asymmetric(values):
-    """Scale and zero point of unsigned 8-bit levels for `values`, as activations get them."""
+    """Scale and zero point of unsigned 8-bit levels for `values`, as for activations."""
     lowest = min(0.0, min(values))  # 0 must be exact: padding and ReLU produce many zeros
     highest = max(0.0, max(values))
     scale = (highest - lowest) / 255  # 256 levels, so 255 steps

@@ -1,4 +1,4 @@
-"""Solutions of the exercises in 04_runtime_tuning."""
+"""Solutions to the exercises of 04_runtime_tuning."""
 
 
 def best_batch(p95_ms: dict[int, float], limit_ms: float) -> int | None:
@@ -12,7 +12,7 @@ def best_batch(p95_ms: dict[int, float], limit_ms: float) -> int | None:
 
 
 def padding(lengths: list[int], batches: list[list[int]]) -> float:
-    """Share of the computed token positions that hold padding, between 0 and 1."""
+    """Share of the computed token positions that are padding, between 0 and 1."""
     computed = padded = 0
     for batch in batches:
         width = max(lengths[i] for i in batch)
@@ -23,7 +23,7 @@ def padding(lengths: list[int], batches: list[list[int]]) -> float:
 
 
 def restore(batches: list[list[int]], answers: list[list[float]]) -> list[float]:
-    """Answers in the order in which the sentences came, from answers batch by batch."""
+    """Put the answers, given batch by batch, in the original order of the sentences."""
     by_sentence = {}
     for batch, given in zip(batches, answers, strict=True):
         by_sentence.update(zip(batch, given, strict=True))

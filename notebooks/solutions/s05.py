@@ -11,7 +11,7 @@ def stable_softmax(logits):
 
 
 def admit(waiting, texts, limit):
-    """Refuse at the door what would have to wait behind a full queue."""
+    """Refuse a request that does not fit into the queue as a whole."""
     if waiting + texts > limit:
         return 429
     return 200

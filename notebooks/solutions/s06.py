@@ -4,7 +4,7 @@ import math
 
 
 def score_missed(difference, low, tolerance, certain):
-    """The measured difference decides, or with `certain` the worst that the interval allows."""
+    """The measured difference decides; with `certain`, the low end of its interval does."""
     if certain:
         return low < -tolerance
     return difference < -tolerance

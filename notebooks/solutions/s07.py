@@ -6,13 +6,13 @@ import numpy as np
 
 
 def in_share(caller, share, salt):
-    """A caller's place is a hash of the salt and the name, so it needs no table and never moves."""
+    """A caller's place is a hash of salt and name, so it needs no table and never changes."""
     digest = hashlib.sha256(f"{salt}\0{caller}".encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64 < share
 
 
 def next_state(state, event, failed, limit):
-    """Closed opens at the limit; open waits for the cooldown; half-open asks once and decides."""
+    """Closed opens at the limit; open waits for the cooldown; half-open decides after one probe."""
     if state == "closed" and event == "failure" and failed >= limit:
         return "open"
     if state == "open" and event == "cooldown over":
