@@ -18,6 +18,7 @@ from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.serving.engine import batcher as batcher_module
 from tutorial_utils.serving.engine import supervisor
+from tutorial_utils.serving.engine.backend import PROBE, Backend
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.breaker import Breaker
 from tutorial_utils.serving.engine.metrics import Metrics
@@ -30,7 +31,7 @@ from tutorial_utils.serving.engine.request import (
     Unavailable,
     probabilities,
 )
-from tutorial_utils.serving.engine.worker import PROBE, Abandoned, Backend, Worker
+from tutorial_utils.serving.engine.worker import Abandoned, Worker
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=40)
 

@@ -23,7 +23,8 @@ from tutorial_utils.drift.statistics import ORDERED, SHARES, Feature, unfamiliar
 from tutorial_utils.lessons import pipeline
 from tutorial_utils.registry import BadModel, ModelForm, write_version
 from tutorial_utils.serving.engine import observer
-from tutorial_utils.serving.engine.engine import Engine, Metrics
+from tutorial_utils.serving.engine.engine import Engine
+from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.engine.observer import DriftMetrics, Observer
 from tutorial_utils.serving.rollout.deployment import Deployment
 from tutorial_utils.serving.settings import Settings

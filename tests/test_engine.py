@@ -14,15 +14,15 @@ from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 from tutorial_utils import registry
 from tutorial_utils.runtime.recipe import Recipe
-from tutorial_utils.serving.engine.engine import (
+from tutorial_utils.serving.engine.engine import Engine
+from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
-    Engine,
     InferenceFailed,
     Overloaded,
     Prediction,
     Unavailable,
 )
-from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.settings import Settings
 
 TEXTS = [("a joy from the first scene to the last " * 3)[: 4 * i + 3] for i in range(20)]
@@ -527,18 +527,22 @@ def test_chaos_every_caller_gets_the_right_answer_or_a_clear_end(start, solo, lo
         if drawn < 0.10 and len(inputs["input_ids"]) > 1:
             raise MemoryError
 
-    engine = start(before, loaded["1"], max_waiting_texts=200)
+    # Sixty callers at a time and a long deadline: however slow the machine is, none is refused.
+    engine = start(before, loaded["1"], max_waiting_texts=256, deadline=120)
+    places = asyncio.Semaphore(60)
 
     async def caller(i: int) -> str:
-        await asyncio.sleep(i * 0.002)
+        async with places:
+            return await ask(i)
+
+    async def ask(i: int) -> str:
         texts = [TEXTS[(i + j) % 20] for j in range(i % 3 + 1)]
         if i % 50 == 7:
             texts.append(POISON)
-        patience = 0.003 if i % 10 == 3 else 30
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(0.003 if i % 10 == 3 else None):
                 prediction = await engine.predict(texts)
-        except (TimeoutError, InferenceFailed, Overloaded) as error:
+        except (TimeoutError, InferenceFailed) as error:
             return type(error).__name__
         assert POISON not in texts
         assert np.allclose(prediction.probabilities, [solo[t] for t in texts], atol=1e-5)

@@ -20,10 +20,9 @@ from service import running
 from tiny_models import LABELS
 
 from benchmarks.servers import free_port
-from tutorial_utils import registry
+from tutorial_utils import quality, registry
 from tutorial_utils.registry import BadModel
 from tutorial_utils.runtime.recipe import Recipe
-from tutorial_utils.serving.engine import engine
 from tutorial_utils.serving.http import app
 from tutorial_utils.serving.settings import Settings
 
@@ -391,7 +390,7 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnor
 
 @given(arrays(np.float32, (3, 4), elements=FLOATS))
 def test_softmax_never_overflows(logits):
-    found = engine.softmax(logits)
+    found = quality.softmax(logits)
     assert np.isfinite(found).all()
     assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
     best = logits.argmax(axis=1)

@@ -14,8 +14,9 @@ import numpy as np
 from benchmarks.load.policies import POLICIES
 from benchmarks.load.texts import bodies
 from tutorial_utils import registry
+from tutorial_utils.quality import softmax
 from tutorial_utils.runtime import batching
-from tutorial_utils.serving.engine.engine import Engine, softmax
+from tutorial_utils.serving.engine.engine import Engine
 from tutorial_utils.serving.settings import Settings
 
 DIRECT = "direct call"

@@ -109,15 +109,15 @@ class Batcher:
                     return None
                 late = [i for i in self._queue if i.request.expires <= self._clock()]
                 self._forget(late)
-                unread = dict.fromkeys(i.request for i in self._oldest() if i.row is None)
+                unread = dict.fromkeys(i.request for i in self._oldest() if not i.request.tokenized)
             for item in late:  # outside the lock: failing a future runs its callbacks
                 item.request.fail(DeadlineExceeded())
             for request in unread:
                 read(request)
             with self._changed:
                 for request in unread:
-                    self._learn([i for i in request.items if i in self._queue])
-                known = list(itertools.takewhile(lambda i: i.row is not None, self._oldest()))
+                    self._learn(request)
+                known = list(itertools.takewhile(lambda i: i.request.tokenized, self._oldest()))
                 batch = [known[i] for i in self._choose(known)] if known else []
                 for item in batch:
                     del self._queue[item]
@@ -171,17 +171,18 @@ class Batcher:
     def _hold(self, items: Iterable[Item]) -> None:
         for item in items:
             guess = 2 + int(len(item.text) * self._tokens / self._characters)
-            tokens = min(guess, self.longest) if item.row is None else len(item.row)
+            tokens = len(item.row) if item.request.tokenized else min(guess, self.longest)
             self._held_tokens += tokens - self._held.get(item, 0)
             self._held[item] = tokens
 
-    def _learn(self, items: list[Item]) -> None:
-        """Now the tokens of these texts are known; what could not be read is forgotten."""
-        self._forget([item for item in items if item.row is None])
-        read = [item for item in items if item.row is not None]
-        self._hold(read)
-        self._characters = TEXT_DECAY * self._characters + sum(len(item.text) for item in read)
-        self._tokens = TEXT_DECAY * self._tokens + sum(len(item.row) for item in read)
+    def _learn(self, request: Request) -> None:
+        """Count the tokens of a request that was read; forget one that could not be."""
+        items = [item for item in request.items if item in self._queue]
+        if not request.tokenized:
+            return self._forget(items)
+        self._hold(items)
+        self._characters = TEXT_DECAY * self._characters + sum(len(item.text) for item in items)
+        self._tokens = TEXT_DECAY * self._tokens + sum(len(item.row) for item in items)
 
     def _forget(self, items: Iterable[Item]) -> None:
         for item in items:
@@ -197,7 +198,7 @@ class Batcher:
             self._changed.wait(left)
 
     def _choose(self, known: list[Item]) -> Sequence[int]:
-        lengths = [len(item.row or ()) for item in known]
+        lengths = [len(item.row) for item in known]
         return self.policy.choose(lengths, self._age(), self._token_seconds())
 
     def _oldest(self) -> list[Item]:

@@ -1,15 +1,15 @@
 """From texts to probabilities, off the event loop, bounded in waiting texts and in time.
 
-A request's way: a place at the door and in the queue (``batcher``); in the worker's thread
-(``worker``) the tokenizer, a batch, the model; and back.
+A request is admitted to the queue (``batcher``). The worker's thread (``worker``) tokenizes it,
+puts its texts into batches, runs the model, and resolves the request's future.
 """
 
 import asyncio
 import time
 from contextlib import suppress
 
-from tutorial_utils.quality import probabilities, softmax
 from tutorial_utils.registry import LoadedModel
+from tutorial_utils.serving.engine.backend import PROBE, Backend
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.breaker import Breaker
 from tutorial_utils.serving.engine.metrics import Metrics
@@ -17,32 +17,19 @@ from tutorial_utils.serving.engine.observer import Observer
 from tutorial_utils.serving.engine.policy import BatchingPolicy
 from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
-    InferenceFailed,
     Overloaded,
     Prediction,
     Request,
     Unavailable,
 )
 from tutorial_utils.serving.engine.supervisor import Supervisor
-from tutorial_utils.serving.engine.worker import PROBE, Backend
 from tutorial_utils.serving.settings import Settings
-
-__all__ = [
-    "DeadlineExceeded",
-    "Engine",
-    "InferenceFailed",
-    "Overloaded",
-    "Prediction",
-    "Unavailable",
-    "probabilities",
-    "softmax",
-]
 
 FRESH = 1.0  # seconds for which an answer shows that the engine is well
 
 
 class Engine:
-    """One version of a model, and perhaps another that answers when it cannot.
+    """One version of a model, and perhaps a fallback that answers when it cannot.
 
     One worker: a session already uses all cores, and two runs at once would only share them.
     fallback: the model on another provider, or another version. metrics: where to count; an
@@ -123,14 +110,14 @@ class Engine:
         ended = loop.create_future()  # of this loop; the request's own belongs to threads
         # First, since the caller waits for it: wake this coroutine.
         request.future.add_done_callback(lambda _: _wake(loop, ended))
-        # Texts in nobody's hands give their places back when the future ends, however.
+        # However the future ends, texts that no worker has taken give their places back.
         request.future.add_done_callback(lambda _: self._batcher.drop(request))
-        if self.observer and texts != [PROBE]:
+        if texts != [PROBE]:
             request.future.add_done_callback(lambda _: self._watch(request))
         late = loop.call_later(seconds, request.fail, DeadlineExceeded())
         with self.metrics.outcome():
             try:
-                # Last: it wakes the worker, who needs the interpreter that this thread leaves now.
+                # Last: it wakes the worker, which needs the interpreter lock that `await` releases.
                 self._batcher.admit(request)
                 await ended
                 return request.future.result()
@@ -169,13 +156,14 @@ class Engine:
     def _watch(self, request: Request) -> None:
         """Show the observer what this model answered; a fallback has a profile of its own."""
         future = request.future
-        if not (future.cancelled() or future.exception() or future.result().fallback):
+        answered = not (future.cancelled() or future.exception())
+        if self.observer and answered and not future.result().fallback:
             rows = [item.row for item in request.items]
             self.observer.saw(rows, future.result().probabilities)
 
 
 def _wake(loop: asyncio.AbstractEventLoop, ended: asyncio.Future) -> None:
-    """Let who awaits ``ended`` go on; called in any thread, perhaps after the loop has closed."""
+    """Resolve ``ended``; called in any thread, perhaps after the loop has closed."""
 
     def tell() -> None:
         if not ended.done():

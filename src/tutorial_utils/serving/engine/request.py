@@ -1,17 +1,19 @@
-"""What a caller asks, what comes of it, and how it can fail."""
+"""A request, its answer, and the ways in which it can fail."""
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.quality import probabilities
 from tutorial_utils.registry import Manifest
+from tutorial_utils.serving.engine.backend import Backend
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class InferenceFailed(TutorialError, RuntimeError):
 
 
 class Unavailable(InferenceFailed):
-    """No model may be asked just now: each breaker is open, or the engine was closed."""
+    """No model may be asked now: each breaker is open, or the engine was closed."""
 
     retry_after = 1
 
@@ -42,7 +44,7 @@ class Unavailable(InferenceFailed):
 class Prediction:
     """Probabilities, float32 (texts, labels), where the milliseconds went, and who answered.
 
-    The three times add up to the time from the door to the answer. ``manifest`` is the answering
+    The three times add up to the time from admission to the answer. ``manifest`` is the answering
     model's: with ``fallback``, that of another model than was asked, with labels of its own.
     """
 
@@ -60,28 +62,28 @@ class Prediction:
 
 @dataclass(eq=False)
 class Item:
-    """One text of a request on its way through the model; ``row``: its token ids, once read."""
+    """One text of a request; ``row``: its token ids, once the request is ``tokenized``."""
 
     request: "Request"
     text: str
-    row: list[int] | None = None
+    row: list[int] = field(default_factory=list)
 
 
 class Request:
     """Texts that are answered together, by one model, or fail together.
 
-    ``future`` resolves once: whoever comes second (a late worker, a deadline) changes nothing.
-    Moments are in seconds of ``time.perf_counter``.
+    ``future`` resolves once: whatever comes second (a late worker, a deadline) changes nothing.
+    Times are in seconds of ``time.perf_counter``.
     """
 
-    def __init__(self, texts: list[str], deadline: float):
+    def __init__(self, texts: Sequence[str], deadline: float):
+        self.items = [Item(self, text) for text in texts]
         self.submitted = time.perf_counter()
         self.expires = self.submitted + deadline
-        self.begun: float | None = None  # when the model first ran over one of the texts
-        self.tokenize_seconds = 0.0
-        self.items = [Item(self, text) for text in texts]
+        self.tokenized, self.tokenize_seconds = False, 0.0
+        self.begun = math.inf  # when the first of its texts went into the model
         self.future: Future[Prediction] = Future()
-        self.backend = None  # the backend that answered what ``answers`` holds
+        self.backend: Backend | None = None  # that gave ``answers``
         self.answers: dict[Item, np.ndarray] = {}
 
     def read(self, encode: Callable[[list[str]], list[list[int]]]) -> None:
@@ -89,25 +91,30 @@ class Request:
         began = time.perf_counter()
         try:
             rows = encode([item.text for item in self.items])
-        except BaseException as error:  # a panic of the tokenizer's is not an Exception
+        except BaseException as error:  # a panic in the tokenizer is not an Exception
             log.error("tokenizing failed: %s", type(error).__name__)
             self.fail(InferenceFailed("the tokenizer raised"))
             return
         for item, row in zip(self.items, rows, strict=True):
             item.row = row
-        self.tokenize_seconds = time.perf_counter() - began
+        self.tokenized, self.tokenize_seconds = True, time.perf_counter() - began
 
     def fail(self, error: Exception) -> None:
         """Fail, unless it is answered or was cancelled already."""
         with suppress(InvalidStateError):
             self.future.set_exception(error)
 
-    def answer(self, item: Item, logits: np.ndarray) -> None:
-        """Take one text's logits (labels,); the last one resolves the future."""
+    def answer(self, item: Item, logits: np.ndarray, backend: Backend) -> None:
+        """Take one text's logits (labels,); the last one resolves the future.
+
+        Answers that another backend gave before are dropped.
+        """
+        if self.backend is not backend:
+            self.backend, self.answers = backend, {}
         self.answers[item] = logits
         if len(self.answers) < len(self.items):
             return
-        manifest = self.backend.model.manifest
+        manifest = backend.model.manifest
         rows = np.stack([self.answers[item] for item in self.items])
         prediction = Prediction(
             probabilities=probabilities(rows, manifest.task),
@@ -115,7 +122,7 @@ class Request:
             tokenize_ms=self.tokenize_seconds * 1e3,
             inference_ms=(time.perf_counter() - self.begun) * 1e3,
             manifest=manifest,
-            fallback=self.backend.fallback,
+            fallback=backend.fallback,
         )
         with suppress(InvalidStateError):
             self.future.set_result(prediction)

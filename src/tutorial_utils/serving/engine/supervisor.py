@@ -1,8 +1,8 @@
-"""Somebody who watches: a dead or stuck worker is replaced, and open breakers are tried again.
+"""The supervisor replaces a dead or stuck worker, and tries models whose breaker is open.
 
-A thread that hangs in native code cannot be stopped. It is given up instead: its callers fail, its
-model's breaker opens, another thread takes over, and what the old one may still bring is void. A
-breaker lets one trial run at a time, in a thread of its own; so a model that hangs for good holds
+A thread that hangs in native code cannot be stopped. It is abandoned instead: its callers fail, its
+model's breaker opens, another thread takes over, and a late result of the old one is ignored. A
+breaker lets one trial run at a time, in a thread of its own. So a model that hangs for good holds
 two threads at most, and no caller waits for a trial.
 """
 
@@ -10,10 +10,11 @@ import logging
 import threading
 from collections.abc import Sequence
 
+from tutorial_utils.serving.engine.backend import Backend
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.metrics import EngineMetrics
 from tutorial_utils.serving.engine.request import InferenceFailed
-from tutorial_utils.serving.engine.worker import Backend, Worker
+from tutorial_utils.serving.engine.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ TICK = 0.05  # seconds between two looks
 
 
 class Supervisor(threading.Thread):
-    """Keeps one worker going. ``hang_after``: seconds that one run of a model may take."""
+    """Keeps one worker running. ``hang_after``: seconds that one run of a model may take."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class Supervisor(threading.Thread):
         super().start()
 
     def ready(self) -> bool:
-        """Is there a live worker that has got an answer, and a model that it may ask?"""
+        """Is there a live worker that has had an answer, and a model that it may ask?"""
         may_ask = any(backend.breaker.closed for backend in self._backends)
         return self.worker.is_alive() and self.worker.proven and may_ask
 
@@ -49,8 +50,8 @@ class Supervisor(threading.Thread):
         while not self._stopped.wait(TICK):
             try:
                 self.look()
-            except Exception as error:  # who would watch the watchman?
-                log.error("the supervisor stumbled over %s", type(error).__name__)
+            except Exception as error:  # nothing else would restart the supervisor
+                log.error("the supervisor met an error: %s", type(error).__name__)
 
     def look(self) -> None:
         """Replace the worker if it is dead or stuck; try the models whose cooldown is over."""
@@ -88,9 +89,5 @@ class Supervisor(threading.Thread):
         self._batcher.release(worker.batch)
 
     def _try(self, backend: Backend) -> None:
-        well = False
-        try:
-            well = backend.well()
-        finally:
-            (backend.breaker.success if well else backend.breaker.failure)()
-            self.worker.proven = self.worker.proven or well
+        if backend.probe():
+            self.worker.proven = True

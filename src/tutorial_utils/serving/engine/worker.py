@@ -1,62 +1,25 @@
-"""The thread that runs the model: whatever a batch does, each text of it gets what it deserves.
+"""The thread that runs the model, and what becomes of a batch that fails.
 
-A batch that fails is halved, and the halves are tried: one that was too large for the memory fits
-then, and a text that breaks the model is found, so that exactly its caller fails. Alone at last,
-the question is whether the text is at fault or the model. So the model is asked something harmless:
-if it answers, the text was poison; if not, the model's breaker hears of it, and the next model is
-asked in its place.
+A batch that fails is halved, and the halves are tried: one that was too large for memory then fits,
+and a text that breaks the model is found, so that exactly its caller fails. When a single text
+fails, either the text or the model is at fault. So the model is asked a harmless question: if it
+answers, the text was poison. If not, its breaker counts a failure, and the next backend is asked.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
-from tutorial_utils.registry import LoadedModel
-from tutorial_utils.runtime import batching
+from tutorial_utils.serving.engine.backend import Backend
 from tutorial_utils.serving.engine.batcher import Batcher
-from tutorial_utils.serving.engine.breaker import Breaker
 from tutorial_utils.serving.engine.metrics import EngineMetrics
 from tutorial_utils.serving.engine.request import InferenceFailed, Item, Request, Unavailable
 
 log = logging.getLogger(__name__)
-
-PROBE = "Is the model well?"
-
-
-class Backend:
-    """A model and its circuit breaker."""
-
-    def __init__(self, model: LoadedModel, breaker: Breaker, fallback: bool = False):
-        self.model, self.breaker, self.fallback = model, breaker, fallback
-
-    def read(self, items: Sequence[Item]) -> list[list[int]]:
-        """Token ids, by this model's own tokenizer: a fallback's may differ from the first's."""
-        if self.fallback:
-            return self.model.encode([item.text for item in items])
-        return [item.row for item in items]
-
-    def logits(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
-        """float32 (rows, labels).
-
-        Raises:
-            ValueError: the model gave something other than one finite row for each.
-        """
-        logits = self.model.logits(batching.pad(rows, padding=self.model.recipe.padding))
-        if len(logits) != len(rows) or not np.isfinite(logits).all():
-            raise ValueError("the logits are not finite, or not one row for each text")
-        return logits
-
-    def well(self) -> bool:
-        """Does the model answer a harmless question?"""
-        try:
-            self.logits(self.model.encode([PROBE]))
-        except Exception as error:
-            log.error("the model is not well: %s", type(error).__name__)
-            return False
-        return True
 
 
 class Abandoned(BaseException):
@@ -121,22 +84,18 @@ class Worker(threading.Thread):
         """Token ids of a request's texts, watched by the supervisor as a run of the model is."""
         backend = self._backends[0]
         self.batch = request.items
-        self._begin(backend)
-        request.read(backend.model.encode)
-        self._end()
+        with self._watched(backend):
+            request.read(backend.model.encode)
         self.batch = []
 
     def _prove(self) -> None:
         """Get an answer from the first model that gives one, until there is none to ask."""
         while not self.proven and not self._batcher.closed:
-            backend = next((backend for backend in self._backends if backend.breaker.closed), None)
+            backend = next((each for each in self._backends if each.breaker.closed), None)
             if backend is None:
                 return
-            self._begin(backend)
-            well = backend.well()
-            self._end()
-            (backend.breaker.success if well else backend.breaker.failure)()
-            self.proven = well
+            with self._watched(backend):
+                self.proven = backend.probe()
 
     def give_up_if_stuck(self, seconds: float) -> bool:
         """Abandon the worker if its tokenizer or model takes longer; its late result is dropped."""
@@ -156,9 +115,16 @@ class Worker(threading.Thread):
             for item in items:
                 item.request.fail(Unavailable())
             return
+        began = time.perf_counter()
+        for item in items:
+            item.request.begun = min(item.request.begun, began)
         backend = backends[0]
         try:
-            rows, logits = self._forward(backend, items)
+            with self._watched(backend):
+                rows = [item.row for item in items]
+                if backend.fallback:  # it reads with a tokenizer of its own
+                    rows = backend.model.encode([item.text for item in items])
+                logits = backend.logits(rows)
         except Exception as error:
             self._halve(items, backends, error)
             return
@@ -170,22 +136,6 @@ class Worker(threading.Thread):
         self._read += sum(lengths)
         self._metrics.batch(len(rows), sum(lengths), max(lengths) * len(rows))
 
-    def _forward(
-        self, backend: Backend, items: Sequence[Item]
-    ) -> tuple[Sequence[Sequence[int]], np.ndarray]:
-        """Token ids of each text, and logits, float32 (items, labels)."""
-        began = time.perf_counter()
-        for item in items:
-            if item.request.begun is None:
-                item.request.begun = began
-        self._begin(backend)
-        try:
-            rows = backend.read(items)
-            logits = backend.logits(rows)
-        finally:
-            self._end()
-        return rows, logits
-
     def _halve(self, items: list[Item], backends: list[Backend], error: Exception) -> None:
         if is_allocation_failure(error):
             self._metrics.allocation_failures.inc()
@@ -196,9 +146,8 @@ class Worker(threading.Thread):
             return
         log.error("inference failed: %s", type(error).__name__)
         backend, others = backends[0], backends[1:]
-        self._begin(backend)
-        well = backend.well()
-        self._end()
+        with self._watched(backend):
+            well = backend.well()
         if well:
             self._metrics.poison.inc()
         else:
@@ -210,31 +159,30 @@ class Worker(threading.Thread):
 
     def _deliver(self, backend: Backend, items: Sequence[Item], logits: np.ndarray) -> None:
         self._batcher.release(items)  # before the answer: whoever has it finds the place free
-        mixed = {}
+        # A request is answered by one model: what another has answered of it is asked anew.
+        changed = {i.request for i in items if i.request.backend not in (None, backend)}
         for item, row in zip(items, logits, strict=True):
-            request = item.request
-            if request.backend not in (
-                None,
-                backend,
-            ):  # one request, one model: begin anew with this one
-                request.answers.clear()
-                mixed[request] = None
-            request.backend = backend
-            request.answer(item, row)
-        for request in mixed:
+            item.request.answer(item, row, backend)
+        for request in changed:
             missing = [item for item in request.items if item not in request.answers]
             self.answer(missing, [backend])
 
-    def _begin(self, backend: Backend) -> None:
+    @contextmanager
+    def _watched(self, backend: Backend) -> Iterator[None]:
+        """Let the supervisor see a run of the model or its tokenizer, and how long it takes.
+
+        Raises:
+            Abandoned: the worker was replaced during the run that ends here.
+        """
         with self._lock:
             self.backend, self._since = backend, time.perf_counter()
-
-    def _end(self) -> None:
-        """Raises: Abandoned: the worker was replaced during the run that ends here."""
-        with self._lock:
-            self._since = None
-            if self._abandoned:
-                raise Abandoned
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._since = None
+                if self._abandoned:
+                    raise Abandoned
 
 
 def is_allocation_failure(error: Exception) -> bool:

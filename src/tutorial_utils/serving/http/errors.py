@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.registry import BadModel
-from tutorial_utils.serving.engine.engine import (
+from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
     InferenceFailed,
     Overloaded,

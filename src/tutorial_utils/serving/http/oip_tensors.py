@@ -11,7 +11,7 @@ import numpy as np
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from tutorial_utils.serving.engine.engine import Prediction
+from tutorial_utils.serving.engine.request import Prediction
 from tutorial_utils.serving.http.errors import Invalid
 
 Size = Annotated[int, Field(ge=0, le=1_000_000)]  # more texts than that are a mistake

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from tutorial_utils.serving.engine.engine import Prediction
+from tutorial_utils.serving.engine.request import Prediction
 
 STAGES = ("queue", "tokenize", "inference")
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from tutorial_utils import registry
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.registry import BadModel, LoadedModel
-from tutorial_utils.serving.engine.engine import (
+from tutorial_utils.serving.engine.engine import Engine
+from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
-    Engine,
     InferenceFailed,
     Overloaded,
     Prediction,
 )
-from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.rollout import traffic
 from tutorial_utils.serving.rollout.running import Running
 from tutorial_utils.serving.rollout.shadow import Shadow

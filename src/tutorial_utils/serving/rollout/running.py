@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tutorial_utils.registry import LoadedModel
-from tutorial_utils.serving.engine.engine import Engine, Prediction
+from tutorial_utils.serving.engine.engine import Engine
+from tutorial_utils.serving.engine.request import Prediction
 
 
 @dataclass(eq=False)

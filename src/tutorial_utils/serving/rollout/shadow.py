@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tutorial_utils.quality import agrees
-from tutorial_utils.serving.engine.engine import (
+from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
     InferenceFailed,
     Overloaded,

@@ -1,0 +1,50 @@
+"""A model with its circuit breaker: the engine has one, and perhaps another as the fallback."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from tutorial_utils.registry import LoadedModel
+from tutorial_utils.runtime import batching
+from tutorial_utils.serving.engine.breaker import Breaker
+
+log = logging.getLogger(__name__)
+
+PROBE = "Is the model well?"
+
+
+class Backend:
+    """What may answer. fallback: its tokenizer and labels may differ from those of the first."""
+
+    def __init__(self, model: LoadedModel, breaker: Breaker, fallback: bool = False):
+        self.model, self.breaker, self.fallback = model, breaker, fallback
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
+        """float32 (rows, labels).
+
+        Raises:
+            ValueError: the model gave something other than one finite row for each.
+        """
+        logits = self.model.logits(batching.pad(rows, padding=self.model.recipe.padding))
+        if len(logits) != len(rows) or not np.isfinite(logits).all():
+            raise ValueError("the logits are not finite, or not one row for each text")
+        return logits
+
+    def well(self) -> bool:
+        """Does the model answer a harmless question?"""
+        try:
+            self.logits(self.model.encode([PROBE]))
+        except Exception as error:
+            log.error("the model is not well: %s", type(error).__name__)
+            return False
+        return True
+
+    def probe(self) -> bool:
+        """Ask the harmless question and tell the breaker how it went, whatever the model raises."""
+        well = False
+        try:
+            well = self.well()
+        finally:
+            (self.breaker.success if well else self.breaker.failure)()
+        return well
