@@ -73,21 +73,21 @@ def config(model: LoadedModel) -> str:
     """``config.pbtxt``, in protobuf's text format."""
     manifest = model.manifest
     inputs = ",\n".join(
-        f"  {{ name: {_text(given.name)} data_type: {TYPES[given.type]} dims: [ -1 ] }}"
+        f"  {{ name: {json.dumps(given.name)} data_type: {TYPES[given.type]} dims: [ -1 ] }}"
         for given in model.session.get_inputs()
     )
     (output,) = model.session.get_outputs()
-    return f"""name: {_text(manifest.name)}
+    return f"""name: {json.dumps(manifest.name)}
 backend: "onnxruntime"
-default_model_filename: {_text(MODEL)}
+default_model_filename: {json.dumps(MODEL)}
 max_batch_size: {MAX_BATCH}
 input [
 {inputs}
 ]
 output [
   {{
-    name: {_text(output.name)} data_type: {TYPES[output.type]} dims: [ {len(manifest.labels)} ]
-    label_filename: {_text(LABELS)}
+    name: {json.dumps(output.name)} data_type: {TYPES[output.type]} dims: [ {len(manifest.labels)} ]
+    label_filename: {json.dumps(LABELS)}
   }}
 ]
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
@@ -115,7 +115,3 @@ def save_as_it_runs(file: Path, recipe: SessionRecipe, target: Path) -> None:
     disabled = list(recipe.disabled_optimizers)
     cpu = [PROVIDERS["cpu"]]
     ort.InferenceSession(str(file), options, providers=cpu, disabled_optimizers=disabled)
-
-
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=True)

@@ -2,8 +2,7 @@
 
 import ctypes
 import functools
-import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnxruntime as ort
@@ -36,10 +35,6 @@ ERRORS_ONLY = 3  # ORT log severity; its C++ warnings go past Python's sys.stder
 
 class ProviderUnavailable(TutorialError, RuntimeError):
     """The execution provider asked for cannot run here; the message says why and what to do."""
-
-
-class ProviderFallback(UserWarning):
-    """A session runs on the CPU instead of the provider asked for, as ``fallback=True`` allows."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +76,11 @@ class SessionRecipe:
         return options
 
 
-def open_session(
-    path: Path | str, recipe: SessionRecipe = SessionRecipe(), *, fallback: bool = False
-) -> ort.InferenceSession:
+def open_session(path: Path | str, recipe: SessionRecipe = SessionRecipe()) -> ort.InferenceSession:
     """Open ``path`` with ``recipe``.
 
     Raises:
-        ProviderUnavailable: the provider does not run here and ``fallback`` is off. With
-            ``fallback`` on, the CPU is used and a ``ProviderFallback`` warning says so.
+        ProviderUnavailable: the provider does not run here. ONNX Runtime itself would use the CPU.
     """
     problem = provider_problem(recipe.provider)
     if problem is None:
@@ -97,12 +89,11 @@ def open_session(
         if running == PROVIDERS[recipe.provider]:
             return session
         problem = f"ONNX Runtime opened the session on {running} instead"
-    message = f"{PROVIDERS.get(recipe.provider, recipe.provider)} is not usable here: {problem}."
-    if not fallback:
-        fix = _FIXES.get(recipe.provider, f"Choose one of {', '.join(PROVIDERS)}")
-        raise ProviderUnavailable(f"{message} {fix}, or pass provider='cpu' or fallback=True.")
-    warnings.warn(f"{message} Running on the CPU.", ProviderFallback, stacklevel=2)
-    return _open(path, replace(recipe, provider="cpu", provider_options={}))
+    name = PROVIDERS.get(recipe.provider, recipe.provider)
+    fix = _FIXES.get(recipe.provider, f"Choose one of {', '.join(PROVIDERS)}")
+    raise ProviderUnavailable(
+        f"{name} is not usable here: {problem}. {fix}, or pass provider='cpu'."
+    )
 
 
 def provider_problem(provider: str) -> str | None:
