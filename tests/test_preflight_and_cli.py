@@ -33,10 +33,10 @@ def test_two_onnxruntimes_fail_with_the_fix(monkeypatch):
 
     both = [Distribution("onnxruntime"), Distribution("onnxruntime-gpu"), Distribution("torch")]
     monkeypatch.setattr(preflight.importlib.metadata, "distributions", lambda: both)
-    level, found, mend = preflight._one_onnxruntime()
+    level, found, fix = preflight._one_onnxruntime()
     assert level == "FAIL"
     assert found == "onnxruntime and onnxruntime-gpu"
-    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in mend
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in fix
 
 
 def test_another_python_and_other_versions_are_reported(monkeypatch):
@@ -55,7 +55,7 @@ def test_a_check_that_raises_is_a_failure_and_the_others_run(monkeypatch):
     monkeypatch.setattr(preflight, "CHECKS", {"one": broken, "two": lambda: ("OK", "fine", "")})
     first, second = preflight.run()
     assert (first.level, first.found) == ("FAIL", "OSError: no such device")
-    assert first.mend
+    assert first.fix
     assert second == Check("two", "OK", "fine")
     assert not preflight.passed([first, second])
 

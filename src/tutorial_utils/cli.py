@@ -7,7 +7,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -148,7 +148,7 @@ def _check(options: argparse.Namespace) -> int:
 
     results = preflight.run()
     if options.json:
-        print(json.dumps([result.to_dict() for result in results], indent=2))
+        print(json.dumps([asdict(result) for result in results], indent=2))
     else:
         print(*results, sep="\n")
     return DONE if preflight.passed(results) else CANNOT

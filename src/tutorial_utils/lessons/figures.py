@@ -123,7 +123,7 @@ def breaker(
     *,
     title: str,
     order: Sequence[str],
-    events: Mapping[str, float] | None = None,
+    events: Mapping[str, float],
 ) -> Figure:
     """A breaker's state over time, and below it who answered when.
 
@@ -142,7 +142,7 @@ def breaker(
     lower.set_xlabel("seconds")
     for axis in (upper, lower):
         axis.set_xlim(min(0.0, *seconds), max(seconds))
-    plots.mark_events(upper, events or {})
+    plots.mark_events(upper, events)
     return fig
 
 

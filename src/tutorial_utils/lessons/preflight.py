@@ -1,4 +1,4 @@
-"""Will this machine run the series? Each check does a little real work and names the mend."""
+"""Will this machine run the series? Each check does a little real work and names the fix."""
 
 import importlib.metadata
 import platform
@@ -6,10 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -20,7 +19,8 @@ from tutorial_utils.data import assets
 PYTHON = (3, 11)
 MEMORY_GB, DISK_GB = 6, 6
 ESSENTIAL = ("torch", "transformers", "onnx", "onnxscript", "tokenizers", "numpy")
-_ONEDNN_MEND = (
+Found = tuple[str, str, str]  # level, what was found, how to fix it
+_ONEDNN_FIX = (
     "Set ONEDNN_MAX_CPU_ISA=AVX10_1_512 before you use bf16 in PyTorch: this machine names matrix "
     "units (AMX) that its virtual machine does not fully offer. ONNX Runtime is not concerned."
 )
@@ -33,70 +33,63 @@ class Check:
     name: str
     level: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         text = f"{self.level:<4}  {self.name}: {self.found}"
-        return text + (f"\n      → {self.mend}" if self.mend else "")
-
-    def to_dict(self) -> dict:
-        return asdict(self)
+        return text + (f"\n      → {self.fix}" if self.fix else "")
 
 
 def run() -> list[Check]:
-    """All checks; one that raises is a FAIL of its own and does not stop the others."""
+    """All checks; one that raises counts as FAIL and does not stop the others."""
     results = []
     for name, check in CHECKS.items():
         try:
-            level, found, mend = check()
+            level, found, fix = check()
         except Exception as error:
             level, found = "FAIL", f"{type(error).__name__}: {error}"
-            mend = "Run `make lab` (or the README's three commands) to install what is missing."
-        results.append(Check(name, level, found, mend if level != "OK" else ""))
+            fix = "Run `make lab` (or the README's three commands) to install what is missing."
+        results.append(Check(name, level, found, fix if level != "OK" else ""))
     return results
 
 
 def passed(results: list[Check]) -> bool:
-    """Whether nothing failed."""
+    """Whether no check failed."""
     return all(check.level != "FAIL" for check in results)
 
 
-def _interpreter():
+def _interpreter() -> Found:
     found = f"Python {platform.python_version()}"
-    mend = (
+    fix = (
         "Make the environment with Python 3.11: `conda env create`, or PYTHON=python3.11 make lab."
     )
-    return ("OK" if sys.version_info[:2] == PYTHON else "FAIL"), found, mend
+    return ("OK" if sys.version_info[:2] == PYTHON else "FAIL"), found, fix
 
 
-def _kernel():
+def _kernel() -> Found:
     from jupyter_client.kernelspec import KernelSpecManager
 
     command = Path(KernelSpecManager().get_kernel_spec("python3").argv[0])
-    if not command.is_absolute():  # Jupyter puts the interpreter that it runs under in its place
-        return "OK", "the notebooks' kernel is this interpreter", ""
-    same = command.resolve() == Path(sys.executable).resolve() and (
-        command.parent == Path(sys.executable).parent
-    )
-    mend = "Run `python -m ipykernel install --sys-prefix` in this environment."
-    return ("OK" if same else "FAIL"), "kernel python3 is " + ("this" if same else "another"), mend
+    # Jupyter replaces a bare `python` by the interpreter that it runs under.
+    same = not command.is_absolute() or command.parent == Path(sys.executable).parent
+    fix = "Run `python -m ipykernel install --sys-prefix` in this environment."
+    return ("OK" if same else "FAIL"), "kernel python3 is " + ("this" if same else "another"), fix
 
 
-def _versions():
+def _versions() -> Found:
     wanted = constraints()
-    wrong = [
-        f"{name} {found} (tested: {wanted[name]})"
-        for name in (*ESSENTIAL, "onnxruntime-gpu", "onnxruntime")
-        if (found := machine.version(name)) and name in wanted
-        and found.split("+")[0] != wanted[name]
-    ]  # fmt: skip
-    missing = [name for name in ESSENTIAL if machine.version(name) is None]
-    if missing:
+    packages = (*ESSENTIAL, "onnxruntime-gpu", "onnxruntime")
+    found = {name: version for name in packages if (version := machine.version(name))}
+    if missing := [name for name in ESSENTIAL if name not in found]:
         return "FAIL", f"missing: {', '.join(missing)}", "Run `make lab` to install them."
-    if wrong:
-        mend = "Results may differ. `pip install -c constraints.txt` gives the tested versions."
-        return "WARN", "; ".join(wrong), mend
-    return "OK", "as in constraints.txt" if wanted else "no constraints.txt to compare with", ""
+    wrong = [
+        f"{name} {found[name]} (tested: {wanted[name]})"
+        for name in found.keys() & wanted.keys()
+        if found[name].split("+")[0] != wanted[name]
+    ]
+    fix = "Results may differ. `pip install -c constraints.txt` gives the tested versions."
+    same = "as in constraints.txt" if wanted else "no constraints.txt to compare with"
+    return ("WARN" if wrong else "OK"), "; ".join(sorted(wrong)) or same, fix
 
 
 def constraints() -> dict[str, str]:
@@ -107,33 +100,33 @@ def constraints() -> dict[str, str]:
     return {m[1].lower(): m[2] for m in found if m}
 
 
-def _one_onnxruntime():
-    """Two builds write to the same folder; whichever was installed last wins, in pieces."""
+def _one_onnxruntime() -> Found:
+    """Two builds write to the same folder: the last one overwrites parts of the other."""
     names = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
     builds = sorted(n for n in names if re.fullmatch(r"onnxruntime(-gpu|-openvino|-directml)?", n))
     keep = "onnxruntime" if sys.platform == "darwin" else "onnxruntime-gpu"
-    mend = f"`pip uninstall -y {' '.join(builds)}`, then `pip install -c constraints.txt {keep}`"
-    return ("OK" if len(builds) == 1 else "FAIL"), " and ".join(builds) or "none", mend
+    fix = f"`pip uninstall -y {' '.join(builds)}`, then `pip install -c constraints.txt {keep}`"
+    return ("OK" if len(builds) == 1 else "FAIL"), " and ".join(builds) or "none", fix
 
 
-def _inference():
+def _inference() -> Found:
     import onnxruntime
     import torch
 
     from tutorial_utils.graph.export import quiet_exporter
 
-    with tempfile.TemporaryDirectory() as folder, quiet_exporter(), warnings.catch_warnings():
+    given, layer = torch.ones(2, 4), torch.nn.Linear(4, 3).eval()
+    with quiet_exporter(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        file = str(Path(folder) / "tiny.onnx")
-        given, layer = torch.ones(2, 4), torch.nn.Linear(4, 3).eval()
-        torch.onnx.export(layer, (given,), file, dynamo=True, verbose=False)
-        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-        (answer,) = session.run(None, {session.get_inputs()[0].name: given.numpy()})
+        exported = torch.onnx.export(layer, (given,), dynamo=True, verbose=False)
+    model = exported.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (answer,) = session.run(None, {session.get_inputs()[0].name: given.numpy()})
     off = abs(answer - layer(given).detach().numpy()).max()
     return ("OK" if off < 1e-5 else "FAIL"), f"a tiny model, off by {off:.0e}", "Reinstall torch."
 
 
-def _providers():
+def _providers() -> Found:
     from tutorial_utils.runtime.session import PROVIDERS, provider_problem
 
     problems = {name: provider_problem(name) for name in PROVIDERS}
@@ -143,43 +136,43 @@ def _providers():
     return ("OK" if "cpu" in usable else "FAIL"), found, "Reinstall ONNX Runtime."
 
 
-def _processor():
+def _processor() -> Found:
     here = machine.describe()
     found = ", ".join(here.features) or "none of note"
     fast = {"avx512_vnni", "avx_vnni", "amx_int8"} & set(here.features)
     arm = platform.machine().lower() in ("arm64", "aarch64")
-    mend = "INT8 will gain little or nothing here: notebook 03 shows how to see it."
-    return ("OK" if fast or arm else "WARN"), found, mend
+    fix = "INT8 will gain little or nothing here: notebook 03 shows how to see it."
+    return ("OK" if fast or arm else "WARN"), found, fix
 
 
-def _bf16():
-    """In a process of its own: an instruction that the machine lacks would end this one."""
+def _bf16() -> Found:
+    """In a process of its own: an instruction that the machine lacks ends it."""
     code = "import torch; a = torch.ones(64, 384).bfloat16(); torch.nn.functional.linear(a, a)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     found = "PyTorch multiplies" if done.returncode == 0 else f"PyTorch ends ({done.returncode})"
-    return ("OK" if done.returncode == 0 else "WARN"), found, _ONEDNN_MEND
+    return ("OK" if done.returncode == 0 else "WARN"), found, _ONEDNN_FIX
 
 
-def _memory():
+def _memory() -> Found:
     free = psutil.virtual_memory().available / 2**30
     return ("OK" if free >= MEMORY_GB else "FAIL"), f"{free:.0f} GB free", f"Free {MEMORY_GB} GB."
 
 
-def _disk():
+def _disk() -> Found:
     free = shutil.disk_usage(paths.home()).free / 2**30
-    mend = f"Free {DISK_GB} GB, or set TUTORIAL_HOME to a folder on a larger disk."
-    return ("OK" if free >= DISK_GB else "FAIL"), f"{free:.0f} GB free for artifacts", mend
+    fix = f"Free {DISK_GB} GB, or set TUTORIAL_HOME to a folder on a larger disk."
+    return ("OK" if free >= DISK_GB else "FAIL"), f"{free:.0f} GB free for artifacts", fix
 
 
-def _assets():
+def _assets() -> Found:
     missing = [a.name for a in (assets.ENCODER, assets.SENTENCES) if not assets.present(a)]
-    mend = "Run `python -m tutorial_utils prepare` with a network."
+    fix = "Run `python -m tutorial_utils prepare` with a network."
     if not missing:
         return "OK", "fetched and verified", ""
-    return "WARN", f"not here yet: {', '.join(missing)}", mend
+    return "WARN", f"not here yet: {', '.join(missing)}", fix
 
 
-CHECKS: dict[str, Callable[[], tuple[str, str, str]]] = {
+CHECKS: dict[str, Callable[[], Found]] = {
     "interpreter": _interpreter,
     "kernel": _kernel,
     "versions": _versions,
