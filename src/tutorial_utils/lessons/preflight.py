@@ -119,6 +119,7 @@ def _inference() -> Found:
     with quiet_exporter(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(layer, (given,), dynamo=True, verbose=False)
+    assert exported is not None  # as it is for `dynamo=False`
     model = exported.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (answer,) = session.run(None, {session.get_inputs()[0].name: given.numpy()})
