@@ -57,14 +57,14 @@ notebooks: prepare ## execute all notebooks and store their outputs
 	$(TUTORIAL) notebooks
 
 # What is measured goes to artifacts/results/<machine>/; only `make results` stores it.
-bench: prepare ## measure all steps anew, and the same candidate twice
+bench: prepare ## measure all steps again, and the same candidate twice
 	$(BIN)/python -m benchmarks.steps
 	$(BIN)/python -m benchmarks.aa
 
 search: prepare ## search fusions, quantizations and settings, and measure the roofline
 	$(BIN)/python -m benchmarks.search
 
-claims: prepare ## measure sixteen popular claims anew
+claims: prepare ## measure sixteen popular claims again
 	$(BIN)/python -m benchmarks.claims
 
 drift: prepare ## measure false alarms and delays of drift detection on real sentences

@@ -104,7 +104,7 @@ def test_other_words_become_an_alert_that_says_what_to_do(live):
     features = {alert["labels"]["feature"] for alert in pending()}
     assert {"length", "vocabulary"} <= features
     for alert in pending():
-        assert alert["state"] == "pending"  # a quarter of an hour of it calls somebody
+        assert alert["state"] == "pending"  # firing for a quarter of an hour pages an operator
         assert f"{alert['labels']['feature']} of the traffic" in alert["annotations"]["summary"]
         assert "optimize" in alert["annotations"]["action"]
 

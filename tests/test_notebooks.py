@@ -109,7 +109,7 @@ def test_prose_has_no_measured_times(path):
     assert found == []
 
 
-def test_has_notes_for_whoever_teaches_it(path):
+def test_has_notes_for_instructors(path):
     notes = (FOLDER.parent / "docs" / "teaching" / f"{path.name[:2]}.md").read_text(
         encoding="utf-8"
     )
