@@ -1,7 +1,7 @@
-"""The running versions: switched without losing requests, tried on a share, taken back on failure.
+"""The running versions: switched without losing requests, tried on a share, rolled back on failure.
 
 All methods are called on the event loop, so a switch is one assignment between two requests. What
-takes long (reading, verifying, opening and closing a version) runs in threads of its own.
+takes long (reading, verifying, opening and closing a version) runs in other threads.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tutorial_utils import registry
@@ -66,7 +65,7 @@ class Candidate:
 class Deployment:
     """The stable version, perhaps a candidate beside it, and the rules by which they change.
 
-    taken_back: versions that failed here; only an operator takes them up again.
+    taken_back: versions that failed here; only an operator can use them again.
     """
 
     def __init__(
@@ -89,18 +88,13 @@ class Deployment:
         self._previous: str | None = None
         self._draining: list[Running] = []
         self.changing = asyncio.Lock()
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="registry")
         self.metrics.draining.set_function(lambda: sum(r.in_flight > 0 for r in self._draining))
-        self._tell()
+        self.metrics.roles(self.roles)
 
     @property
     def follows(self) -> bool:
         """Is the registry's newest version wanted? False as soon as an operator asks for a pin."""
         return self._follows and not self._pinning
-
-    @property
-    def on_trial_by_hand(self) -> bool:
-        return self.candidate is not None and self.candidate.by_hand
 
     @property
     def roles(self) -> dict[str, str]:
@@ -135,9 +129,9 @@ class Deployment:
     ) -> Prediction:
         """An answer from the version asked for, or from the one whose share ``caller`` is in.
 
-        A caller without a name is drawn anew each time. What the canary does not answer in its part
-        of the deadline, the stable version is asked for in what is left of it, unless the caller
-        named the canary's version.
+        A caller without a name is assigned at random each time. If the canary does not answer in
+        its part of the deadline, the stable version is asked in the time that is left, unless the
+        caller named the canary's version.
 
         Raises:
             UnknownVersion: ``version`` does not run here.
@@ -153,9 +147,11 @@ class Deployment:
         try:
             prediction = await self._ask(running, STABLE, texts)
         except (InferenceFailed, DeadlineExceeded):
-            self._note_stable(candidate, error=True)
+            if candidate:
+                candidate.trial.stable_answered(error=True)
             raise
-        self._note_stable(candidate, prediction.fallback)
+        if candidate:
+            candidate.trial.stable_answered(error=prediction.fallback)
         if self.candidate and running is self.stable and not prediction.fallback:
             share = self.candidate.split.shadow
             self.shadow.mirror(self.candidate.running, share, texts, prediction)
@@ -181,7 +177,7 @@ class Deployment:
         log.info("version %s answers and is %s", self.stable.version, state)
 
     async def try_out(self, version: str, share: float, shadow: float) -> None:
-        """Put a version on trial, in the place of an earlier candidate.
+        """Put a version on trial, instead of an earlier candidate.
 
         Raises:
             BadModel: it is broken or not there.
@@ -190,7 +186,7 @@ class Deployment:
         if not (share or shadow):
             raise NothingToDo("a candidate needs a share of the callers or of the answers")
         async with self.changing:
-            self.place(await self._running_or_loaded(version), share, shadow, by_hand=True)
+            self.place(await self.load(version), share, shadow, by_hand=True)
 
     async def promote(self) -> None:
         """Make the candidate the stable version.
@@ -204,7 +200,7 @@ class Deployment:
             self._replace(self.candidate.running)
 
     async def roll_back(self) -> None:
-        """Take the candidate back; without one, go back to the stable version before this one.
+        """End the candidate's trial; without one, go back to the stable version before this one.
 
         Raises:
             NothingToDo: there is neither.
@@ -222,7 +218,7 @@ class Deployment:
 
     async def take_up(self, version: str) -> None:
         """Let a version answer all requests. Hold ``changing``."""
-        self.place(await self._running_or_loaded(version))
+        self.place(await self.load(version))
 
     def place(
         self, model: LoadedModel, share: float = 0.0, shadow: float = 0.0, by_hand: bool = False
@@ -248,7 +244,7 @@ class Deployment:
         split = Split(share, shadow, f"{self.settings.salt}:{running.version}")
         trial = Trial(self.settings.max_errors, self.settings.min_agreement)
         self.candidate = Candidate(running, split, trial, by_hand)
-        self._tell()
+        self.metrics.roles(self.roles)
         log.info("version %s is a candidate", running.version)
 
     def take_back(self, reason: str) -> None:
@@ -258,14 +254,9 @@ class Deployment:
         self._retire(failed)
         self._note_taken_back(failed.version, reason)
 
-    async def read(self, function, *arguments):
-        """Run a function that reads files, off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._reader, function, *arguments)
-
     async def close(self) -> None:
         """Finish the batches that have begun, fail the rest; every engine is closed afterwards."""
         await self.shadow.close()
-        self._reader.shutdown(wait=False, cancel_futures=True)
         trial = [self.candidate.running] if self.candidate else []
         engines = [running.engine for running in (self.stable, *trial, *self._draining)]
         await asyncio.gather(*(asyncio.to_thread(engine.close) for engine in engines))
@@ -313,10 +304,6 @@ class Deployment:
         candidate.trial.answered(error)
         self._end_if_failed(candidate)
 
-    def _note_stable(self, candidate: Candidate | None, error: bool) -> None:
-        if candidate:
-            candidate.trial.stable = candidate.trial.stable.plus(error)
-
     def _end_if_failed(self, candidate: Candidate) -> None:
         if candidate is self.candidate and (reason := candidate.trial.verdict()):
             self.take_back(reason)
@@ -329,17 +316,17 @@ class Deployment:
             self._retire(self.candidate.running)
         self.candidate = None
         self._retire(old)
-        log.info("version %s answers in the place of %s", new.version, old.version)
+        log.info("version %s replaces %s", new.version, old.version)
 
     def _note_taken_back(self, version: str, reason: str) -> None:
         self.taken_back.add(version)
         self.metrics.roll_backs.labels(version, reason).inc()
-        log.error("version %s was taken back: %s", version, reason)
+        log.error("version %s was rolled back: %s", version, reason)
 
     def _retire(self, running: Running) -> None:
         self._draining = [r for r in self._draining if not r.closed] + [running]
         running.retire()
-        self._tell()
+        self.metrics.roles(self.roles)
 
     def _start(self, model: LoadedModel) -> Running:
         spare = self._fallback
@@ -347,21 +334,19 @@ class Deployment:
             spare = None
         return Running(model, Engine(model, self.settings, spare, self._engine_metrics))
 
-    async def _running_or_loaded(self, version: str) -> LoadedModel:
+    async def load(self, version: str) -> LoadedModel:
+        """The candidate's model if it is that version, else one read from the registry.
+
+        Raises:
+            BadModel: it is broken or not there.
+        """
         if self.candidate and version == self.candidate.running.version:
             return self.candidate.running.model
-        return await self.load(version)
-
-    async def load(self, version: str) -> LoadedModel:
-        """Read and open a version. Raises: BadModel: it is broken or not there."""
-        settings = self.settings
+        name = self.settings.registry, self.settings.model
         try:
-            model = await self.read(registry.load, settings.registry, settings.model, version)
+            model = await asyncio.to_thread(registry.load, *name, version)
         except BadModel:
             self.metrics.loads.labels("refused").inc()
             raise
         self.metrics.loads.labels("loaded").inc()
         return model
-
-    def _tell(self) -> None:
-        self.metrics.roles(self.roles)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tutorial_utils.quality import agrees
+from tutorial_utils.registry import Manifest
 from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
     InferenceFailed,
@@ -20,7 +21,7 @@ from tutorial_utils.serving.rollout.traffic import TrafficMetrics
 log = logging.getLogger(__name__)
 
 MOST = 8  # requests asked of the candidate in the background; more are dropped, and counted
-Judge = Callable[[Running, bool, Sequence[bool]], None]  # of whom, did it err, which labels agree
+Judge = Callable[[Running, bool, Sequence[bool]], None]  # candidate, did it err, which texts agree
 
 
 class Shadow:
@@ -72,10 +73,10 @@ class Shadow:
         agrees = same_answers(expected, answer)
         if agrees is None:  # only errors can be judged
             self._count(candidate, "dropped", len(texts))
-            return self._judge(candidate, False, ())
-        self._count(candidate, "agrees", sum(agrees))
-        self._count(candidate, "differs", len(agrees) - sum(agrees))
-        self._judge(candidate, False, agrees)
+        else:
+            self._count(candidate, "agrees", sum(agrees))
+            self._count(candidate, "differs", len(agrees) - sum(agrees))
+        self._judge(candidate, False, agrees or ())
 
     def _count(self, candidate: Running, outcome: str, texts: int) -> None:
         self._metrics.shadowed.labels(candidate.version, outcome).inc(texts)
@@ -84,35 +85,28 @@ class Shadow:
 def same_answers(expected: Prediction, found: Prediction) -> list[bool] | None:
     """Which texts two versions answer alike, as ``quality.agrees`` defines it.
 
-    Labels are compared by name, since two versions may number them differently; a label that only
-    one has is as if the other never gave it. Versions of different tasks never agree. None: they
-    are regressions, and neither manifest says how far the labels spread.
+    Labels are compared by name, since two versions may number them differently. A label that only
+    one of them has counts as never given by the other. Versions of different tasks never agree.
+    None: they are regressions, and neither manifest says how far the labels spread.
     """
     task = expected.manifest.task
     if found.manifest.task != task:
         return [False] * len(expected.probabilities)
     names = list(dict.fromkeys((*expected.manifest.labels, *found.manifest.labels)))
-    missing = np.nan if task == "regression" else 0.0
-    first, second = (
-        _by_name(p.probabilities, p.manifest.labels, names, missing) for p in (expected, found)
-    )
+
+    def by_name(values: np.ndarray, manifest: Manifest) -> np.ndarray:
+        """Columns of ``values`` (n, labels) in the order of ``names``."""
+        missing = np.nan if task == "regression" else 0.0
+        columns = np.full((len(values), len(names)), missing)
+        columns[:, [names.index(label) for label in manifest.labels]] = values
+        return columns
+
     spread = None
     if task == "regression":
         known = next((p.manifest for p in (expected, found) if p.manifest.label_spread), None)
         if known is None:
             log.warning("values are not compared: no manifest has label_spread; publish it anew")
             return None
-        spread = _by_name(np.array([known.label_spread]), known.labels, names, missing)[0]
+        spread = by_name(np.array([known.label_spread]), known)[0]
+    first, second = (by_name(p.probabilities, p.manifest) for p in (expected, found))
     return agrees(first, second, task, spread).tolist()
-
-
-def _by_name(
-    values: np.ndarray, labels: Sequence[str], names: list[str], missing: float
-) -> np.ndarray:
-    """Columns of ``values`` (n, labels) in the order of ``names``: (n, names)."""
-    if list(labels) == names:
-        return values
-    columns = np.full((len(values), len(names)), missing)
-    for i, label in enumerate(labels):
-        columns[:, names.index(label)] = values[:, i]
-    return columns

@@ -54,6 +54,10 @@ class Trial:
         if alpha := sequential.alpha_at(self.canary.answers):
             self._errs = self._errs_more(alpha)
 
+    def stable_answered(self, error: bool) -> None:
+        """The stable version answered a request of its own callers, or failed it."""
+        self.stable = self.stable.plus(error)
+
     def compared(self, agrees: Sequence[bool]) -> None:
         """Both answered these texts, alike or not."""
         self.agreeing += sum(agrees)
