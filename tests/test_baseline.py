@@ -22,7 +22,7 @@ from tutorial_utils.data import reviews
 from tutorial_utils.models import finetuning
 full = reviews.splits()
 reviews.splits = lambda: reviews.Splits(full.train.take(range(96)), full.validation, full.test)
-finetuning.finetune(finetuning.Training(epochs=1, batch=8, checkpoint_every=3), progress=False)
+finetuning.finetune(finetuning.Training(epochs=1, batch=8, checkpoint_every=3))
 """
 
 

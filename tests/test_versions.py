@@ -133,20 +133,25 @@ def test_a_version_is_complete_or_not_there(tmp_path, monkeypatch):
 
 
 def test_the_latest_version_is_the_newest_in_use(tmp_path):
-    assert registry.latest(tmp_path, "sentiment") is None
+    def newest() -> str:
+        return registry.load(tmp_path, "sentiment").manifest.version
+
+    with pytest.raises(BadModel, match="holds no version"):
+        newest()
     for _ in range(3):
         tiny_models.add(tmp_path, tiny_models.classifier())
-    assert registry.latest(tmp_path, "sentiment").version == "3"
+    assert newest() == "3"
     registry.withdraw(tmp_path, "sentiment", "3", "worse")
-    assert registry.latest(tmp_path, "sentiment").version == "2"
+    assert newest() == "2"
     for version in "12":
         registry.withdraw(tmp_path, "sentiment", version, "worse")
-    assert registry.latest(tmp_path, "sentiment") is None
+    with pytest.raises(BadModel, match="was withdrawn: worse"):
+        newest()
     registry.restore(tmp_path, "sentiment", "1")
-    assert registry.latest(tmp_path, "sentiment").version == "1"
+    assert newest() == "1"
     (tmp_path / "sentiment" / "1" / "model.onnx").write_bytes(b"changed")
     with pytest.raises(BadModel, match="not the file that was promoted"):
-        registry.latest(tmp_path, "sentiment")
+        newest()
 
 
 BAD_NAMES = ["../../x", "..", "", "my model", "a/b", "a\\b", ".hidden", "-flag", "naïve", "a\n",
@@ -169,7 +174,6 @@ def test_a_bad_model_name_is_refused_by_all_before_anything_is_done(name, tmp_pa
         lambda: pipeline.publish(root, name),
         lambda: registry.load(root, name),
         lambda: registry.versions(root, name),
-        lambda: registry.latest(root, name),
         lambda: triton.write(root, name, tmp_path / "triton"),
         lambda: registry.withdraw(root, name, "1", "why"),
         lambda: registry.restore(root, name, "1"),

@@ -72,7 +72,7 @@ def made_by(training: Training = Training()) -> dict:
     return {"settings": asdict(training), "assets": pinned, **asdict(code)}
 
 
-def finetune(training: Training = Training(), progress: bool = True) -> Path:
+def finetune(training: Training = Training()) -> Path:
     """Fine-tune the encoder on the movie sentences once; return the classifier's folder.
 
     A run that was killed continues from its last checkpoint. The targets are graded (a mean rating
@@ -83,7 +83,7 @@ def finetune(training: Training = Training(), progress: bool = True) -> Path:
         if not finetuned(training):
             # Loading warns about new weights and shows bars; both are expected here.
             with scoped.quiet_transformers(), scoped.torch_seed(training.seed):
-                model = _train(training, progress)
+                model = _train(training)
                 model.save_pretrained(folder)
             record = made_by(training) | {"machine": str(machine.describe())}
             paths.write(folder / "training.json", json.dumps(record, indent=2))
@@ -110,7 +110,7 @@ def pad(ids: list[list[int]]) -> dict[str, torch.Tensor]:
     return {"input_ids": rows, "attention_mask": mask, "token_type_ids": torch.zeros_like(rows)}
 
 
-def _train(training: Training, progress: bool) -> BertForSequenceClassification:
+def _train(training: Training) -> BertForSequenceClassification:
     model = BertForSequenceClassification.from_pretrained(
         assets.fetch(assets.ENCODER),
         num_labels=len(reviews.LABELS),
@@ -132,9 +132,7 @@ def _train(training: Training, progress: bool) -> BertForSequenceClassification:
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     start = _resume(training, parts)
     model.train()
-    bar = tqdm(
-        plan[start:], "Fine-tuning", len(plan), initial=start, disable=not progress, ascii=True
-    )
+    bar = tqdm(plan[start:], "Fine-tuning", len(plan), initial=start, ascii=True)
     for step, batch in enumerate(bar, start):
         logits = model(**pad([ids[i] for i in batch])).logits
         loss = torch.nn.functional.cross_entropy(logits, targets[batch])

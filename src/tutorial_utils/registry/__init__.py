@@ -15,7 +15,6 @@ from tutorial_utils.registry.manifest import (
 )
 from tutorial_utils.registry.store import (
     check_name,
-    latest,
     restore,
     stamp,
     versions,

@@ -22,7 +22,6 @@ from tutorial_utils.registry.manifest import (
     BadModel,
     Manifest,
     ModelForm,
-    read_manifest,
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -119,17 +118,6 @@ def versions(registry: Path, name: str) -> list[str]:
         BadName: ``name`` cannot be a model's name.
     """
     return [n for n in _numbers(registry, name) if not _mark(registry, name, n).exists()]
-
-
-def latest(registry: Path, name: str) -> Manifest | None:
-    """The newest version in use, verified; None when there is none. Withdrawn ones do not count.
-
-    Raises:
-        BadName: ``name`` cannot be a model's name.
-        BadModel: that version is broken.
-    """
-    known = versions(registry, name)
-    return read_manifest(model_folder(registry, name) / known[-1]) if known else None
 
 
 def withdrawn(registry: Path, name: str) -> dict[str, str]:
