@@ -23,12 +23,14 @@ MAPS = """\
 """
 
 
-def test_heap_and_large_allocations_are_found_and_nothing_else():
-    found = list(huge_pages._regions(MAPS.splitlines()))
+def test_heap_and_large_allocations_are_found_and_nothing_else(tmp_path):
+    (tmp_path / "maps").write_text(MAPS)
+    found = huge_pages.anonymous(tmp_path / "maps")
     assert found == [(0x55500000, 0x55B00000), (0x7F0000000000, 0x7F0001000000)]
+    assert huge_pages.anonymous(tmp_path / "missing") == []
 
 
-@pytest.mark.skipif(not LINUX, reason="only Linux tells a process where its memory lies")
+@pytest.mark.skipif(not LINUX, reason="only Linux lists a process's memory regions")
 @given(st.integers(1, 6 * huge_pages.HUGE), st.integers(0, 255))
 def test_the_bytes_stay_whatever_their_number(size, value):
     with mmap.mmap(-1, size) as memory:
@@ -42,7 +44,7 @@ def test_the_bytes_stay_whatever_their_number(size, value):
         del held
 
 
-@pytest.mark.skipif(not LINUX, reason="only Linux tells a process where its memory lies")
+@pytest.mark.skipif(not LINUX, reason="only Linux lists a process's memory regions")
 def test_a_large_array_is_among_the_memory_of_the_process():
     array = np.ones(8 * huge_pages.HUGE, np.uint8)
     middle = array.ctypes.data + array.size // 2  # its ends may lie in regions of their own
@@ -69,10 +71,9 @@ def test_opening_a_session_leaves_the_memory_of_others_where_it_is(tiny_onnx, mo
     array = np.ones(8 * huge_pages.HUGE, np.uint8)
     middle = array.ctypes.data + array.size // 2
     given_ = []
-    monkeypatch.setattr(huge_pages, "collapse", lambda regions=None: given_.append(regions))
+    monkeypatch.setattr(huge_pages, "collapse", given_.append)
     session.open_session(tiny_onnx, session.SessionRecipe(huge_pages=True))
     (regions,) = given_
-    assert regions is not None, "all memory of the process"
     assert not any(first <= middle < last for first, last in regions)
 
 

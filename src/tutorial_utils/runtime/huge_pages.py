@@ -9,7 +9,7 @@ import ctypes
 import errno
 import mmap
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 HUGE = 2 << 20  # bytes
@@ -37,15 +37,19 @@ def collapse(regions: Iterable[tuple[int, int]]) -> int:
     return moved
 
 
-def anonymous() -> list[tuple[int, int]]:
+def anonymous(maps: Path = Path("/proc/self/maps")) -> list[tuple[int, int]]:
     """Regions of this process's writable memory: heap and allocations, no files, no stacks.
 
-    Empty on systems other than Linux.
+    maps: as proc_pid_maps(5) describes it. Empty where it is missing: on other systems than Linux.
     """
-    if not sys.platform.startswith("linux"):
-        return []
-    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
-    return list(_regions(lines))
+    found = []
+    for line in maps.read_text(encoding="utf-8").splitlines() if maps.exists() else ():
+        span, rights, _, _, inode, *name = line.split(maxsplit=5)
+        if rights == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
+            start, end = (int(address, 16) for address in span.split("-"))
+            if end - start >= HUGE + mmap.PAGESIZE:
+                found.append((start, end))
+    return found
 
 
 def added(
@@ -62,13 +66,3 @@ def added(
         if start < end:
             found.append((start, end))
     return found
-
-
-def _regions(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
-    for line in lines:
-        span, rights, *_, inode = line.split(maxsplit=5)[:5]
-        name = line.split(maxsplit=5)[5:]
-        if rights == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
-            start, end = (int(address, 16) for address in span.split("-"))
-            if end - start >= HUGE + mmap.PAGESIZE:
-                yield start, end
