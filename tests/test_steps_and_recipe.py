@@ -65,6 +65,15 @@ print(measure.evaluate("tuned").f1 > 0.8)
     assert done.stdout.strip() == "True", done.stderr[-2000:]
 
 
+@pytest.mark.built
+def test_fewer_sentences_are_scored_when_lessons_are_only_checked(monkeypatch):
+    every = measure.sentences()
+    monkeypatch.setenv("TUTORIAL_PACE", "quick")
+    few = measure.sentences()
+    assert few.texts == every.texts[: len(few)]
+    assert 100 < len(few) < len(every) / 2
+
+
 @pytest.mark.parametrize(("step", "model"), [("onnx", "classifier"), ("int8", "gpt")])
 def test_unknown_names_are_refused_with_the_known_ones(step, model):
     with pytest.raises(pipeline.UnknownStep, match="choose one of"):

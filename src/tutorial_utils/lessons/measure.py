@@ -1,6 +1,7 @@
 """One step of the series measured beside the one before it: the row that goes into the ledger."""
 
 import hashlib
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -16,12 +17,13 @@ from tutorial_utils.models.labelling import label
 from tutorial_utils.models.torch_inference import torch_predict
 from tutorial_utils.runtime.inference import onnx_predict
 
-ONE_BY_ONE = 20  # texts a call where each is padded and run alone: their time is all alike
+ONE_BY_ONE = 20  # texts a call where each is padded and run alone: all take the same time
 TOGETHER = 500  # texts a call where they are sorted and batched
+QUICK_SENTENCES = 500  # scored where TUTORIAL_PACE=quick only checks that lessons run
 
 
 def latency_candidate(step: str, batch: int = 1, length: int = 128) -> timer.Candidate:
-    """A step at the BERT-base shape; what exceeds its token budget in parts side by side."""
+    """A step at the BERT-base shape; a batch over its token budget runs in parts, in parallel."""
     if step == "pytorch":
         return Torch("bert-base", batch, length)
     path, recipe = pipeline.ensure(step, "bert-base"), pipeline.recipe(step)
@@ -42,15 +44,19 @@ def labelling_candidate(step: str) -> Labelling:
     return Labelling(path, recipe.session, items=ONE_BY_ONE)
 
 
-def predictions(step: str) -> np.ndarray:
-    """Labels that the classifier of a step gives the test sentences, int64 (n,)."""
+def sentences() -> reviews.Reviews:
+    """The test sentences that a step is scored on: all, or a few with TUTORIAL_PACE=quick."""
+    test = reviews.splits().test
+    return test.take(range(QUICK_SENTENCES)) if os.environ.get("TUTORIAL_PACE") == "quick" else test
+
+
+def predictions(step: str, first: int | None = None) -> np.ndarray:
+    """Labels that a step's classifier gives the ``first`` test sentences, or all: int64 (n,)."""
     if step == "pytorch":
-        return _pytorch_predictions()
-    recipe = pipeline.recipe(step)
+        return _pytorch_predictions()[:first]
+    recipe, texts = pipeline.recipe(step), reviews.splits().test.texts[:first]
     predict = onnx_predict(pipeline.ensure(step), recipe.in_bulk())
-    return label(
-        reviews.splits().test.texts, predict, budget=recipe.token_budget, workers=recipe.workers
-    )
+    return label(texts, predict, budget=recipe.token_budget, workers=recipe.workers)
 
 
 def _pytorch_predictions() -> np.ndarray:
@@ -71,10 +77,11 @@ def _answers_of_pytorch() -> np.ndarray:
 
 
 def evaluate(step: str) -> quality.Quality:
-    """Quality of a step on the test sentences, against PyTorch's answers."""
-    reference = predictions("pytorch")
-    predicted = reference if step == "pytorch" else predictions(step)
-    return quality.evaluate(predicted, reviews.splits().test.labels, reference)
+    """Quality of a step on ``sentences()``, against PyTorch's answers."""
+    test = sentences()
+    reference = predictions("pytorch", len(test))
+    predicted = reference if step == "pytorch" else predictions(step, len(test))
+    return quality.evaluate(predicted, test.labels, reference)
 
 
 def row(step: str, rounds: int = 7, seconds: float = 0.4) -> ledger.Row:
