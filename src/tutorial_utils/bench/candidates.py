@@ -14,7 +14,7 @@ import numpy as np
 from tutorial_utils.models.labelling import label, sentences
 from tutorial_utils.models.torch_inference import torch_predict
 from tutorial_utils.runtime.inference import cut, onnx_predict, random_inputs
-from tutorial_utils.runtime.session import SessionRecipe, open_session
+from tutorial_utils.runtime.session import SessionRecipe
 
 LABELLING_BATCH = 200  # sentences a call of the text-to-label candidates handles, by default
 BRIEF = 64  # sentences of a call that only warms up
@@ -49,10 +49,9 @@ class Onnx:
         return self.batch
 
     def build(self) -> Callable[[], object]:
-        session = open_session(self.path, self.recipe)
-        names = {given.name for given in session.get_inputs()}
-        inputs = {k: v for k, v in random_inputs(self.batch, self.length).items() if k in names}
-        return lambda: session.run(None, inputs)
+        predict = onnx_predict(self.path, self.recipe)
+        inputs = random_inputs(self.batch, self.length)
+        return lambda: predict(inputs)
 
 
 @dataclass(frozen=True)

@@ -11,5 +11,6 @@
 
 One undocumented API of another package is used: the single fusions in
 ``onnxscript.rewriter.ort_fusions`` (in ``fusion``). ``pyproject.toml`` bounds it by
-``onnxscript>=0.7.2,<0.8``. Nothing private of Transformers is used.
+``onnxscript>=0.7.2,<0.8``. Nothing private of Transformers is used;
+lesson 01 shows its new ``transformers.exporters``, bounded by ``transformers>=5.23,<5.24``.
 """

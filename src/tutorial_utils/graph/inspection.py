@@ -25,7 +25,6 @@ class Summary:
     outputs: dict[str, tuple[str | int, ...]]
     opsets: dict[str, int]
     nodes: int
-    initializers: int
     parameters: int
     megabytes: float  # 10^6 bytes on disk
 
@@ -43,14 +42,12 @@ def op_counts(path: Path) -> Counter:
 def summary(path: Path) -> Summary:
     """Inputs, outputs, opset versions and sizes of an ONNX file."""
     model = load_structure(path)
-    weights = model.graph.initializer
     return Summary(
         inputs={value.name: _shape(value) for value in model.graph.input},
         outputs={value.name: _shape(value) for value in model.graph.output},
         opsets={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         nodes=len(model.graph.node),
-        initializers=len(weights),
-        parameters=sum(math.prod(weight.dims) for weight in weights),
+        parameters=sum(math.prod(weight.dims) for weight in model.graph.initializer),
         megabytes=megabytes(path),
     )
 
