@@ -35,10 +35,10 @@ log = logging.getLogger(__name__)
 
 
 class ScaleSettings(Settings):
-    """What ``serve`` can be told, and what Ray is. Host and port are Ray's, and not taken here."""
+    """The settings of ``serve``, and those of Ray, which also decides on host and port."""
 
-    replicas: int = Field(2, ge=1, description="processes that answer")
-    cores: int = Field(1, ge=1, description="of a replica: threads of its engine")
+    replicas: int = Field(2, ge=1, description="number of processes")
+    cores: int = Field(1, ge=1, description="cores of a replica: threads of its engine")
     metrics_port: int = Field(0, ge=0, le=65_000, description="first port of /metrics; 0: none")
 
     @field_validator("admin_token")
@@ -84,16 +84,14 @@ class Replica:
 def application(settings: ScaleSettings) -> serve.Application:
     """What ``serve run`` and ``serve deploy`` start; a config file may override the options.
 
-    The engine's door counts texts and answers 429, so Ray lets through as many requests as there
-    could be texts. What Ray must still queue, while all replicas are full, is little, and gets the
-    same status.
+    The engine counts texts and answers 429, so Ray lets through as many requests as there could be
+    texts. Ray queues the rest while all replicas are full, and refuses with the same status.
     """
 
     def build() -> BehindProxy:
         return BehindProxy(service(settings))
 
-    deployment = serve.deployment(
-        serve.ingress(build)(Replica),
+    options = serve.deployment(
         name=Replica.__name__,
         num_replicas=settings.replicas,
         ray_actor_options={"num_cpus": settings.cores},
@@ -105,7 +103,7 @@ def application(settings: ScaleSettings) -> serve.Application:
         graceful_shutdown_wait_loop_s=max(0.1, settings.grace),
         graceful_shutdown_timeout_s=settings.grace + settings.drain + MARGIN,
     )
-    return deployment.bind()
+    return options(serve.ingress(build)(Replica)).bind()
 
 
 def service(settings: ScaleSettings) -> app.Service:
