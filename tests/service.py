@@ -94,7 +94,10 @@ def running(settings: Settings, application: app.Service | None = None):
         assert thread.is_alive(), "the server did not start"
         time.sleep(0.01)
     port = made.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    # The server closes idle connections after its ``patience``: the client has to give them up
+    # first, or a request meets the closing of its connection.
+    limits = httpx.Limits(keepalive_expiry=settings.patience / 5)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=limits) as client:
         client.port = port
         yield client
     made.should_exit = True
