@@ -29,10 +29,11 @@ lab: prepare ## set up, then open the first notebook in JupyterLab
 	@$(if $(AS_ROOT),echo "You are root (in a container?): JupyterLab is started with $(AS_ROOT).",:)
 	$(BIN)/jupyter lab $(AS_ROOT) $(LAB_OPTIONS) notebooks/00_start_here.ipynb
 
-lint: install ## check style, notebooks included, and that packages import downwards only
+lint: install ## check style, notebooks included, types, and that packages import downwards only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 PYTEST := TUTORIAL_PACE=quick $(BIN)/python -m pytest
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300
