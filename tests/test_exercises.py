@@ -1,4 +1,4 @@
-"""For each exercise: the stub, wrong answers and the solution are told apart."""
+"""For each exercise: the stub, wrong answers and the solution get different verdicts."""
 
 import importlib.util
 import inspect
@@ -52,7 +52,7 @@ def test_wrong_answers_are_found_and_the_hint_is_given(name):
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))
-def test_an_answer_without_return_is_told_so(name):
+def test_an_answer_without_return_is_reported(name):
     result = check(name, lambda *_: None)
     assert result.status is Status.WRONG
     assert "nan" not in str(result).split("Hint")[0]
@@ -85,7 +85,7 @@ def test_every_lesson_has_at_least_two_exercises():
         assert sum(name.startswith(lesson) for name in EXERCISES) >= 2
 
 
-def test_an_unknown_exercise_is_an_error_with_the_known_ones():
+def test_an_unknown_exercise_is_an_error_that_lists_the_known_ones():
     with pytest.raises(InvalidArgument, match=r"00\.percentile"):
         check("99.nothing", lambda: None)
 
@@ -93,12 +93,12 @@ def test_an_unknown_exercise_is_an_error_with_the_known_ones():
 @pytest.mark.parametrize(
     ("guess", "told"), [(None, "no guess yet"), (10.0, "well judged"), (30.0, "factor of 3.0")]
 )
-def test_a_guess_is_set_beside_the_measurement(guess, told, capsys):
+def test_a_guess_is_shown_beside_the_measurement(guess, told, capsys):
     predict(guess, 10.0, "ms")
     assert told in capsys.readouterr().out
 
 
-def test_no_factor_leads_from_a_guess_to_nothing(capsys):
+def test_a_guess_is_compared_with_a_measured_zero(capsys):
     predict(6, 0.0, "attentions fused", digits=0)
     predict(0, 0.0, "attentions fused", digits=0)
     assert [line.split(": ")[-1] for line in capsys.readouterr().out.splitlines()] == [

@@ -1,4 +1,4 @@
-"""The popular recipe's endpoints, for the audit: the model inline, and exceptions told to callers.
+"""The popular recipe's endpoints, for the audit: the model inline, and exceptions sent to callers.
 
 Not an example to follow: notebook 05 builds the service as it should be. The audit starts it with
 ``python -m benchmarks.claims.endpoints FILE PORT`` on loopback.

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.servers import answers, free_port, running
 from tutorial_utils.lessons import pipeline
 
-INSIDE = {  # what a caller should not read of → how it shows
+INSIDE = {  # what an answer should not reveal → a pattern that finds it
     "the library": "onnxruntime",
     "a node of the graph": "node_",
     "a line of source code": r"\.(cc|h|py):\d+",

@@ -60,7 +60,7 @@ def predictions(step: str, first: int | None = None) -> np.ndarray:
 
 
 def _pytorch_predictions() -> np.ndarray:
-    """PyTorch's answers, which every step is compared with: kept while weights and code are."""
+    """PyTorch's answers, which every step is compared with; stored until weights or code change."""
     weights = hashing.sha256(pipeline.ensure("pytorch") / "model.safetensors")
     made_by = f"{weights}{provenance.of(_answers_of_pytorch)}".encode()
     name = hashlib.sha256(made_by).hexdigest()[:16]
@@ -87,8 +87,8 @@ def evaluate(step: str) -> quality.Quality:
 def row(step: str, rounds: int = 7, seconds: float = 0.4) -> ledger.Row:
     """Measure ``step`` beside PyTorch and the step before it. See ``ledger.record`` to keep it.
 
-    All three run in turn: a machine that slows down in the meantime slows all of them, so the
-    ratios hold where the milliseconds do not.
+    All three take turns: a machine that slows down meanwhile slows all of them, so ratios are
+    reliable where milliseconds are not.
     """
     before = pipeline.STEPS[max(0, pipeline.STEPS.index(step) - 1)]
     names = dict.fromkeys(("pytorch", before, step))  # without repeats, in this order

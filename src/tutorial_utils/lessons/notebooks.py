@@ -39,8 +39,8 @@ def find(names: Iterable[str] = ()) -> list[Path]:
 def execute(source: Path, target: Path) -> None:
     """Run ``source`` in a fresh kernel and write it with its outputs to ``target``.
 
-    Timestamps, widget state and the kernel's patch version are left out: they would change at
-    every run and say nothing.
+    Timestamps, widget state and the kernel's patch version are left out: they would change with
+    every run and tell a reader nothing.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised; ``target`` stays as it was.

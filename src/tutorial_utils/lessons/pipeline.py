@@ -1,4 +1,4 @@
-"""The order of the steps, and how each is built from the one before: ``ensure(name)``.
+"""The order of the steps, and ``ensure``, which builds each from the one before.
 
 The classifier (MiniLM, fine-tuned) and the BERT-base shape go through the same steps. A file is
 built again when what it is made from, or the library that makes it, has changed.
@@ -22,10 +22,10 @@ from tutorial_utils.runtime.session import SessionRecipe
 
 MODELS = ("classifier", "bert-base")
 STEPS = ("pytorch", "exported", "fused", "int8", "tuned")
-# ONNX Runtime would fuse again, while it loads the file, what was left apart because it costs.
+# Fusions that cost time and were left out; ONNX Runtime would do them again at load.
 REFUSING = ("SkipLayerNormFusion", "BiasGeluFusion")
 CALIBRATION_SENTENCES = 512
-PROFILE_SENTENCES = 1_000  # the first of the test sentences; the others are clean, and unseen
+PROFILE_SENTENCES = 1_000  # the first test sentences; drift is tried on the others
 _PREVIOUS = {"exported": "pytorch", "fused": "exported", "int8": "fused"}
 
 
@@ -34,10 +34,10 @@ class UnknownStep(TutorialError, ValueError):
 
 
 def ensure(step: str, model: str = "classifier") -> Path:
-    """Path of what a step leaves behind, the steps before it included; built where missing.
+    """Path of a step's result; it and the steps before it are built when missing.
 
     step: ``pytorch`` (a folder), ``exported``, ``fused`` (the fusions that pay), ``int8``.
-    ``tuned`` is the file of ``int8``: tuning changes how it is run, see ``session_recipe``.
+    ``tuned`` is the file of ``int8``: tuning changes how it is run, see ``recipe``.
 
     Raises:
         UnknownStep: the name of the step or the model is wrong.
@@ -72,15 +72,15 @@ def recipe(step: str) -> Recipe:
     session = SessionRecipe(disabled_optimizers=disabled)
     if step != "tuned":
         return Recipe(steps=done, session=session)
-    session = replace(session, huge_pages=True)  # few texts at a time read all weights for little
-    # A thread a batch gains over all threads on one: no operator waits for the slower of two.
+    session = replace(session, huge_pages=True)  # a small batch reads all weights
+    # One thread a batch is faster than all threads on one: no operator waits for the slower of two.
     return Recipe(steps=done, session=session, token_budget=256, workers=machine.cores())
 
 
 def publish(registry: Path, name: str = "sentiment") -> Path:
     """Add the tuned classifier to a registry as a new version; return the version's folder.
 
-    With it goes the profile of sentences that it was not trained on, to know drift by.
+    The version includes a drift profile, made from sentences that the model was not trained on.
 
     Raises:
         BadName: ``name`` cannot be a model's name; nothing is built then.
@@ -153,7 +153,7 @@ def _quantize(model: str, source: Path, target: Path) -> None:
 def _calibration(model: str) -> list[dict]:
     """Inputs that the ranges of activations are measured on: training sentences.
 
-    The BERT-base shape has seeded weights and knows no language: seeded tokens do for it.
+    The BERT-base shape has random weights from a seed, so random tokens are enough for it.
     """
     from tutorial_utils.data import reviews
     from tutorial_utils.runtime import batching, inference
