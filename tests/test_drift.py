@@ -118,11 +118,69 @@ def test_chance_exceeds_a_limit_as_often_as_it_was_made_for(texts, per_window, w
     assert per_window / 2.5 < beyond / count < 2.5 * per_window
 
 
-def test_texts_without_drift_raise_few_alarms(normal):
-    monitor = Monitor(normal)
-    monitor.add(*sample(100_000, seed=1))
+def columns(count: int, task: str, seed: int = 0, shifted: int | None = None):
+    """Like ``sample``, with three targets or labels: the first is always likeliest, the last rare.
+
+    shifted: the column that is different from normal.
+    """
+    rng = np.random.default_rng(seed)
+    found = rng.normal(size=(count, 3))
+    if task == "multi_label":
+        rates = np.array([1, 0.3, 0.002])
+        if shifted is not None:
+            rates[shifted] = 0.6
+        found = np.where(rng.random((count, 3)) < rates, [0.9, 0.8, 0.7], [0.9, 0.1, 0.1])
+    elif shifted is not None:
+        found[:, shifted] += 1
+    return *sample(count, seed)[:2], found
+
+
+@pytest.mark.parametrize("task", quality.TASKS)
+def test_texts_without_drift_raise_few_alarms(task):
+    def draw(count, seed):
+        return sample(count, seed) if task == "single_label" else columns(count, task, seed)
+
+    made = Profile.of(*draw(2_000, 0), task=task)
+    monitor = Monitor(made)
+    monitor.add(*draw(100_000, 1))
     alarms = sum(state.alarms for state in monitor.state().values())
-    assert alarms <= 3 * normal.false_alarms * 10  # expected on 100,000 texts: 10
+    assert alarms <= 3 * made.false_alarms * 10  # expected on 100,000 texts: 10
+
+
+@pytest.mark.parametrize(
+    ("task", "features"),
+    [
+        ("regression", ("confidence", "confidence_1", "confidence_2")),
+        ("multi_label", (None, "labels_1", "labels_2")),
+    ],
+)
+def test_drift_of_any_target_or_label_is_seen(task, features):
+    """Also where neither the likeliest label nor its probability changes."""
+    made = Profile.of(*columns(1_000, task), task=task)
+    for shifted, feature in enumerate(features):
+        if feature:
+            monitor = Monitor(made)
+            monitor.add(*columns(250, task, seed=1))
+            assert monitor.drifting == ()
+            monitor.add(*columns(250, task, seed=2, shifted=shifted))
+            assert monitor.drifting == (feature,)
+
+
+def test_an_older_profile_of_several_labels_watches_the_likeliest_one():
+    old = Profile.of(*sample(1_000)).to_dict() | {"task": "multi_label"}
+    monitor = Monitor(Profile.from_dict(old))
+    monitor.add(*sample(250, seed=1))
+    assert monitor.drifting == ()
+    monitor.add(*sample(250, seed=2, shift=0.5))
+    assert monitor.drifting == ("length", "vocabulary", "labels")
+
+
+def test_with_very_many_labels_the_limits_are_the_rarest_that_can_be_simulated():
+    probabilities = np.full((200, 200), 0.1)
+    arrays = (*sample(200)[:2], probabilities)
+    made = Profile.of(*arrays, task="multi_label", window=1_000, every=1_000)
+    assert len(made.features) == 204
+    assert made.false_alarms == pytest.approx(2.03)
 
 
 def test_drift_is_seen_and_its_end_too(normal):
@@ -216,7 +274,13 @@ def test_a_reference_that_does_not_fit_is_refused(fault):
 @pytest.mark.parametrize("task", quality.TASKS)
 def test_each_task_has_its_features(task):
     made = Profile.of(*sample(300), task=task)
-    assert ("labels" in made.features) == (task != "regression")
+    own = {
+        "single_label": {"labels"},
+        "multi_label": {"labels_0", "labels_1"},
+        "regression": {"confidence_1"},
+    }
+    common = {"length", "vocabulary", "confidence", "disagreement"}
+    assert set(made.features) == common | own[task]
     assert made.features["length"].kind == ORDERED
     Monitor(made).add(*sample(50))
 

@@ -111,6 +111,13 @@ def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
     return (1 + np.tanh(logits / 2)) / 2 if task == "multi_label" else logits
 
 
+def decided(probabilities: np.ndarray, task: str) -> np.ndarray:
+    """What ``probabilities`` (n, labels) say, as ``answers`` does of logits."""
+    if task == "single_label":
+        return probabilities.argmax(axis=1)
+    return (probabilities > THRESHOLD).astype(np.int64) if task == "multi_label" else probabilities
+
+
 def agrees(
     found: np.ndarray, reference: np.ndarray, task: str, spread: Sequence[float] | None = None
 ) -> np.ndarray:
@@ -129,10 +136,9 @@ def agrees(
         raise InvalidArgument(
             f"Give two arrays (n, labels), not {found.shape} and {reference.shape}."
         )
-    if task == "single_label":
-        return found.argmax(axis=1) == reference.argmax(axis=1)
-    if task == "multi_label":
-        return ((found > THRESHOLD) == (reference > THRESHOLD)).all(axis=1)
+    if task != "regression":
+        same = decided(found, task) == decided(reference, task)
+        return np.all(same.reshape(len(same), -1), axis=1)
     if spread is None:
         raise InvalidArgument(
             "Whether values agree depends on how far the labels spread: give `spread`, the "

@@ -64,7 +64,7 @@ class Profile:
         disagreement: float = TOLERATED,
         window: int = 250,
         every: int = 10,
-        false_alarms: float = 1.0,
+        false_alarms: float | None = None,
         familiar: np.ndarray | None = None,
     ) -> "Profile":
         """The profile of reference texts, which the model must not have been trained on.
@@ -72,7 +72,8 @@ class Profile:
         lengths: tokens of each text. unknown: share of its tokens that are unfamiliar.
         probabilities: what the model answers, (texts, labels). disagreement: share of texts
         that this version may answer otherwise than the one it is compared with in shadow (see
-        ``quality.agrees``).
+        ``quality.agrees``). false_alarms: 1 by default, or more where there are so many labels that
+        no limits can be simulated for 1.
 
         Raises:
             BadProfile: fewer than ``LEAST`` texts, arrays of different lengths, a window that is
@@ -87,10 +88,19 @@ class Profile:
             raise BadProfile(f"The window ({window}) must be a multiple of every ({every}).")
         if not 0 < disagreement < 1:
             raise BadProfile(f"disagreement is a share between 0 and 1, not {disagreement}.")
-        found = {n: Feature.ordered(v) for n, v in values.items() if n != LABELS}
-        if LABELS in values:
+        found = {n: Feature.ordered(v) for n, v in values.items() if not n.startswith(LABELS)}
+        if task == "single_label":
             counts = np.bincount(values[LABELS], minlength=np.shape(probabilities)[1])
             found[LABELS] = Feature(SHARES, counts / texts)
+        elif task == "multi_label":
+            for name in (n for n in values if n.startswith(LABELS) and n != LABELS):
+                # As if it held for one text more and not for another: that no text of a few
+                # hundred has a label does not mean that none ever will.
+                held = (values[name].sum() + 1) / (texts + 2)
+                found[name] = Feature(SHARES, np.array([1 - held, held]))
+        least = least_per_window(window) * len(found) * 10_000 / window
+        if false_alarms is None:
+            false_alarms = max(1.0, least)
         # The largest distance within a window's length is one chance for an alarm to begin.
         per_window = false_alarms / len(found) * window / 10_000
         if not 0 < per_window < 1:
@@ -98,7 +108,6 @@ class Profile:
                 f"With windows of {window} texts, false_alarms on 10,000 lies between 0 and "
                 f"{len(found) * 10_000 / window:g}, not at {false_alarms}."
             )
-        least = least_per_window(window) * len(found) * 10_000 / window
         if false_alarms < least * (1 - 1e-9):
             raise BadProfile(
                 f"false_alarms={false_alarms:g} on 10,000 texts is too rare to be simulated. With "

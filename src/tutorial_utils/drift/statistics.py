@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tutorial_utils import quality
 from tutorial_utils.core.errors import TutorialError
 
 LENGTH, VOCABULARY, CONFIDENCE = "length", "vocabulary", "confidence"
@@ -120,7 +121,11 @@ def _windows(window: int) -> int:
 def values_of(
     lengths: ArrayLike, unknown: ArrayLike, probabilities: ArrayLike, task: str = "single_label"
 ) -> dict[str, np.ndarray]:
-    """Feature → a number for each text, (n,); a regression has no labels, and its value is watched.
+    """Feature → a number for each text, (n,).
+
+    Single label: ``LABELS`` is the answer. Several labels: ``labels_i`` is 1 where label i holds;
+    ``LABELS``, the likeliest one, is what older profiles watch. Regression: ``CONFIDENCE`` is the
+    value of the first target, ``confidence_i`` that of each other target i.
 
     Raises:
         BadProfile: the arrays are not of one length, or hold what is no number.
@@ -136,8 +141,12 @@ def values_of(
         raise BadProfile("Probabilities and shares must be finite numbers.")
     values = {LENGTH: lengths, VOCABULARY: unknown}
     if task == "regression":
-        return values | {CONFIDENCE: scores[:, 0]}
-    return values | {CONFIDENCE: scores.max(axis=1), LABELS: scores.argmax(axis=1)}
+        others = {f"{CONFIDENCE}_{i}": column for i, column in enumerate(scores.T) if i}
+        return values | {CONFIDENCE: scores[:, 0]} | others
+    values |= {CONFIDENCE: scores.max(axis=1), LABELS: scores.argmax(axis=1)}
+    if task == "multi_label":
+        values |= {f"{LABELS}_{i}": c for i, c in enumerate(quality.decided(scores, task).T)}
+    return values
 
 
 def unfamiliar(rows: Sequence[Sequence[int]], familiar: np.ndarray) -> np.ndarray:
