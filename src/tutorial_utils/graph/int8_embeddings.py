@@ -26,7 +26,9 @@ def quantize_rows(model: ir.Model) -> int:
         if table not in stored:
             rows = array_of(table)
             largest = np.abs(rows).max(axis=1, keepdims=True)
-            scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+            smallest = np.finfo(np.float32).tiny  # what is less divides to infinity
+            scale = np.where(largest > 0, np.maximum(largest / 127, smallest), 1)
+            scale = scale.astype(np.float32)
             eight = np.rint(rows / scale).astype(np.int8)
             levels = constant(model, f"{table.name}_levels", eight)
             stored[table] = levels, constant(model, f"{table.name}_row_scales", scale)
