@@ -36,6 +36,7 @@ def test_a_large_row_does_not_spoil_the_others():
     }
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [0, 1e-44])  # of the second, a step cannot be represented
 def test_a_row_of_zeros_or_next_to_nothing_stays_so(value):
     model, _ = looked_up(np.full((3, 4), value, np.float32))
