@@ -72,7 +72,7 @@ def value(deployment: Deployment, name: str, **labels) -> float:
     return deployment.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-def test_nobody_is_turned_away_unread_while_a_candidate_might_answer(tmp_path):
+def test_no_request_is_refused_unread_while_there_is_a_candidate(tmp_path):
     deployment = deploy(publish(tmp_path, 1, 2), version="1", max_waiting_texts=1)
     deployment.stable.engine._batcher.limit = 0
     assert isinstance(deployment.turn_away(), Overloaded)
@@ -102,7 +102,7 @@ def test_swaps_under_load_lose_nothing_and_each_answer_is_its_versions(tmp_path)
         wait(lambda: answers[-1].json().get("version") == "5")
         stop.set()
         for caller in callers:
-            caller.join(10)
+            caller.join(60)
         assert client.get("/info").json()["running"] == {"5": "stable"}
         metrics = client.get("/metrics").text
         assert "serve_versions_draining 0.0" in metrics
@@ -118,14 +118,14 @@ def test_swaps_under_load_lose_nothing_and_each_answer_is_its_versions(tmp_path)
     assert set(seen) == {"1", "2", "3", "5"}
 
 
-def wait(condition, seconds: float = 15) -> None:
+def wait(condition, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-def test_a_pinned_version_stays_and_what_is_asked_for_is_followed(tmp_path):
+def test_a_pinned_version_stays_and_latest_follows_the_registry(tmp_path):
     async def scenario():
         deployment = deploy(publish(tmp_path, 1, 2), version="1")
         watcher = Watcher(deployment)
@@ -137,7 +137,7 @@ def test_a_pinned_version_stays_and_what_is_asked_for_is_followed(tmp_path):
         await watcher.look()
         assert deployment.roles == {"3": "stable"}
         await deployment.roll_back()
-        await watcher.look()  # who was taken back is not taken up again by itself
+        await watcher.look()  # a version that was rolled back is not used again
         assert deployment.roles == {"2": "stable"}
         with pytest.raises(NothingToDo):
             await deployment.roll_back()
@@ -167,7 +167,7 @@ def test_a_broken_version_is_read_again_only_when_its_files_change(tmp_path, mon
     asyncio.run(scenario())
 
 
-def test_a_withdrawn_version_is_left_by_who_follows_and_is_not_taken_up_by_who_starts(tmp_path):
+def test_a_withdrawn_version_is_replaced_and_not_used_by_a_new_process(tmp_path):
     async def scenario():
         deployment = deploy(publish(tmp_path, 1, 2, 3))
         watcher = Watcher(deployment)
@@ -224,7 +224,7 @@ def test_a_pinned_version_stays_also_when_it_is_withdrawn(tmp_path):
     asyncio.run(scenario())
 
 
-def test_ten_thousand_callers_are_split_as_told_and_stay():
+def test_ten_thousand_callers_are_split_by_the_share_and_keep_their_version():
     ids = [f"caller-{i}" for i in range(10_000)]
     split = Split(share=0.1, salt="2")
     taken = [split.takes(caller) for caller in ids]
@@ -260,7 +260,7 @@ def test_the_split_reaches_the_versions_and_a_caller_stays(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_canary_that_errs_is_taken_back_and_no_caller_notices(tmp_path, broken):
+def test_a_canary_that_errs_is_rolled_back_and_every_caller_is_answered(tmp_path, broken):
     async def scenario():
         broken.add("2")
         deployment = deploy(publish(tmp_path, 1))
@@ -293,7 +293,7 @@ def test_the_canary_is_not_blamed_for_what_the_stable_version_fails_too(tmp_path
     asyncio.run(scenario())
 
 
-def test_a_shadow_that_disagrees_is_taken_back_and_answers_nobody(tmp_path):
+def test_a_shadow_that_disagrees_is_rolled_back_and_answers_nobody(tmp_path):
     async def scenario():
         publish(publish(tmp_path, 1), 2, flipped=True)
         deployment = deploy(tmp_path, version="1")
@@ -392,7 +392,7 @@ class Slow:
 
 
 async def until(condition) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         await asyncio.sleep(0.005)
@@ -419,7 +419,7 @@ def gate(monkeypatch):
 
 
 @pytest.mark.parametrize("loading", ["the operator", "the watcher"])
-def test_a_pin_holds_against_the_watcher_whoever_is_loading(tmp_path, gate, loading):
+def test_a_pin_holds_against_the_watcher_while_either_is_loading(tmp_path, gate, loading):
     async def scenario():
         deployment = deploy(publish(tmp_path, 1, 2))
         watcher = Watcher(deployment)
@@ -497,7 +497,7 @@ def test_shutdown_cancels_shadows_on_their_loop_and_closes_every_engine(tmp_path
     async def scenario():
         asyncio.get_running_loop().set_debug(True)
         model = Slow(registry.load(publish(tmp_path, 1, 2), "sentiment", "2"))
-        settings = Settings(registry=tmp_path, version="1", drain=1, deadline=1)
+        settings = Settings(registry=tmp_path, version="1", drain=1, deadline=60)
         service = app.create(settings)
         deployment = service.deployment
         async with service.router.lifespan_context(service):
@@ -517,7 +517,7 @@ def test_shutdown_cancels_shadows_on_their_loop_and_closes_every_engine(tmp_path
 def test_closing_waits_for_engines_that_drain(tmp_path):
     async def scenario():
         model = Slow(registry.load(publish(tmp_path, 1, 2), "sentiment", "1"))
-        deployment = Deployment(Settings(registry=tmp_path, version="1", deadline=1), model)
+        deployment = Deployment(Settings(registry=tmp_path, version="1", deadline=60), model)
         old = deployment.stable.engine
         asking = asyncio.create_task(deployment.predict(["a"]))
         await asyncio.to_thread(model.entered.wait, 30)

@@ -66,8 +66,8 @@ def live(tmp_path_factory):
         yield prometheus
 
 
-def gone(missing, seconds: float = 10):
-    """What is still missing when nothing is, or when the time is over."""
+def gone(missing, seconds: float = 60):
+    """Wait until nothing is missing, or the time is over; return what is."""
     end = time.monotonic() + seconds
     while (left := missing()) and time.monotonic() < end:
         time.sleep(0.25)

@@ -175,10 +175,10 @@ def test_the_event_loop_stays_free_while_the_model_runs(registry_path, blocked):
         asking = threading.Thread(target=client.post, args=("/predict",),
                                   kwargs={"json": {"texts": ["slow"]}})  # fmt: skip
         asking.start()
-        assert blocked.entered.wait(10)
+        assert blocked.entered.wait(60)
         assert client.get("/livez").status_code == 200
         blocked.go.set()
-        asking.join(10)
+        asking.join(60)
 
 
 def test_a_request_over_the_limit_is_refused_and_a_later_one_is_accepted(registry_path, blocked):
@@ -188,12 +188,12 @@ def test_a_request_over_the_limit_is_refused_and_a_later_one_is_accepted(registr
             target=lambda: answers.append(client.post("/predict", json={"texts": ["a", "b"]}))
         )
         asking.start()
-        assert blocked.entered.wait(10)
+        assert blocked.entered.wait(60)
         refused = client.post("/predict", json={"texts": ["c", "d"]})
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
         blocked.go.set()
-        asking.join(10)
+        asking.join(60)
         assert answers[0].status_code == 200
         assert client.post("/predict", json={"texts": ["c", "d", "e"]}).status_code == 200
 
@@ -204,7 +204,7 @@ def test_a_request_to_a_full_queue_is_refused_unread_and_counted(registry_path, 
         asking = threading.Thread(target=client.post, args=("/predict",),
                                   kwargs={"json": {"texts": ["a", "b"]}})  # fmt: skip
         asking.start()
-        assert blocked.entered.wait(10)
+        assert blocked.entered.wait(60)
         refused = client.post("/predict", content=b"{not even JSON")
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
@@ -214,7 +214,7 @@ def test_a_request_to_a_full_queue_is_refused_unread_and_counted(registry_path, 
         assert 'serve_requests_total{route="/predict",status="429"} 1.0' in counted
         assert 'reason="overloaded",version="2"} 1.0' in counted
         blocked.go.set()
-        asking.join(10)
+        asking.join(60)
         assert client.post("/predict", content=b"{not even JSON").status_code == 422
     lines = [r.msg for r in caplog.records if r.name.endswith("middleware")]
     assert {422, 200} <= {line["status"] for line in lines}, "a request has a line"
@@ -226,7 +226,7 @@ def test_a_connection_is_kept_after_a_refusal_and_its_unread_body(registry_path,
         asking = threading.Thread(target=client.post, args=("/predict",),
                                   kwargs={"json": {"texts": ["a", "b"]}})  # fmt: skip
         asking.start()
-        assert blocked.entered.wait(10)
+        assert blocked.entered.wait(60)
         body = b'{"texts": ["GET / HTTP/1.1"]}'
         head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
         head += b"x-request-id: mine\r\ncontent-length: %d\r\n\r\n" % len(body)
@@ -238,7 +238,7 @@ def test_a_connection_is_kept_after_a_refusal_and_its_unread_body(registry_path,
                 assert b"x-request-id: mine\r\n" in told
                 caller.sendall(body[9:])
             blocked.go.set()
-            asking.join(10)
+            asking.join(60)
             caller.sendall(head + body)
             assert caller.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
@@ -248,13 +248,13 @@ def test_a_late_request_is_a_504_and_dropped_if_not_begun(registry_path, blocked
         first = threading.Thread(target=client.post, args=("/predict",),
                                  kwargs={"json": {"texts": ["a"]}})  # fmt: skip
         first.start()
-        assert blocked.entered.wait(10)
+        assert blocked.entered.wait(60)
         late = client.post("/predict", json={"texts": ["b"]})
         assert late.status_code == 504
         assert "deadline" in late.json()["error"]
         assert client.get("/readyz").status_code == 504
         blocked.go.set()
-        first.join(10)
+        first.join(60)
         end = time.monotonic() + 20
         while "serve_waiting_texts 0.0" not in client.get("/metrics").text:
             assert time.monotonic() < end
@@ -265,14 +265,18 @@ def test_a_caller_who_disconnects_is_dropped_and_counted(registry_path, blocked)
         asking = threading.Thread(target=client.post, args=("/predict",),
                                   kwargs={"json": {"texts": ["a"]}})  # fmt: skip
         asking.start()
-        assert blocked.entered.wait(10)
+        assert blocked.entered.wait(60)
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(client.base_url.join("/predict"), json={"texts": ["b", "c"]}, timeout=0.3)
+            httpx.post(
+                client.base_url.join("/predict"),
+                json={"texts": ["b", "c"]},
+                timeout=httpx.Timeout(60, read=0.3),
+            )
         end = time.monotonic() + 20
         while "serve_waiting_texts 1.0" not in client.get("/metrics").text:
             assert time.monotonic() < end, "the dropped request still counts as waiting"
         blocked.go.set()
-        asking.join(10)
+        asking.join(60)
         assert 'reason="cancelled",version="2"} 1.0' in client.get("/metrics").text
 
 
