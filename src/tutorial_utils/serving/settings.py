@@ -1,4 +1,4 @@
-"""What the service can be told: by flags, by environment variables (``SERVE_…``), or by a caller.
+"""Settings of the service: flags, or environment variables (``SERVE_…``).
 
 A flag wins over its variable: ``--max-texts 8`` over ``SERVE_MAX_TEXTS=16``.
 """
@@ -42,23 +42,25 @@ class Settings(BaseSettings):
     max_body: int = Field(2_000_000, ge=1_000, description="bytes of one request")
     max_waiting_texts: int = Field(256, ge=1, description="accepted and not yet answered")
     deadline: float = Field(5.0, gt=0, description="a request that waits longer is a 504")
-    max_age: float = Field(0.1, gt=0, description="that shorter texts may overtake a longer one")
+    max_age: float = Field(0.1, gt=0, description="limit for shorter texts to overtake a long one")
     hang_after: float = Field(5.0, gt=0, description="limit for one run of model or tokenizer")
-    breaker_failures: int = Field(3, ge=1, description="in a row, before a model is left alone")
-    breaker_cooldown: float = Field(5.0, gt=0, description="before it is tried again")
+    breaker_failures: int = Field(3, ge=1, description="in a row that open the circuit breaker")
+    breaker_cooldown: float = Field(5.0, gt=0, description="until the model is probed again")
     patience: float = Field(10.0, gt=0, description="for the bytes of one request to arrive")
 
     watch: float = Field(2.0, ge=0, description="between two looks into the registry; 0: none")
-    canary: str = Field("", pattern=r"^[0-9]{0,9}$", description="a version to try beside the one")
+    canary: str = Field("", pattern=r"^[0-9]{0,9}$", description="a version to try")
     canary_share: float = Field(0.0, ge=0, le=1, description="of the callers that a canary answers")
-    shadow_share: float = Field(0.0, ge=0, le=1, description="of the answers it is asked for too")
+    shadow_share: float = Field(
+        0.0, ge=0, le=1, description="of the answers compared with the canary"
+    )
     salt: str = Field("", max_length=100, description="another one divides the callers anew")
     max_errors: float = Field(0.05, ge=0, le=1, description="share above the stable version's")
     min_agreement: float = Field(0.9, ge=0, lt=1, description="share of texts labelled alike")
 
     grace: float = Field(1.0, ge=0, description="serving on after SIGTERM, while not ready")
     drain: float = Field(6.0, ge=0, description="then, at most, for what was accepted")
-    admin_token: SecretStr | None = Field(None, description="opens /admin to who sends it")
+    admin_token: SecretStr | None = Field(None, description="enables /admin")
     log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
 
 

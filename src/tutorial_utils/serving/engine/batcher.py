@@ -1,11 +1,11 @@
 """Admission control and the queue: texts of many requests, batched as a policy says.
 
 A request that could not be answered in time is refused on arrival (load shedding). If it were
-admitted, it would wait for nothing; and in a queue so long that everybody at its end is late, all
-work would be done for nobody.
+admitted, it would wait in vain. In a queue so long that each text in it is too late, all work would
+be wasted.
 
-The worker that takes texts also tokenizes them, as far as the policy looks: off the event loop,
-without another thread to wake, and not at all for callers who leave or are late before that.
+The worker that takes texts also tokenizes them, but only those that the policy considers: off the
+event loop, without another thread to wake, and not at all for callers who have left or are late.
 """
 
 import itertools
@@ -50,7 +50,7 @@ class Batcher:
         self.policy = policy or TokenBudget(budget, max_age)
         self._clock = clock
         self._changed = threading.Condition()
-        self._held: dict[Item, int] = {}  # with its tokens, or a guess at them
+        self._held: dict[Item, int] = {}  # with its tokens, or an estimate
         self._held_tokens = 0
         self._queue: dict[Item, None] = {}  # in the order of arrival
         self._worked = self._done = 0.0  # seconds and tokens of the last runs, fading
@@ -65,7 +65,7 @@ class Batcher:
 
     @property
     def queued(self) -> tuple[int, int]:
-        """Texts that no worker has taken yet, and their tokens, of some of them by a guess."""
+        """Texts that no worker has taken yet, and their tokens, partly estimated."""
         with self._changed:
             return len(self._queue), sum(self._held[item] for item in self._queue)
 
@@ -91,7 +91,7 @@ class Batcher:
     def full(self, seconds: float) -> Overloaded | None:
         """Why a request of some texts with so much time would not be admitted; None when it would.
 
-        Of how many, nobody knows before it is read, and to read it costs more than to refuse it.
+        How many texts it has is unknown before it is read, and reading costs more than refusing.
         """
         with self._changed:
             return self._refusal(max(1, self.limit // RESERVE), seconds)
@@ -138,7 +138,7 @@ class Batcher:
         """Learn from a batch of ``tokens``, padding aside, that took the worker ``seconds``.
 
         Large batches weigh more, as they do in the time that a queue takes. A batch whose callers
-        have all left teaches nothing.
+        have all left is ignored.
         """
         if not tokens:
             return
@@ -159,8 +159,8 @@ class Batcher:
     def _refusal(self, texts: int, seconds: float) -> Overloaded | None:
         wait = self._held_tokens * self._token_seconds()
         full = len(self._held) + texts > self.limit
-        # What lone texts take says little of full batches: the pace counts once it is that of one.
-        # Where nobody waits all are let in, or one slow run could close the door for good.
+        # The pace counts once a full batch was measured: single texts say little about it.
+        # An empty queue admits everything, or one slow run could cause refusals for ever.
         if full or (self._done >= self.budget and wait > WAIT_SHARE * seconds):
             return Overloaded(max(1, math.ceil(wait)))
         return None

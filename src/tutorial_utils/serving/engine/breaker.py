@@ -1,8 +1,8 @@
-"""A circuit breaker: what keeps failing is left alone for a while, then asked once, then trusted.
+"""A circuit breaker: a model that keeps failing is not asked for a while, then tried once.
 
-After M. Nygard, *Release It!* (2nd ed., 2018), chapter 5. Those who want answers look at
-``closed``; whoever mends asks ``admit_probe``, which is true for one of them at a time. So no
-caller's text is ever the trial.
+After M. Nygard, *Release It!* (2nd ed., 2018), chapter 5. The worker looks at ``closed``; the
+supervisor asks ``admit_probe``, which is true once after each cooldown. So no caller's text is ever
+the trial.
 """
 
 import threading
@@ -59,7 +59,7 @@ class Breaker:
                 self._open()
 
     def trip(self) -> None:
-        """Open at once: what hangs is not tried three times."""
+        """Open at once: a model that hangs is not tried three times."""
         with self._lock:
             self._open()
 

@@ -46,7 +46,7 @@ class Worker(threading.Thread):
         super().__init__(name="inference", daemon=True)
         self.proven, self.backend = proven, backends[0]
         self.answered = float("-inf")
-        self.batch: list[Item] = []  # in its hands
+        self.batch: list[Item] = []  # taken, and not answered yet
         self._free = time.perf_counter()  # when the last step ended
         self._read = 0  # tokens of this batch that a model has read, padding aside
         self._batcher, self._backends, self._metrics = batcher, backends, metrics
@@ -73,8 +73,8 @@ class Worker(threading.Thread):
         self.answer(batch, self._backends)
         self._batcher.release(batch)
         self.batch = []
-        # All the time that there was work, not that of the runs alone: waiting for the
-        # interpreter is part of it, and a loop that refuses many holds it often.
+        # All the time in which there was work, not only the runs: waiting for the interpreter
+        # lock is part of it, and an event loop that refuses many requests often holds it.
         now = time.perf_counter()
         self._batcher.took(self._read, now - max(self._free, self._batcher.work_since))
         self._free = now
@@ -186,7 +186,7 @@ class Worker(threading.Thread):
 
 
 def is_allocation_failure(error: Exception) -> bool:
-    """Did the memory not suffice? ONNX Runtime has no error type for it, only words."""
+    """Was memory too small? ONNX Runtime has no error type for it, only messages."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or any(
         sign in words for sign in ("failed to allocate", "out of memory", "bad_alloc")
