@@ -84,9 +84,9 @@ def save(folder, family="bert", padding_side="right", seed=0, **settings):
     return folder
 
 
-def job_of(classifier, folder, data=None, **effort):
+def job_of(classifier, folder, data=None):
     """A job whose first stage is done: PyTorch's answers are known."""
-    made = Job(classifier, Texts.of(classifier, data), folder, Effort(**effort))
+    made = Job(classifier, Texts.of(classifier, data), folder)
     answers.store_reference(made)
     return made
 
@@ -100,6 +100,25 @@ def write_csv(file, lines):
     rows = "\n".join(f'"{text}",{label}' for text, label in lines)
     file.write_text("text,label\n" + rows, encoding="utf-8")
     return file
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    return classifiers.open_classifier(save(folder, id2label={0: "no", 1: "yes"}))
+
+
+@pytest.fixture(scope="module")
+def exported_once(small, tmp_path_factory):
+    job = job_of(small, tmp_path_factory.mktemp("exported") / "work")
+    variants.exported(job)
+    return job
+
+
+@pytest.fixture
+def exported(exported_once, tmp_path):
+    """A job whose second stage is done, with files of its own."""
+    return replace(exported_once, folder=shutil.copytree(exported_once.folder, tmp_path / "work"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -174,15 +193,13 @@ def test_a_family_that_cannot_be_exported_is_named_with_the_cause(tmp_path):
         variants.exported(job)
 
 
-def test_a_fusion_that_fails_is_a_finding_and_not_the_end(tmp_path, monkeypatch):
-    job = job_of(classifiers.open_classifier(save(tmp_path / "m")), tmp_path / "w")
-    variants.exported(job)
+def test_a_fusion_that_fails_is_a_finding_and_not_the_end(exported, monkeypatch):
 
     def fails(*_):
         raise ZeroDivisionError("no heads")
 
     monkeypatch.setattr(fusion, "fuse", fails)
-    (variant,) = variants.fused(job)
+    (variant,) = variants.fused(exported)
     assert variant.problem == "fusing fails: ZeroDivisionError: no heads"
     assert "goes on unfused" in variant.note
     monkeypatch.undo()
@@ -196,7 +213,7 @@ def test_a_fusion_that_fails_is_a_finding_and_not_the_end(tmp_path, monkeypatch)
         return {"attention": 1}
 
     monkeypatch.setattr(fusion, "fuse", wrong)
-    assert "answers differently from PyTorch" in variants.fused(job)[0].problem
+    assert "answers differently from PyTorch" in variants.fused(exported)[0].problem
 
 
 def test_an_encoder_without_a_trained_head_is_refused(tmp_path):
@@ -216,12 +233,6 @@ def test_folders_that_hold_no_model_or_no_tokenizer_are_refused(tmp_path):
         (folder / name).unlink()
     with pytest.raises(classifiers.BadClassifier, match=r"tokenizer\.save_pretrained"):
         classifiers.open_classifier(folder)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("small")
-    return classifiers.open_classifier(save(folder, id2label={0: "no", 1: "yes"}))
 
 
 def test_labels_are_names_or_numbers_in_each_format(small, tmp_path):
@@ -376,11 +387,10 @@ def test_a_regression_off_by_a_factor_and_an_offset_is_found_out(tmp_path):
     """Also without labels: then its spread is that of PyTorch's values."""
     classifier = classifiers.open_classifier(save(tmp_path / "model", num_labels=1))
     labels = np.arange(60.0)[:, None]
+    variants.exported(right := job_of(classifier, tmp_path / "right"))
     for data in (None, labelled.Labelled(tuple(texts()), labels)):
         job = job_of(classifier, tmp_path / f"work{data is None}", data)
-        variants.exported(job)
-        file = job.file("exported")
-        model = onnx.load(file)
+        file, model = job.file("exported"), onnx.load(right.file("exported"))
         (last,) = (n for n in model.graph.node if n.output[0] == "logits")
         last.output[0] = "right"
         scaled = onnx.helper.make_node("Mul", ["right", "factor"], ["scaled"])
@@ -547,15 +557,6 @@ def test_a_tiny_fp32_version_is_not_refused_for_the_size_of_its_graph(clock, tmp
     assert inspection.megabytes(file) > weights >= inspection.weight_megabytes(file) > 0.9 * weights
 
 
-def test_what_was_found_at_another_pace_is_measured_again(clock, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("TUTORIAL_PACE", "quick")
-    cli.main(command(tmp_path))
-    monkeypatch.delenv("TUTORIAL_PACE")
-    capsys.readouterr()
-    cli.main(command(tmp_path))
-    assert stages_kept(capsys.readouterr().out) == 0
-
-
 @pytest.fixture
 def key(tmp_path):
     """``fingerprint`` of a tiny model with some data; arguments replace what it depends on."""
@@ -576,8 +577,13 @@ def test_kept_results_depend_on_the_files_of_model_and_data(name, key, tmp_path)
     assert key() != before
 
 
-def test_kept_results_depend_on_effort_and_revision_and_not_on_the_place(key, tmp_path):
+def test_kept_results_depend_on_effort_pace_and_revision_and_not_on_the_place(
+    key, tmp_path, monkeypatch
+):
     kinds = [key(), key(Effort(rounds=8)), key(QUICK), key(revision="a"), key(revision="b")]
+    with monkeypatch.context() as pace:
+        pace.setenv("TUTORIAL_PACE", "quick")
+        kinds.append(key())
     assert len(set(kinds)) == len(kinds)
     (tmp_path / "model").rename(tmp_path / "elsewhere")
     assert key(source=str(tmp_path / "elsewhere")) == kinds[0]
@@ -632,9 +638,8 @@ def test_a_choice_goes_by_the_mean_of_the_ratios_of_all_workloads():
     assert timing.fastest({}, "reference") == "reference"
 
 
-def test_each_workload_of_a_race_has_a_ratio_of_its_own(clock, small, tmp_path, monkeypatch):
-    job = job_of(small, tmp_path / "work", rounds=3)
-    variants.exported(job)
+def test_each_workload_of_a_race_has_a_ratio_of_its_own(clock, exported, monkeypatch):
+    job = replace(exported, effort=Effort(rounds=3))
     shutil.copy(job.file("exported"), job.file("other"))
     told = timing.timer.compare
 
@@ -660,12 +665,11 @@ def test_what_the_stages_found_comes_back_as_it_was_kept():
     assert found.tried([replace(trial, kept=False)]).best == "exported"
 
 
-def test_a_version_promoted_before_reads_the_texts_with_its_own_tokenizer(tmp_path):
-    folder = save(tmp_path / "model")
-    classifier = classifiers.open_classifier(folder)
+def test_a_version_promoted_before_reads_the_texts_with_its_own_tokenizer(exported, tmp_path):
+    classifier = exported.classifier
     texts = tuple(f"{WORDS[i % 12]} {WORDS[i % 5]}" for i in range(40))
-    job = job_of(classifier, tmp_path / "work", labelled.Labelled(texts, np.arange(40) % 2))
-    variants.exported(job)
+    data = labelled.Labelled(texts, np.arange(40) % 2)
+    job = replace(exported, texts=Texts.of(classifier, data))
     file, tokenizer = job.file("exported"), tmp_path / "tokenizer.json"
     classifier.tokenizer().save(str(tokenizer))
     version = write_version(tmp_path / "r", "m", [ModelForm(file)], tokenizer, classifier.labels)
