@@ -26,11 +26,15 @@ class Overloaded(TutorialError, RuntimeError):
         self.retry_after = retry_after
 
 
-class DeadlineExceeded(TutorialError, RuntimeError):
+class NoAnswer(TutorialError, RuntimeError):
+    """A request was admitted, and the version did not answer it."""
+
+
+class DeadlineExceeded(NoAnswer):
     """The answer was not there in time."""
 
 
-class InferenceFailed(TutorialError, RuntimeError):
+class InferenceFailed(NoAnswer):
     """The model raised; the cause is in the log, not in the message."""
 
 

@@ -16,23 +16,10 @@ from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.registry import BadModel, LoadedModel
 from tutorial_utils.serving.engine.engine import Engine
 from tutorial_utils.serving.engine.metrics import Metrics
-from tutorial_utils.serving.engine.request import (
-    DeadlineExceeded,
-    InferenceFailed,
-    Overloaded,
-    Prediction,
-)
+from tutorial_utils.serving.engine.request import NoAnswer, Overloaded, Prediction
 from tutorial_utils.serving.rollout import traffic
 from tutorial_utils.serving.rollout.running import Running
 from tutorial_utils.serving.rollout.shadow import Shadow
-from tutorial_utils.serving.rollout.traffic import (
-    CANARY,
-    SHADOW,
-    STABLE,
-    Split,
-    TrafficMetrics,
-    Trial,
-)
 from tutorial_utils.serving.settings import LATEST, Settings
 
 log = logging.getLogger(__name__)
@@ -53,13 +40,13 @@ class Candidate:
     """A version on trial."""
 
     running: Running
-    split: Split
-    trial: Trial
+    split: traffic.Split
+    trial: traffic.Trial
     by_hand: bool  # an operator began the trial, not the registry's watcher
 
     @property
     def role(self) -> str:
-        return CANARY if self.split.share > 0 else SHADOW
+        return traffic.CANARY if self.split.share > 0 else traffic.SHADOW
 
 
 class Deployment:
@@ -77,7 +64,7 @@ class Deployment:
     ):
         self.settings = settings
         self._engine_metrics = metrics or Metrics()
-        self.metrics = TrafficMetrics(self._engine_metrics.registry)
+        self.metrics = traffic.TrafficMetrics(self._engine_metrics.registry)
         self._fallback = fallback
         self.stable = self._start(model)
         self.candidate: Candidate | None = None
@@ -99,7 +86,7 @@ class Deployment:
     @property
     def roles(self) -> dict[str, str]:
         """version → role, of those that take requests."""
-        found = {self.stable.version: STABLE}
+        found = {self.stable.version: traffic.STABLE}
         if self.candidate:
             found[self.candidate.running.version] = self.candidate.role
         return found
@@ -111,7 +98,7 @@ class Deployment:
             UnknownVersion: it does not run here.
         """
         if version in (None, self.stable.version):
-            return self.stable, STABLE
+            return self.stable, traffic.STABLE
         if self.candidate and version == self.candidate.running.version:
             return self.candidate.running, self.candidate.role
         known = ", ".join(sorted(self.roles, key=int))
@@ -135,7 +122,7 @@ class Deployment:
 
         Raises:
             UnknownVersion: ``version`` does not run here.
-            Overloaded, DeadlineExceeded, InferenceFailed: as the engine says.
+            Overloaded, NoAnswer: as ``Engine.predict``.
         """
         if version:
             return await self._ask(*self.find(version), texts)
@@ -145,8 +132,8 @@ class Deployment:
             return await self._try(candidate, texts)
         running = self.stable
         try:
-            prediction = await self._ask(running, STABLE, texts)
-        except (InferenceFailed, DeadlineExceeded):
+            prediction = await self._ask(running, traffic.STABLE, texts)
+        except NoAnswer:
             if candidate:
                 candidate.trial.stable_answered(error=True)
             raise
@@ -241,8 +228,8 @@ class Deployment:
             return self._replace(running)
         if self.candidate and self.candidate.running is not running:
             self._retire(self.candidate.running)
-        split = Split(share, shadow, f"{self.settings.salt}:{running.version}")
-        trial = Trial(self.settings.max_errors, self.settings.min_agreement)
+        split = traffic.Split(share, shadow, f"{self.settings.salt}:{running.version}")
+        trial = traffic.Trial(self.settings.max_errors, self.settings.min_agreement)
         self.candidate = Candidate(running, split, trial, by_hand)
         self.metrics.roles(self.roles)
         log.info("version %s is a candidate", running.version)
@@ -266,13 +253,15 @@ class Deployment:
         end, trial = time.monotonic() + self.settings.deadline, candidate.trial
         part = CANARY_TIME * self.settings.deadline
         try:
-            prediction = await self._ask(candidate.running, CANARY, texts, part)
+            prediction = await self._ask(candidate.running, traffic.CANARY, texts, part)
         except Overloaded:  # a busy machine is no fault of the version's
-            return await self._ask(self.stable, STABLE, texts, end - time.monotonic())
-        except (InferenceFailed, DeadlineExceeded):
+            return await self._ask(self.stable, traffic.STABLE, texts, end - time.monotonic())
+        except NoAnswer:
             try:
-                prediction = await self._ask(self.stable, STABLE, texts, end - time.monotonic())
-            except (InferenceFailed, DeadlineExceeded):
+                prediction = await self._ask(
+                    self.stable, traffic.STABLE, texts, end - time.monotonic()
+                )
+            except NoAnswer:
                 trial.answered(error=True, by_both=True)
                 self._end_if_failed(candidate)
                 raise
@@ -287,7 +276,7 @@ class Deployment:
     ) -> Prediction:
         try:
             prediction = await running.predict(texts, deadline)
-        except (InferenceFailed, DeadlineExceeded):
+        except NoAnswer:
             self.metrics.errors.labels(running.version, role).inc()
             raise
         self.metrics.answers.labels(running.version, role).inc()
