@@ -1,7 +1,7 @@
-"""The same candidate compared with itself, again and again: how often is a difference found?
+"""Compare a candidate with itself many times: how often is a difference found?
 
 ``python -m benchmarks.aa`` makes 20 comparisons, each with fresh processes, of the exported fp32
-file at the BERT-base shape, 1 × 128, and keeps them in ``aa.json``. ``--quick`` only tries the
+file at the BERT-base shape, 1 × 128, and writes them to ``aa.json``. ``--quick`` only tests the
 code. Run it on a quiet machine; it takes about four minutes on two cores.
 """
 
@@ -18,7 +18,7 @@ NAME, RUNS, ROUNDS, SECONDS = "aa", 20, 7, 0.25
 
 
 def compare(candidate: timer.Candidate, runs: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """Ratio, interval and rounds of each run; a run has new processes and an order of its own."""
+    """Ratio, interval and rounds of each run. Each run has new processes and its own order."""
     found = []
     for seed in range(runs):
         result = timer.compare(
@@ -30,16 +30,16 @@ def compare(candidate: timer.Candidate, runs: int, rounds: int, seconds: float) 
 
 
 def main() -> None:
-    """Measure, keep, and say how many intervals do not hold 1."""
+    """Measure, store, and print how many intervals do not contain 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.aa", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two runs, kept apart from the others")
+    parser.add_argument("--quick", action="store_true", help="two short runs, in a separate folder")
     quick = parser.parse_args().quick
     folder = run_folder(quick)
     candidate = measure.latency_candidate("exported", 1, 128)
     effort = (2, 3, 0.05) if quick else (RUNS, ROUNDS, SECONDS)
     folder.keep(NAME, compare(candidate, *effort))
     print(same_twice(folder.path / f"{NAME}.json"))
-    print(f"Kept in {folder}.")
+    print(f"Written to {folder}.")
 
 
 if __name__ == "__main__":

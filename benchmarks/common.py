@@ -28,16 +28,16 @@ class Folder:
 
     def __str__(self) -> str:
         if self.path.name == "quick":
-            return f"{self.path} (a quick run: its figures are worth nothing)"
+            return f"{self.path} (a quick run: do not use its figures)"
         return f"{self.path} (`make results` stores it for README and docs)"
 
     def read(self, name: str) -> dict:
-        """What ``NAME.json`` holds; {} where there is none."""
+        """The content of ``NAME.json``, or {} if there is none."""
         file = self.path / f"{name}.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def keep(self, name: str, found: dict) -> None:
-        """Write ``NAME.json``; the machine comes first, this one unless ``found`` names another."""
+        """Write ``NAME.json``. Its first key is the machine, that of ``found`` or else this one."""
         found = {"machine": asdict(machine.describe())} | found
         self.write(f"{name}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
@@ -52,7 +52,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Target:
-    """A line of a table of targets; ``met`` is None where it was not measured or is undecided."""
+    """A line of a table of targets. met: None if it was not measured or is undecided."""
 
     what: str
     target: str
@@ -83,9 +83,9 @@ def slug(of: Machine) -> str:
 
 
 def run_folder(quick: bool = False) -> Folder:
-    """Where a run on this machine writes: under the artifacts' home, never into the repository.
+    """The folder that a run on this machine writes to: in the artifacts' home, never in git.
 
-    Runs with little effort have a folder of their own, which is never stored.
+    Quick runs have their own folder, which is never stored.
     """
     if quick or os.environ.get("TUTORIAL_PACE") == "quick":
         return Folder(paths.home() / "results" / "quick")
@@ -104,7 +104,7 @@ def write(target: Path, text: str) -> None:
 
 
 def write_between(document: Path, marker: str, text: str) -> None:
-    """Replace what a document holds between ``<!-- MARKER:begin -->`` and ``<!-- MARKER:end -->``.
+    """Replace a document's text between ``<!-- MARKER:begin -->`` and ``<!-- MARKER:end -->``.
 
     Raises:
         ValueError: the document does not have both markers.
@@ -118,7 +118,7 @@ def write_between(document: Path, marker: str, text: str) -> None:
 
 
 def restored(values: dict) -> timer.Comparison:
-    """A comparison as it was before ``asdict``."""
+    """Rebuild a comparison from its ``asdict`` form."""
     return timer.Comparison(
         {name: timer.Timing(**timing) for name, timing in values["timings"].items()},
         {name: ratio(verdict) for name, verdict in values["verdicts"].items()},
@@ -143,7 +143,7 @@ def comparisons(found: Any, where: str = "") -> Iterator[tuple[str, dict[str, An
 
 
 def ratio(stored: dict[str, float]) -> Ratio:
-    """A ratio as it was before ``asdict``; older results name its candidates too."""
+    """Rebuild a ratio from its ``asdict`` form. Older results also name its candidates."""
     return Ratio(stored["ratio"], stored["low"], stored["high"])
 
 
@@ -153,7 +153,7 @@ def interval(ratio: Ratio | None) -> str:
 
 
 def ratios(result: timer.Comparison | dict) -> dict[str, Ratio]:
-    """Ratio and interval of each candidate against the first, which has exactly 1."""
+    """Ratio and interval of each candidate relative to the first, which is exactly 1."""
     values = result if isinstance(result, dict) else asdict(result)
     reference = next(iter(values["timings"]))
     others = {name: ratio(verdict) for name, verdict in values["verdicts"].items()}

@@ -1,8 +1,8 @@
-"""How often intervals hold the true ratio, and slow candidates pass the gate: by simulation.
+"""Simulate how often intervals contain the true ratio, and how often slow candidates pass the gate.
 
 ``python -m benchmarks.interval_coverage`` writes ``docs/measuring.md``. The noise is drawn from
-distributions and from what is left of the stored rounds when each pair's mean is taken off. The
-seed is fixed: the same stored rounds give the same document.
+distributions and from the residuals of the stored rounds: their log ratios minus each pair's mean.
+The seed is fixed, so the same stored rounds give the same document.
 """
 
 import itertools
@@ -32,7 +32,7 @@ class Residuals:
 
     @classmethod
     def stored(cls, folder: Path = STORED) -> "Residuals":
-        """Of every stored comparison of at least five rounds, against its first candidate."""
+        """Of all stored comparisons of at least five rounds, relative to their first candidate."""
         tables = []
         for file in sorted(folder.rglob("*.json")):
             for _, found in comparisons(json.loads(file.read_text(encoding="utf-8"))):
@@ -67,16 +67,16 @@ class Residuals:
         return float(np.mean(found))
 
     def within(self, draw: np.random.Generator, draws: int, rounds: int) -> Array:
-        """Noise of candidates that were measured side by side, each comparison as often."""
+        """Draw from the residuals of one comparison at a time, equally often from each."""
         each = draws // len(self.tables)
         return np.concatenate([draw.choice(t.ravel(), (each, rounds)) for t in self.tables])
 
     def of_a_pair(self, draw: np.random.Generator, draws: int, rounds: int) -> Array:
-        """Noise drawn from the few rounds of one pair."""
+        """Draw from the few residuals of one pair at a time."""
         return _few(draw, draws, rounds, [row for table in self.tables for row in table])
 
     def normal_of_a_pair(self, draw: np.random.Generator, draws: int, rounds: int) -> Array:
-        """The same with normal draws in place of each pair's rounds, to see what few values do."""
+        """The same with normal values for each pair, to see the effect of having few values."""
         rows = [draw.normal(size=table.shape) for table in self.tables]
         return _few(draw, draws, rounds, [row - row.mean() for table in rows for row in table])
 
@@ -87,7 +87,7 @@ def _few(draw: np.random.Generator, draws: int, rounds: int, rows: list[Array]) 
 
 
 def kinds(residuals: Residuals) -> dict[str, Draw]:
-    """Kinds of noise that the interval has to cover in at least 93 %."""
+    """Kinds of noise for which at least 93 % of the intervals must contain the true ratio."""
     everything = np.concatenate([table.ravel() for table in residuals.tables])
     shapes = residuals.shapes()
     return {
@@ -96,8 +96,8 @@ def kinds(residuals: Residuals) -> dict[str, Draw]:
             3, (n, rounds)
         ),
         "Laplace": lambda draw, n, rounds: draw.laplace(size=(n, rounds)),
-        "normal, one in ten five times as far off": _contaminated,
-        "normal, correlated by 0.2 with the round before": _correlated,
+        "normal, one value in ten five times as large": _contaminated,
+        "normal, correlation of 0.2 with the previous round": _correlated,
         "stored residuals, all": lambda draw, n, rounds: draw.choice(everything, (n, rounds)),
         "stored residuals, each pair scaled to 1": lambda draw, n, rounds: draw.choice(
             shapes, (n, rounds)
@@ -107,11 +107,11 @@ def kinds(residuals: Residuals) -> dict[str, Draw]:
 
 
 def hard_kinds(residuals: Residuals) -> dict[str, Draw]:
-    """Kinds of noise that the interval covers less often than it promises."""
+    """Kinds of noise for which the intervals miss that target."""
     return {
         "stored residuals, within a pair (5 to 11 values)": residuals.of_a_pair,
-        "the same, normal values in place of the stored": residuals.normal_of_a_pair,
-        "delays that hit one candidate only, one round in ten": _one_sided,
+        "the same with normal values": residuals.normal_of_a_pair,
+        "delays of only one candidate, in one round of ten": _one_sided,
     }
 
 
@@ -134,13 +134,16 @@ def _one_sided(draw: np.random.Generator, n: int, rounds: int) -> Array:
 
 
 def coverage(noise: Draw, rounds: int, quantile: float = QUANTILE, draws: int = DRAWS) -> float:
-    """Share of intervals that hold the true mean, 0."""
+    """Share of intervals that contain the true mean, 0."""
     _, low, high = student(noise(np.random.default_rng(rounds), draws, rounds), quantile)
     return float(np.mean((low <= 0) & (high >= 0)))
 
 
 def passed(true: float, spread: float, rounds: int, shapes: Array, draws: int = 2_000) -> float:
-    """Share of candidates of a true time ratio that keep to the gate's limit of ``slower``."""
+    """Share of candidates with the time ratio ``true`` that pass the gate's limit ``slower``.
+
+    spread: standard deviation of a log ratio. shapes: residuals, scaled to 1.
+    """
     noise = np.random.default_rng(rounds).choice(shapes, (draws, rounds))
     ends = np.exp(np.array(student(np.log(true) + spread * noise)))
     kept = [keeps_to(Ratio(*map(float, one)), Limits().slower) for one in ends.T]
@@ -148,7 +151,7 @@ def passed(true: float, spread: float, rounds: int, shapes: Array, draws: int = 
 
 
 def coverage_table(noises: dict[str, Draw]) -> Table:
-    """Rows: kinds of noise. Columns: rounds; ours, and the 95 % quantile in brackets."""
+    """Rows: kinds of noise. Columns: rounds. In brackets: with the quantile for 95 %."""
     rows = [
         (name, *(f"{coverage(n, r):.1%} ({coverage(n, r, 0.975):.1%})" for r in ROUNDS))
         for name, n in noises.items()
@@ -198,15 +201,15 @@ def markdown(stored: Path = STORED) -> str:
 
 
 def same_twice(file: Path) -> str:
-    """What came out where a candidate was compared with itself (``benchmarks.aa``)."""
+    """Summary of a run that compared a candidate with itself (``benchmarks.aa``)."""
     found = json.loads(file.read_text(encoding="utf-8"))
     ratios = [Ratio(r["ratio"], r["low"], r["high"]) for r in found["runs"]]
     outside = sum(r.low > 1 or r.high < 1 for r in ratios)
     verdicts = sum(r.word != "no measurable difference" for r in ratios)
     furthest = max(ratios, key=lambda r: abs(np.log(r.ratio)))
     return (
-        f"{file.parent.name}: {len(ratios)} runs of {found['rounds']} rounds; {outside} intervals "
-        f"do not hold 1, {verdicts} give a verdict; the ratio furthest from 1 is {furthest.cell}."
+        f"{file.parent.name}: {len(ratios)} runs of {found['rounds']} rounds. Intervals "
+        f"without 1: {outside}. Verdicts: {verdicts}. Ratio furthest from 1: {furthest.cell}."
     )
 
 
@@ -229,12 +232,12 @@ The verdict is *faster* or *slower* if the whole interval is outside 1 ± {margi
 processes of one candidate differ by about that much. To choose between candidates, the ratio is
 enough. A claim needs the interval.
 
-## How often the interval holds the true ratio
+## How often the interval contains the true ratio
 
-We call it a 95 % interval. Our target is that it holds the true ratio in at least 93 % of all
-cases, from three rounds on. Rounds are not quite independent. In the stored runs ({pairs} pairs
-in {comparisons} comparisons of five rounds or more), the correlation with the round before is
-{neighbours:.2f}. So we use the t quantile of a {level:.0%} interval. The figures in brackets use
+We call it a 95 % interval. Our target is that it contains the true ratio in at least 93 % of all
+cases, with three rounds or more. Rounds are not quite independent. In the stored runs ({pairs}
+pairs in {comparisons} comparisons of five rounds or more), the correlation with the previous round
+is {neighbours:.2f}. So we use the t quantile of a {level:.0%} interval. The figures in brackets use
 the quantile for 95 %.
 
 {coverage}

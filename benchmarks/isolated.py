@@ -1,4 +1,4 @@
-"""One function in a process of its own, so that a peer that crashes ends nothing but itself."""
+"""Run a function in its own process, so that a crash of a peer does not end the benchmark."""
 
 import multiprocessing
 import signal
@@ -33,10 +33,10 @@ def in_a_process(function: Callable, *arguments):
 
 
 def ending(code: int) -> str:
-    """What an exit code says: a negative one is the signal that ended the process."""
+    """Describe an exit code. A negative one is the signal that ended the process."""
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
-    return f"ended with exit code {code} and without an answer"
+    return f"ended with exit code {code} before it returned a result"
 
 
 def _run(pipe, function: Callable, arguments: tuple) -> None:

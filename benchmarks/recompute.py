@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.recompute`` goes through ``benchmarks/results/``, rewrites every comparison
 whose rounds are stored, draws reports and documents again, and prints each verdict that changed.
-For when the way to make intervals has changed; what was measured stays as it is.
+Use it after a change to how intervals are computed. Measured times stay as they are.
 """
 
 import json
@@ -30,7 +30,7 @@ def _ends(of: Ratio) -> str:
 
 
 def main() -> None:
-    """Rewrite and draw all that is stored, machine by machine."""
+    """Recompute and draw all stored results, machine by machine."""
     for folder in sorted(path for path in STORED.iterdir() if path.is_dir()):
         print(folder.name)
         total = changed = 0

@@ -35,7 +35,7 @@ def roofs(
     seconds: float = 0.3,
     kinds: tuple[str, ...] = tuple(PRODUCTS),
 ) -> Roofs:
-    """Measure the machine. ``failed`` says why a kind of product cannot run here."""
+    """Measure the machine. ``Roofs.failed`` says why a kind of product cannot run here."""
     best, failed = {}, {}
     for kind in kinds:
         products = {str(shape): PRODUCTS[kind](kind, *shape) for shape in shapes}
@@ -53,5 +53,5 @@ def roofs(
 
 
 def attainable(roofs: Roofs, kind: str, work: Work) -> float:
-    """10^12 operations a second that neither roof forbids for this work."""
+    """The most that both roofs allow for this work, in 10^12 operations per second."""
     return min(roofs.operations[kind], roofs.bytes * work.operations / work.bytes / 1e3)

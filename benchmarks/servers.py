@@ -1,4 +1,4 @@
-"""How a benchmark starts a server: a process group of its own, ended whatever happens."""
+"""Start a server in its own process group, and always stop it."""
 
 import os
 import signal
@@ -18,11 +18,11 @@ PATIENCE = 120.0  # seconds for a server to start
 
 
 class NotStarted(RuntimeError):
-    """A server did not answer in time; the message holds the end of what it wrote."""
+    """A server did not answer in time; the message has the end of its stderr."""
 
 
 def free_port() -> int:
-    """A port of this machine on which nobody listens now."""
+    """A TCP port of this machine that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -51,12 +51,12 @@ def on_core(core: int) -> Iterator[None]:
 def running(
     command: Sequence[str], ready: Callable[[], bool], **popen
 ) -> Iterator[subprocess.Popen]:
-    """Start a server from the repository's root, wait until it is ``ready``, and end it afterwards.
+    """Start a server in the repository's root, wait until it is ``ready``; stop it at the end.
 
     popen: further arguments of ``subprocess.Popen``.
 
     Raises:
-        NotStarted: it ended, or was not ready within ``PATIENCE`` seconds.
+        NotStarted: it exited, or was not ready within ``PATIENCE`` seconds.
     """
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
@@ -80,8 +80,8 @@ def running(
 
 
 def end(process: subprocess.Popen) -> None:
-    """Ask a server's group to end, then insist; children that outlive it are killed."""
-    if process.stdin:  # a server that reads it ends by itself when it closes
+    """Stop a server, by SIGKILL if SIGTERM is not enough; kill children that outlive it."""
+    if process.stdin:  # a server that reads its stdin exits when it is closed
         process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             process.wait(60)

@@ -1,4 +1,4 @@
-"""Runs in stages. Each stage is kept when it ends, so that a later one that fails costs nothing."""
+"""Runs in stages. Results are stored after each stage, so a later failure loses nothing."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from dataclasses import asdict
 from benchmarks.common import Folder, run_folder
 from tutorial_utils.core import machine
 
-Stage = Callable[[bool], Iterator[dict]]  # quick? → what it has measured so far, piece by piece
+Stage = Callable[[bool], Iterator[dict]]  # quick → the results so far, after each part of it
 
 
 def run(
@@ -23,23 +23,29 @@ def run(
 ) -> dict:
     """Run the stages named in ``words``, or all of them; return everything measured so far.
 
-    A stage that is named replaces what an earlier run kept of it, and leaves the others as they
-    are. ``report`` only draws again; ``--quick`` tries the code with little effort, in a folder of
-    its own. Results go into ``NAME.json``, and from there to ``draw``. more: what else is noted
-    beside each stage, the versions of peers for example. package: the
-    one that is run, where it is not called ``name``.
+    A named stage replaces its earlier results and leaves those of other stages as they are.
+    ``report`` only draws the report again. ``--quick`` tests the code with little effort, in its
+    own folder. Results are written to ``NAME.json``, then passed to ``draw``.
+
+    Args:
+        more: further facts to store with each stage, for example the versions of peers.
+        package: the package that is run, if it is not called ``name``.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{package or name}")
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=", ".join([*stages, "report"]))
-    parser.add_argument("--quick", action="store_true", help="try the code; results are worthless")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="test the code with little effort; do not use the results",
+    )
     options = parser.parse_args(words)
     if unknown := sorted(set(options.stages) - {*stages, "report"}):
-        parser.error(f"no stage {', '.join(unknown)}; choose among {', '.join(stages)}, report")
+        parser.error(f"unknown stage {', '.join(unknown)}; choose from {', '.join(stages)}, report")
     here = json.loads(json.dumps(asdict(machine.describe())))  # before any core is chosen
     folder = run_folder(options.quick)
     found = folder.read(name) if options.stages else {}
     if options.stages == ["report"] and not found:
-        sys.exit(f"{folder.path / name}.json does not exist: measure first, then draw.")
+        sys.exit(f"{folder.path / name}.json does not exist. Run the stages first.")
     for stage in [s for s in options.stages or stages if s != "report"]:
         start = time.perf_counter()
         for measured in stages[stage](options.quick):
@@ -55,7 +61,7 @@ def run(
 
 
 def notes(name: str, found: dict, stages: Sequence[str]) -> str:
-    """What a reader of the report must know: stages that are missing, or of other versions."""
+    """Warnings for readers of a report: missing stages, and stages of different versions."""
     lines = []
     if missing := [stage for stage in stages if stage not in found]:
         command = f"python -m benchmarks.{name} {' '.join(missing)}"
@@ -66,7 +72,7 @@ def notes(name: str, found: dict, stages: Sequence[str]) -> str:
     ]
     if any(origin != origins[0] for origin in origins):
         lines.append(
-            "**The stages were measured with different files or versions: do not compare one with "
-            "another before all have been measured again.**\n"
+            "**The stages were measured with different files or versions. Measure all of them "
+            "again before you compare them.**\n"
         )
     return "\n".join(["", *lines]) if lines else ""

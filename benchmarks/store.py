@@ -1,9 +1,9 @@
 """Store what was measured on this machine for README and docs: ``make results``.
 
 ``python -m benchmarks.store`` copies each run from ``artifacts/results/<machine>/`` into
-``benchmarks/results/<machine>/`` and draws its report there; stages that were not run anew stay as
-they were stored. Then it rewrites the sections of README and docs that show results.
-``python -m benchmarks.store MACHINE`` only draws again what is stored of a machine.
+``benchmarks/results/<machine>/`` and draws its report there. Stages that were not run again keep
+their stored results. Then it rewrites the sections of README and docs that show results.
+``python -m benchmarks.store MACHINE`` only draws the stored reports of a machine again.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from benchmarks.common import README, ROOT, STORED, Folder, measured_folder, wri
 from benchmarks.scale import plan
 from benchmarks.search import fusion, quantization, roofline, runtime
 
-REPORTS: dict[str, Callable[[dict, Folder], None] | None] = {  # None: docs show it
+REPORTS: dict[str, Callable[[dict, Folder], None] | None] = {  # None: no report of its own
     "results": benchmarks.steps.report.draw,
     "peers": benchmarks.peers.report.draw,
     "load": benchmarks.load.report.draw,
@@ -49,16 +49,16 @@ def main(arguments: list[str] | None = None) -> None:
     stored = Folder(STORED / (chosen or fresh.path.name))
     if chosen and not stored.path.exists():
         known = ", ".join(sorted(path.name for path in STORED.iterdir()))
-        sys.exit(f"Nothing is stored of {chosen}; choose among {known}.")
+        sys.exit(f"No results are stored for {chosen}. Choose one of: {known}.")
     if not chosen and not copy(fresh, stored):
-        sys.exit(f"{fresh.path} holds no results: `make bench` or another run measures first.")
+        sys.exit(f"{fresh.path} has no results. Run `make bench` or another benchmark first.")
     draw(stored)
     document(stored)
     print(f"Stored in {stored.path}; README and docs show it.")
 
 
 def copy(fresh: Folder, stored: Folder) -> list[str]:
-    """Merge each run's figures into the stored ones; return the names of those that were there."""
+    """Merge the figures of each new run into the stored ones; return the names of these runs."""
     names = [name for name in REPORTS if (fresh.path / f"{name}.json").exists()]
     for name in names:
         stored.keep(name, merged(stored.read(name), fresh.read(name)))
@@ -66,7 +66,7 @@ def copy(fresh: Folder, stored: Folder) -> list[str]:
 
 
 def merged(stored: dict, fresh: dict) -> dict:
-    """What is fresh in the place of what is stored; stages and claims one by one."""
+    """Stored results, replaced by fresh ones; stages and claims are replaced one by one."""
     both = stored | fresh
     for key in ("stages", "figures", "verdicts"):
         if key in both:
@@ -75,14 +75,14 @@ def merged(stored: dict, fresh: dict) -> dict:
 
 
 def draw(folder: Folder) -> None:
-    """Write the reports and figures of all that is stored in a folder."""
+    """Write the reports and figures of all results in a folder."""
     for name, report in REPORTS.items():
         if report and (found := folder.read(name)):
             report(found, folder)
 
 
 def document(folder: Folder) -> None:
-    """Rewrite what README and docs show, as far as the folder holds it."""
+    """Rewrite the results in README and docs, as far as the folder has them."""
     results, peers = folder.read("results"), folder.read("peers")
     if "ledger" in results:
         write_between(README, "results", benchmarks.steps.report.for_readme(results))
@@ -98,7 +98,7 @@ def document(folder: Folder) -> None:
 
 
 def point_to(text_file: Path, folder: Path) -> None:
-    """Let a document's links to results lead to this folder, where it has the file."""
+    """Change a document's links to results to this folder, if it has the file."""
 
     def replaced(link: re.Match) -> str:
         there = (folder / link[1]).exists()

@@ -1,10 +1,11 @@
-"""Latency of a live service while a second version loads: huge pages for none, its own, all memory.
+"""Latency of a live service while a second version loads, with three uses of huge pages.
 
     python benchmarks/switch_pages.py REGISTRY MODEL [--rounds 7]
 
-Callers send one text at a time while a version is loaded and closed, in turns of each mode. The
-model's recipe should have ``huge_pages``. Prints one JSON object: p99 and longest latency in ms
-over all rounds, and seconds of a load.
+Memory is moved to huge pages for nothing (``none``), the new version (``own``), or all anonymous
+memory of the process (``all``). The modes take turns. In each turn, callers send one text at a time
+while a version is loaded and closed. The model's recipe should have ``huge_pages``. Prints one JSON
+object: p99 and longest latency in ms over all rounds, and seconds of a load.
 """
 
 import argparse
@@ -29,7 +30,7 @@ TEXT = "A joy from the first scene to the last, told with care and wit."
 
 
 def load(folder: Path, model: registry.LoadedModel, mode: str) -> None:
-    """Open the model once more as a switch does, with huge pages for the memory of ``mode``."""
+    """Open the model again as a switch does, with huge pages for the memory of ``mode``."""
     session = dataclasses.replace(model.manifest.recipe.session, huge_pages=mode == "own")
     opened = open_session(folder / "model.onnx", session)
     if mode == "all":
@@ -40,7 +41,7 @@ def load(folder: Path, model: registry.LoadedModel, mode: str) -> None:
 
 
 async def measure(engine: Engine, folder: Path, mode: str) -> tuple[list[float], float]:
-    """Latencies in ms of requests during one load, and the seconds that it took."""
+    """Latencies in ms of requests during one load, and the seconds of the load."""
     loading = asyncio.create_task(asyncio.to_thread(load, folder, engine.model, mode))
     began, times = time.perf_counter(), []
 

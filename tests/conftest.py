@@ -1,4 +1,4 @@
-"""What several tests share: a tiny BERT, exported once, and the folder of real artifacts."""
+"""Shared fixtures: a tiny BERT, exported once, and a home folder for each test."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 @pytest.fixture(autouse=True)
 def _home_of_its_own(tmp_path, monkeypatch, request):
-    """Each test writes to a folder of its own, unless it needs what ``make prepare`` built."""
+    """Each test writes to its own folder, unless it needs what ``make prepare`` built."""
     monkeypatch.delenv("TUTORIAL_PACE", raising=False)
     if "built" not in request.keywords:
         monkeypatch.setenv("TUTORIAL_HOME", str(tmp_path / "home"))

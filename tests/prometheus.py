@@ -1,4 +1,4 @@
-"""A real Prometheus over the rules of ``deploy/``, looking at a service of the tests."""
+"""A real Prometheus with the rules of ``deploy/`` that scrapes a service of the tests."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from benchmarks.servers import free_port
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy" / "prometheus"
 FETCHED = ROOT / ".tools" / "usr" / "bin"
-HASTE = "250ms"  # between two scrapes, and two looks at the rules
+INTERVAL = "250ms"  # between two scrapes, and between two evaluations of the rules
 
 
 def tool(name: str) -> str:
@@ -31,11 +31,11 @@ def tool(name: str) -> str:
 
 @contextmanager
 def watching(port: int, folder: Path):
-    """Prometheus scrapes the service at ``port`` until left; yields a client of its API."""
+    """Run Prometheus, which scrapes the service at ``port``; yields a client of its API."""
     shutil.copy(DEPLOY / "rules.yml", folder)
     config = (DEPLOY / "prometheus.yml").read_text()
     config, hosts = re.subn(r"127\.0\.0\.1:8000", f"127.0.0.1:{port}", config)
-    config, intervals = re.subn(r"(_interval:) \S+", rf"\1 {HASTE}", config)
+    config, intervals = re.subn(r"(_interval:) \S+", rf"\1 {INTERVAL}", config)
     assert (hosts, intervals) == (1, 2)
     (folder / "prometheus.yml").write_text(config)
     address = f"127.0.0.1:{free_port()}"
@@ -45,7 +45,7 @@ def watching(port: int, folder: Path):
         process = subprocess.Popen([tool("prometheus"), *flags], stdout=log, stderr=log)
     try:
         with httpx.Client(base_url=f"http://{address}", timeout=10) as client:
-            end = time.monotonic() + 20
+            end = time.monotonic() + 120
             while not _ready(client):
                 assert process.poll() is None, (folder / "log").read_text()
                 assert time.monotonic() < end, "Prometheus did not start"
@@ -53,11 +53,11 @@ def watching(port: int, folder: Path):
             yield client
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def ask(client: httpx.Client, expression: str) -> list[dict]:
-    """What an expression gives now: series with their labels and values."""
+    """The current value of an expression: series with their labels and values."""
     answer = client.get("/api/v1/query", params={"query": expression}).json()
     assert answer["status"] == "success", f"{expression}: {answer}"
     return answer["data"]["result"]

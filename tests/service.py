@@ -27,7 +27,7 @@ WORDS = ("a", "quiet", "story", "told", "with", "care", "and", "wit", "that", "h
 
 
 def mean_of_tokens() -> onnx.ModelProto:
-    """A classifier whose logits are the mean of what each token says: padding must not matter."""
+    """A classifier whose logits are the mean of a vector per token, so padding does not matter."""
     said = np.random.default_rng(0).normal(0, 2, (256 + len(SPECIAL), 2)).astype(np.float32)
     constants = {"table": said, "one": np.array([1]), "two": np.array([2])}
     nodes = [
@@ -50,7 +50,7 @@ def mean_of_tokens() -> onnx.ModelProto:
 
 
 def bytes_as_tokens() -> Tokenizer:
-    """A token a byte, between [CLS] and [SEP]."""
+    """One token per byte, between [CLS] and [SEP]."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *alphabet])}
     made = Tokenizer(models.BPE(vocabulary, [], unk_token="[UNK]"))
@@ -64,13 +64,13 @@ def bytes_as_tokens() -> Tokenizer:
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
-    """Texts of a few words, each time the same."""
+    """Texts of a few words; the same seed gives the same texts."""
     rng = np.random.default_rng(seed)
     return [" ".join(rng.choice(WORDS, rng.integers(4, 20))) for _ in range(count)]
 
 
 def publish(registry: Path, normal: Sequence[str] = (), made: Recipe = Recipe()) -> None:
-    """Write a version of ``sentiment``; with a profile where ``normal`` texts are given."""
+    """Write a version of ``sentiment``; with a profile if ``normal`` texts are given."""
     with tempfile.TemporaryDirectory() as scratch:
         model, tokenizer = Path(scratch, "model.onnx"), Path(scratch, "tokenizer.json")
         onnx.save(mean_of_tokens(), model)
@@ -101,5 +101,5 @@ def running(settings: Settings, application: app.Service | None = None):
         client.port = port
         yield client
     made.should_exit = True
-    thread.join(15)
-    assert not thread.is_alive()
+    thread.join(60)
+    assert not thread.is_alive(), "the server did not stop"

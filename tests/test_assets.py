@@ -1,4 +1,4 @@
-"""Faults of a download: each is found before anything is used, and leaves the cache empty."""
+"""Faulty downloads are detected before use and leave the cache empty."""
 
 import hashlib
 import http.server
@@ -21,7 +21,7 @@ def digest(data: bytes) -> str:
 
 @pytest.fixture
 def archive(tmp_path):
-    """A zip with a plain member, a tar in it, and a member that nobody asked for."""
+    """A zip with plain members, a tar, and a member that is not requested."""
     inner = io.BytesIO()
     with tarfile.open(fileobj=inner, mode="w:gz") as tar:
         entry = tarfile.TarInfo("data/sentences.txt")
@@ -49,7 +49,7 @@ def asset(archive):
 
 @pytest.fixture
 def downloads(monkeypatch, archive):
-    """What the download hands over, instead of asking the index."""
+    """Replaces the download by the archive; records the names of the assets."""
     calls = []
 
     def download(asset, scratch):
@@ -68,7 +68,7 @@ def test_only_the_named_members_are_unpacked(asset, downloads):
     }
 
 
-def test_a_member_may_lie_in_a_tar_in_the_zip(asset, downloads):
+def test_a_member_can_be_in_a_tar_in_the_zip(asset, downloads):
     inside = replace(
         asset, folder="package/data.tar.gz!data/", members={"sentences.txt": digest(b"hello")}
     )
@@ -88,7 +88,7 @@ def test_a_member_changed_in_the_cache_is_fetched_again(asset, downloads):
 
 
 @pytest.mark.parametrize("fault", ["truncated", "wrong archive hash", "wrong member hash"])
-def test_a_wrong_archive_leaves_nothing_and_says_what_to_do(asset, archive, downloads, fault):
+def test_a_wrong_archive_leaves_no_files_and_the_error_has_advice(asset, archive, downloads, fault):
     if fault == "truncated":
         archive.write_bytes(archive.read_bytes()[:-20])
     elif fault == "wrong archive hash":
@@ -101,7 +101,7 @@ def test_a_wrong_archive_leaves_nothing_and_says_what_to_do(asset, archive, down
     assert list((paths.home() / "assets").iterdir()) == []
 
 
-def test_an_unreachable_index_is_told_with_the_fix(asset, monkeypatch):
+def test_the_error_for_an_unreachable_index_says_how_to_fix_it(asset, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(AssetError, match="pip config list"):
@@ -109,7 +109,7 @@ def test_an_unreachable_index_is_told_with_the_fix(asset, monkeypatch):
     assert list((paths.home() / "assets").iterdir()) == []
 
 
-def test_the_hub_serves_the_same_files_under_the_same_hashes(asset, monkeypatch):
+def test_files_from_the_hub_are_checked_by_the_same_hashes(asset, monkeypatch):
     files = {"weights.bin": b"weights", "sentences.txt": b"hello"}
 
     class Hub(http.server.BaseHTTPRequestHandler):

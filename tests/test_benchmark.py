@@ -1,4 +1,4 @@
-"""Behaviour of the timing, on work of known length. Nothing here asserts that something is fast."""
+"""The timer, with work of known length. No test asserts that something is fast."""
 
 import itertools
 import os
@@ -25,7 +25,7 @@ class Sleep:
 
 @dataclass(frozen=True)
 class Recorder:
-    """Writes down when it runs, in which process."""
+    """Records when it runs, and in which process."""
 
     path: str
     items: int = 1
@@ -71,7 +71,7 @@ def children() -> set[int]:
     }
 
 
-def test_known_durations_come_out_in_order_with_verdicts():
+def test_known_durations_are_in_the_right_order_with_verdicts():
     result = timer.compare({"slow": Sleep(0.02), "fast": Sleep(0.005)}, rounds=4, seconds=0.05)
     rounds = result.rounds
     assert result.verdicts == {"fast": Ratio.of_rounds(rounds["fast"], rounds["slow"])}
@@ -90,10 +90,10 @@ def test_throughput_counts_items_and_ratios_are_per_item():
     assert result.verdicts["batch"].ratio < 0.6 < medians["batch"] / medians["one"]
 
 
-def test_candidates_run_in_processes_of_their_own_and_never_at_once(tmp_path):
+def test_candidates_run_in_their_own_processes_and_never_at_the_same_time(tmp_path):
     path = tmp_path / "runs.txt"
     recorders = {name: Recorder(str(path)) for name in "ab"}
-    # Warming up may overlap; what is timed may not.
+    # Warm-ups may overlap; timed calls may not.
     timer.compare(recorders, rounds=3, seconds=0.05, warmup=0)
     runs = [line.split() for line in path.read_text().splitlines()]
     assert len({pid for pid, _, _ in runs}) == 2
@@ -104,7 +104,7 @@ def test_candidates_run_in_processes_of_their_own_and_never_at_once(tmp_path):
     assert len(turns) >= 4  # they alternate: rounds, not one block after the other
 
 
-def test_peak_memory_is_that_of_the_candidates_own_process():
+def test_peak_memory_is_that_of_the_candidates_process():
     result = timer.compare({"small": Hungry(1), "large": Hungry(301)}, rounds=2, seconds=0.01)
     difference = result.timings["large"].peak_mb - result.timings["small"].peak_mb
     assert difference == pytest.approx(300, rel=0.15)
@@ -121,7 +121,7 @@ def test_a_candidate_that_fails_is_named_and_no_process_is_left(when, message):
 
 @dataclass(frozen=True)
 class KilledBetweenTurns:
-    """A child kills it as soon as it is suspended, or ends it for good once its turn is over."""
+    """A child kills this process as soon as it is suspended."""
 
     items: int = 1
 
@@ -145,13 +145,13 @@ def test_a_candidate_killed_while_suspended_is_named_with_its_exit_code():
 
 
 @pytest.mark.parametrize("method", ["stop_when_ready", "turn"])
-def test_each_request_to_a_dead_process_fails_alike(method):
+def test_each_request_to_a_dead_process_fails_with_the_same_error(method):
     worker = timer._Worker("bad", Sleep(0.001), warmup=1)
     try:
         if method != "stop_when_ready":
             worker.stop_when_ready()
         worker.process.kill()
-        worker.process.join()  # no zombie is left: its process id is unknown to the system
+        worker.process.join()  # reaped, so its process id no longer exists
         with pytest.raises(timer.CandidateFailed, match="'bad' ended with exit code -9"):
             getattr(worker, method)(*([0.01, 1] if method == "turn" else []))
     finally:

@@ -1,4 +1,4 @@
-"""What the notebooks and benchmarks time gives right labels, whatever the way of batching."""
+"""The candidates of notebooks and benchmarks give right labels with every way to batch."""
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ TEXTS = labelling.sentences("test", 23)
 
 
 def length_is_odd(inputs):
-    """Logits that tell each text by its own tokens: label 1 where their number is odd."""
+    """Logits from each text's own tokens: label 1 if their number is odd."""
     odd = inputs["attention_mask"].sum(axis=1) % 2
     return np.stack([1 - odd, odd], axis=1)
 
 
 @pytest.mark.parametrize("window", [1, 5, 23, 24])
 @pytest.mark.parametrize("how", [{"budget": 64}, {"budget": 64, "by_length": False}, {}])
-def test_labels_come_in_the_order_of_the_texts_whatever_the_window(window, how, monkeypatch):
+def test_labels_are_in_the_order_of_the_texts_for_every_window(window, how, monkeypatch):
     expected = [len(row) % 2 for row in reviews.encode(TEXTS)]
     assert 0 < sum(expected) < len(TEXTS)
     monkeypatch.setattr(labelling, "WINDOW", window)
@@ -30,7 +30,7 @@ def test_labels_come_in_the_order_of_the_texts_whatever_the_window(window, how, 
 
 
 @pytest.mark.built
-def test_a_session_for_each_worker_answers_as_one_session_does():
+def test_a_session_per_worker_gives_the_same_labels_as_one_session():
     given = (pipeline.ensure("fused"), SessionRecipe(threads=1), 256)
     one, each = (
         kind(*given, workers=2, width=None, items=40).build()()
@@ -39,7 +39,7 @@ def test_a_session_for_each_worker_answers_as_one_session_does():
     assert one.tolist() == each.tolist()
 
 
-def test_bars_of_whole_numbers_hold_equally_many_of_them():
+def test_each_bar_of_a_histogram_covers_equally_many_whole_numbers():
     evenly = list(range(4, 80)) * 3
     (axis,) = plots.histogram(evenly, title="t", x="x", y="y").axes
     heights = [bar.get_height() for bar in axis.patches]

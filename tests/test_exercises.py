@@ -1,4 +1,4 @@
-"""For each exercise: the stub, wrong answers and the solution get different verdicts."""
+"""Each exercise distinguishes the stub, wrong answers and the solution."""
 
 import importlib.util
 import inspect
@@ -28,13 +28,13 @@ def solution(name: str):
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))
-def test_the_solution_is_right_and_says_so(name):
+def test_the_solution_is_right_and_documented(name):
     assert check(name, solution(name)).status is Status.RIGHT
     assert inspect.getdoc(solution(name))
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))
-def test_a_stub_has_not_been_attempted(name):
+def test_a_stub_counts_as_not_attempted_and_gets_no_hint(name):
     result = check(name, lambda *_: ...)
     assert result.status is Status.NOT_ATTEMPTED
     assert "not attempted yet" in str(result)
@@ -42,7 +42,7 @@ def test_a_stub_has_not_been_attempted(name):
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))
-def test_wrong_answers_are_found_and_the_hint_is_given(name):
+def test_wrong_answers_are_recognized_and_get_the_hint(name):
     wrong = module(WRONG / f"w{name.split('.')[0]}.py").WRONG[name]
     assert len(wrong) >= 2
     for answer in wrong:
@@ -52,7 +52,7 @@ def test_wrong_answers_are_found_and_the_hint_is_given(name):
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))
-def test_an_answer_without_return_is_reported(name):
+def test_an_answer_that_returns_nothing_is_wrong(name):
     result = check(name, lambda *_: None)
     assert result.status is Status.WRONG
     assert "nan" not in str(result).split("Hint")[0]
@@ -91,11 +91,11 @@ def test_an_unknown_exercise_is_an_error_that_lists_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("guess", "told"), [(None, "no guess yet"), (10.0, "well judged"), (30.0, "factor of 3.0")]
+    ("guess", "printed"), [(None, "no guess yet"), (10.0, "well judged"), (30.0, "factor of 3.0")]
 )
-def test_a_guess_is_shown_beside_the_measurement(guess, told, capsys):
+def test_a_guess_is_compared_with_the_measurement(guess, printed, capsys):
     predict(guess, 10.0, "ms")
-    assert told in capsys.readouterr().out
+    assert printed in capsys.readouterr().out
 
 
 def test_a_guess_is_compared_with_a_measured_zero(capsys):

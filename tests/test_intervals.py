@@ -1,4 +1,4 @@
-"""Intervals over rounds: exact where they can be, and honest as often as they promise."""
+"""Intervals over rounds: exact cases, and coverage by simulation."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SPREADS = {
     "normal": lambda draw, shape: draw.normal(size=shape),
     "Student's t, 3 degrees of freedom": lambda draw, shape: draw.standard_t(3, size=shape),
     "Laplace": lambda draw, shape: draw.laplace(size=shape),
-    "one in ten is five times as far off": lambda draw, shape: (
+    "one value in ten is five times as large": lambda draw, shape: (
         draw.normal(size=shape) * np.where(draw.random(shape) < 0.1, 5, 1)
     ),
 }
@@ -20,7 +20,7 @@ SPREADS = {
 
 @pytest.mark.parametrize("rounds", [3, 5, 7, 11])
 @pytest.mark.parametrize("spread", SPREADS)
-def test_the_interval_holds_the_true_ratio_as_often_as_promised(spread, rounds):
+def test_at_least_93_percent_of_intervals_contain_the_true_ratio(spread, rounds):
     noise = 0.03 * SPREADS[spread](np.random.default_rng(0), (2_000, rounds))
     found = [Ratio.of_rounds(row, np.ones(rounds)) for row in np.exp(noise)]
     assert np.mean([r.low <= 1 <= r.high for r in found]) >= 0.93
@@ -42,7 +42,7 @@ def test_noise_that_both_candidates_share_in_a_round_cancels(noise, factor):
     assert [ratio.ratio, ratio.low, ratio.high] == pytest.approx([factor] * 3)
 
 
-def test_noise_of_the_same_size_as_the_difference_is_no_verdict():
+def test_noise_as_large_as_the_difference_gives_no_verdict():
     ratio = Ratio.of_rounds((10.0, 9.0, 11.5, 10.2, 9.4), (9.5, 10.5, 9.8, 10.0, 10.4))
     assert ratio.low < 1 < ratio.high
     assert ratio.word == "no measurable difference"
@@ -65,8 +65,8 @@ def test_the_inverse_swaps_the_ends():
     assert Ratio(0.5, 0.4, 0.625).inverse() == Ratio(2.0, 1.6, 2.5)
 
 
-def test_workloads_that_differ_are_not_taken_for_noise():
-    # Twice as fast on one, as fast on the other, in each round: 0.71 on the whole, and no doubt.
+def test_differences_between_workloads_do_not_count_as_noise():
+    # Twice as fast on one, equal on the other, in each round: 0.71 overall, without uncertainty.
     ratio = Ratio.over_workloads([([5.0, 5.5, 6.0], [10.0, 11.0, 12.0]), ([3.0] * 3, [3.0] * 3)])
     assert [ratio.ratio, ratio.low, ratio.high] == pytest.approx([0.5**0.5] * 3)
 

@@ -1,4 +1,4 @@
-"""The two commands of the README, as far as they can be tried without setting up anew."""
+"""Make targets, as far as they can be tested without a new installation."""
 
 import os
 import re
@@ -19,19 +19,19 @@ pytestmark = pytest.mark.skipif(
 
 
 def recipe(target: str, *options: str) -> list[str]:
-    """The commands that ``make target`` would run."""
+    """The commands that ``make TARGET`` would run."""
     command = ["make", "--dry-run", "--no-print-directory", target, *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
-def test_lab_tells_jupyterlab_to_run_as_root_only_for_root():
+def test_make_lab_allows_root_only_for_root():
     (lab,) = [line for line in recipe("lab") if "jupyter lab" in line]
     assert ("--allow-root" in shlex.split(lab)) == (os.geteuid() == 0)
 
 
 @pytest.mark.slow
-def test_jupyterlab_starts_with_the_command_of_make_lab(tmp_path):
+def test_the_command_of_make_lab_starts_jupyterlab(tmp_path):
     port = free_port()
     options = f"LAB_OPTIONS=--no-browser --port={port} --IdentityProvider.token="
     (lab,) = [line for line in recipe("lab", options) if "jupyter lab" in line]

@@ -1,9 +1,11 @@
+"""The home folder, and files that are replaced in one step."""
+
 import pytest
 
 from tutorial_utils.core import paths
 
 
-def test_home_is_where_the_variable_says_and_exists(tmp_path, monkeypatch):
+def test_the_variable_sets_the_home_and_the_folder_is_created(tmp_path, monkeypatch):
     monkeypatch.setenv("TUTORIAL_HOME", str(tmp_path / "elsewhere" / "deep"))
     assert paths.home() == (tmp_path / "elsewhere" / "deep").resolve()
     assert paths.home().is_dir()
@@ -15,7 +17,7 @@ def test_home_defaults_to_artifacts_in_the_repository(monkeypatch):
     assert (paths.home().parent / "pyproject.toml").exists()
 
 
-def test_a_replaced_file_is_the_new_one_and_nothing_else_is_left(tmp_path):
+def test_replacing_leaves_only_the_new_file(tmp_path):
     target = tmp_path / "folder" / "file.txt"
     with paths.replacing(target) as temporary:
         assert temporary.suffix == ".txt"
@@ -24,7 +26,7 @@ def test_a_replaced_file_is_the_new_one_and_nothing_else_is_left(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_writer_that_fails_leaves_the_old_file_and_no_trace(tmp_path):
+def test_a_failing_writer_leaves_only_the_old_file(tmp_path):
     target = tmp_path / "file.txt"
     target.write_text("old")
 

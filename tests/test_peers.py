@@ -1,4 +1,4 @@
-"""The pure parts of the peers' benchmark: best peer, targets, tables. No peer need be installed."""
+"""The pure parts of the peers' benchmark: best peer, targets, tables. Needs no peer."""
 
 import os
 import signal
@@ -34,12 +34,12 @@ def met(found: dict) -> dict[tuple[str, str], bool | None]:
     return {(t.what, t.target): t.met for t in targets.targets(found)}
 
 
-def test_the_best_peer_is_the_quickest_that_is_not_ours():
+def test_the_best_peer_is_the_fastest_that_is_not_ours():
     assert targets.best_peer(comparison(a=3.0, b=2.0, c=2.5, **{OURS: 1.0})) == "b"
 
 
-def test_without_a_peer_there_is_no_best_one():
-    with pytest.raises(ValueError, match="needs a peer"):
+def test_without_a_peer_there_is_no_best_peer():
+    with pytest.raises(ValueError, match="no best peer"):
         targets.best_peer(comparison(**{OURS: 1.0}))
 
 
@@ -50,7 +50,7 @@ def test_a_latency_target_compares_with_the_best_peer(ours, peer, expected):
     assert found["BERT-base 1 × 128, p50", f"at least 5 × {PYTORCH}"] is True
 
 
-def test_targets_say_what_was_reached_with_its_reference():
+def test_targets_show_the_measured_value_and_its_reference():
     roof = {"roof": 2.0, "work": 0.009}  # 0.6 of 2 · 10^12 operations a second in 15 ms
     lines = targets.targets({"shapes": shapes(15.0, 20.0), "roof": roof})
     reached = {line.target: line.reached for line in lines}
@@ -59,12 +59,12 @@ def test_targets_say_what_was_reached_with_its_reference():
     assert reached["at least 45 %"] == "30.0%"
 
 
-def test_what_was_not_measured_is_neither_met_nor_missed():
+def test_a_target_that_was_not_measured_is_neither_met_nor_missed():
     assert set(met({}).values()) == {None}
     assert len(met({})) == len(targets.targets({}))
 
 
-def test_real_sentences_quality_and_growth():
+def test_targets_for_real_sentences_quality_and_growth():
     f1 = {"difference": -0.004, "low": -0.01, "high": 0.002, "agreement": 0.985, "score": 0.88}
     found = met(
         {
@@ -92,7 +92,7 @@ def grown(texts_per_s: float, peak_mb: float) -> dict:
     return {"texts": 10, "texts_per_s": texts_per_s, "peak_mb": peak_mb}
 
 
-def test_growth_compares_each_larger_run_with_the_mean_of_its_neighbours():
+def test_growth_compares_each_larger_run_with_the_mean_of_its_two_neighbours():
     runs = [grown(100, 50), grown(90, 60), grown(80, 48), grown(88, 55), grown(80, 49)]
     faster, memory = targets.growth(runs)
     assert faster == pytest.approx([0.0, 0.1])
@@ -110,7 +110,7 @@ def test_the_summary_shows_each_engine_once_with_its_best_own_batching():
     assert rows["a"][1:4] == ("500", "1,000", "10")
 
 
-def test_a_function_apart_answers_and_one_that_fails_says_how():
+def test_a_function_in_its_own_process_returns_its_value_or_says_how_it_failed():
     assert in_a_process(abs, -3) == 3
     with pytest.raises(Crashed, match="ValueError"):
         in_a_process(int, "no number")
@@ -124,7 +124,7 @@ def _illegal() -> None:
 
 @pytest.fixture
 def run():
-    """A whole run's figures."""
+    """The figures of a complete run."""
     return {
         "machine": asdict(machine.describe()),
         "shapes": shapes(15.0, 20.0) | {"failed": {"x bf16": "ended by SIGILL"}},
@@ -135,7 +135,7 @@ def run():
     }
 
 
-def test_a_run_is_drawn_with_targets_failures_and_pictures_with_alt_text(run, tmp_path):
+def test_the_report_of_a_run_has_targets_failures_and_figures_with_alt_text(run, tmp_path):
     report.draw(run, Folder(tmp_path))
     page = (tmp_path / "peers.md").read_text()
     assert "0.75 × quick" in page
@@ -148,7 +148,7 @@ def test_a_run_is_drawn_with_targets_failures_and_pictures_with_alt_text(run, tm
     assert OURS in report.for_readme(run)
 
 
-def test_the_report_says_first_where_another_tool_is_faster(run, tmp_path):
+def test_the_report_starts_with_where_another_tool_is_faster(run, tmp_path):
     page = report.faster(run)
     assert page.startswith("No other tool took less time")
     run["shapes"] = shapes(15.0, 12.0)
@@ -159,7 +159,7 @@ def test_the_report_says_first_where_another_tool_is_faster(run, tmp_path):
     assert report.for_readme(run).startswith("Where another tool took less time than ours")
 
 
-def test_a_part_of_a_run_is_drawn_with_what_is_missing(run, tmp_path):
+def test_the_report_of_a_partial_run_names_the_missing_stages(run, tmp_path):
     del run["shapes"], run["growth"]
     report.draw(run, Folder(tmp_path))
     page = (tmp_path / "peers.md").read_text()

@@ -1,4 +1,4 @@
-"""The project as a whole: versions named once, no traces of a machine, telemetry off."""
+"""The project as a whole: consistent versions, no traces of a machine, telemetry off."""
 
 import re
 import subprocess
@@ -28,22 +28,22 @@ def pins() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("package", sorted(requirements()))
-def test_the_tested_version_of_each_package_lies_in_its_range(package):
+def test_the_tested_version_of_each_package_is_in_its_range(package):
     from packaging.specifiers import SpecifierSet
 
-    if package == "netron":  # refuses to start half a year after its release: never pinned
+    if package == "netron":  # does not start half a year after its release, so it is never pinned
         assert package not in pins()
         assert "==" not in requirements()[package]
     else:
         assert pins()[package] in SpecifierSet(requirements()[package].strip())
 
 
-def test_torch_is_pinned_exactly_and_both_onnxruntimes_alike():
+def test_torch_is_pinned_exactly_and_both_onnxruntimes_have_the_same_version():
     assert pins()["torch"] == "2.13.0"
     assert pins()["onnxruntime"] == pins()["onnxruntime-gpu"]
 
 
-def test_what_is_installed_is_what_is_pinned():
+def test_the_installed_versions_are_the_pinned_ones():
     from importlib.metadata import version
 
     wrong = {n: version(n) for n in ("torch", "onnx", "transformers", "onnxscript", "nbval")
@@ -95,9 +95,9 @@ def test_telemetry_is_off_before_onnxruntime_loads():
     assert done.stdout.strip() == "1"
 
 
-def test_no_file_tells_of_the_machine_it_was_written_on():
+def test_no_file_contains_paths_of_the_machine_it_was_written_on():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout
-    # Written in two halves, or this file would find itself.
+    # The patterns are split, so that this file does not match itself.
     forbidden = re.compile(
         "/ro" + "ot/|/wo" + "rk/|/ho" + r"me/\w|py" + r"pi\.org|/opt/wh" + "eels"
     )

@@ -1,4 +1,4 @@
-"""Where benchmarks write: runs under the artifacts' home, and `make results` what git holds."""
+"""Where results go: runs write to the artifacts' home, and `make results` to git."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ def test_a_machine_has_a_folder_named_after_processor_instructions_and_cores(
     assert slug(Machine(processor, 2, 24, features, "Linux", {})) == expected
 
 
-def test_stored_results_lie_in_the_folder_of_the_machine_that_they_name():
+def test_stored_results_are_in_the_folder_of_the_machine_that_they_name():
     for folder in map(Folder, STORED.iterdir()):
         for file in folder.path.glob("*.json"):
             found = folder.read(file.stem)
@@ -75,7 +75,7 @@ def test_stored_results_lie_in_the_folder_of_the_machine_that_they_name():
             assert (of_card or slug(Machine(**found["machine"]))) == folder.path.name
 
 
-def test_a_run_writes_under_the_artifacts_home_and_nowhere_else():
+def test_a_run_writes_to_the_artifacts_home_and_changes_nothing_in_git():
     before = in_git()
     stages.run("trial", ["one", "two"], STAGES, draw)
     assert in_git() == before
@@ -83,7 +83,7 @@ def test_a_run_writes_under_the_artifacts_home_and_nowhere_else():
     assert {file.name for file in folder.iterdir()} == {"trial.json", "trial.md"}
 
 
-def test_one_stage_can_be_measured_alone_and_joins_what_is_there():
+def test_a_stage_can_be_measured_alone_and_is_merged_with_earlier_ones():
     folder = measured_folder()
     stages.run("trial", ["two"], STAGES, draw)
     assert "Not measured: one, three." in (folder.path / "trial.md").read_text()
@@ -93,13 +93,13 @@ def test_one_stage_can_be_measured_alone_and_joins_what_is_there():
     assert "Not measured: three." in (folder.path / "trial.md").read_text()
 
 
-def test_a_stage_that_fails_costs_nothing_of_those_before_it():
+def test_a_failing_stage_does_not_lose_earlier_results():
     with pytest.raises(RuntimeError, match="this stage fails"):
         stages.run("trial", [], STAGES, draw)
     assert measured_folder().read("trial")["two"] == {"runs": 2}
 
 
-def test_stages_of_other_versions_are_called_out():
+def test_the_report_warns_of_stages_of_different_versions():
     stages.run("trial", ["one"], STAGES, draw, more=lambda: {"files": "old"})
     stages.run("trial", ["two"], STAGES, draw, more=lambda: {"files": "new"})
     report = (measured_folder().path / "trial.md").read_text()
@@ -109,12 +109,12 @@ def test_stages_of_other_versions_are_called_out():
 def test_an_unknown_stage_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         stages.run("trial", ["four"], STAGES, draw)
-    assert "no stage four; choose among one, two, three, report" in capsys.readouterr().err
+    assert "unknown stage four; choose from one, two, three, report" in capsys.readouterr().err
 
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch) -> Path:
-    """README, docs and an empty store of a repository of its own."""
+    """A repository with README, docs and an empty store."""
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copy(ROOT / "README.md", tmp_path)
     (tmp_path / "benchmarks" / "results").mkdir(parents=True)
@@ -137,7 +137,7 @@ def test_results_are_stored_by_machine_and_readme_shows_them(repository):
     readme.write_text(f"{links}\n{readme.read_text()}")
     before = in_git()
     store.main([])
-    assert in_git() == before  # the store of this test lies elsewhere
+    assert in_git() == before  # the test has its own store
     stored = {file.name for file in (store.STORED / fresh.path.name).iterdir()}
     assert stored == {
         "results.json", "results.md", "ledger.png", "soak.json", "soak.md", "soak.png",
@@ -145,10 +145,10 @@ def test_results_are_stored_by_machine_and_readme_shows_them(repository):
     shown = readme.read_text()
     assert "Measured on: a machine of this test." in shown
     assert f"benchmarks/results/{fresh.path.name}/soak.md" in shown
-    assert "benchmarks/results/other/load.md" in shown  # this machine has none to show
+    assert "benchmarks/results/other/load.md" in shown  # this machine has no such file
 
 
-def test_storing_keeps_the_stages_that_were_not_measured_anew(repository):
+def test_storing_keeps_the_stages_that_were_not_measured_again(repository):
     stored = Folder(store.STORED / measured_folder().path.name)
     stored.keep("soak", Folder(STORED / MACHINES[0]).read("soak"))
     old = stored.read("soak")
@@ -161,21 +161,21 @@ def test_storing_keeps_the_stages_that_were_not_measured_anew(repository):
     assert stored.read("claims")["figures"] == {"7": "new", "8": "old"}
 
 
-def test_nothing_is_stored_where_nothing_or_only_a_quick_run_was_measured(repository, monkeypatch):
+def test_nothing_is_stored_if_nothing_or_only_a_quick_run_was_measured(repository, monkeypatch):
     monkeypatch.setenv("TUTORIAL_PACE", "quick")
     stages.run("soak", ["one"], STAGES, draw)
     before = contents(repository / "README.md", repository / "docs", repository / "benchmarks")
-    with pytest.raises(SystemExit, match="measures first"):
+    with pytest.raises(SystemExit, match="has no results"):
         store.main([])
-    with pytest.raises(SystemExit, match="Nothing is stored of nobody"):
-        store.main(["nobody"])
+    with pytest.raises(SystemExit, match="No results are stored for unknown"):
+        store.main(["unknown"])
     after = contents(repository / "README.md", repository / "docs", repository / "benchmarks")
     assert after == before
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_stored_reports_are_what_the_stored_figures_generate(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(Folder, "save_figure", lambda *_: None)  # to draw them takes long
+def test_stored_reports_match_the_stored_figures(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(Folder, "save_figure", lambda *_: None)  # drawing takes long
     stored, drawn = Folder(STORED / name), Folder(tmp_path)
     before = in_git()
     for run, report in store.REPORTS.items():
@@ -186,7 +186,7 @@ def test_stored_reports_are_what_the_stored_figures_generate(name, tmp_path, mon
     assert in_git() == before
 
 
-def test_a_section_is_replaced_between_its_markers_and_nothing_else(tmp_path):
+def test_only_the_text_between_the_markers_is_replaced(tmp_path):
     document = tmp_path / "page.md"
     document.write_text("a\n<!-- x:begin -->\nold\n<!-- x:end -->\nz\n")
     write_between(document, "x", "new\n")
@@ -195,7 +195,7 @@ def test_a_section_is_replaced_between_its_markers_and_nothing_else(tmp_path):
         write_between(document, "y", "new")
 
 
-def test_verdicts_are_recomputed_from_the_stored_rounds_alone():
+def test_verdicts_are_recomputed_from_the_stored_rounds():
     rounds = {"a": [10.0, 10.0, 10.0], "b": [8.0, 9.0, 10.0]}
     before = {"name": "b", "reference": "a", "ratio": 0.9, "low": 0.85, "high": 0.95}
     comparison = {"timings": {"a": {}, "b": {}}, "rounds": rounds, "verdicts": {"b": before}}
@@ -207,7 +207,7 @@ def test_verdicts_are_recomputed_from_the_stored_rounds_alone():
     assert comparison["verdicts"] == {"b": asdict(Ratio.of_rounds(rounds["b"], rounds["a"]))}
 
 
-def test_stored_verdicts_are_those_of_their_rounds():
+def test_stored_verdicts_match_their_rounds():
     for folder in STORED.iterdir():
         for file in folder.glob("*.json"):
             for where, comparison in recompute.comparisons(json.loads(file.read_text())):

@@ -1,4 +1,4 @@
-"""The real sentences. What these tests say of them is pinned by the archive's hash."""
+"""The real sentences. The archive's hash fixes the numbers in these tests."""
 
 import re
 
@@ -25,7 +25,7 @@ def test_every_domain_loads_with_distinct_sentences(domain):
     assert len(set(loaded.texts)) == len(loaded.texts)
 
 
-def test_no_sentence_is_in_two_splits_whatever_its_case_and_punctuation():
+def test_no_sentence_is_in_two_splits_even_with_other_case_or_punctuation():
     splits = reviews.splits()
     parts = [splits.train, splits.validation, splits.test]
     words = [{" ".join(re.findall(r"[a-z0-9]+", t.lower())) for t in p.texts} for p in parts]
@@ -42,7 +42,7 @@ def test_the_split_does_not_depend_on_the_order_of_the_file(monkeypatch):
     assert set(reviews.splits().test.texts) == test
 
 
-def test_encoding_is_the_models_own_and_is_cut():
+def test_encoding_is_the_models_own_and_is_truncated():
     assert reviews.encode(["A joy."])[0] == [101, 1037, 6569, 1012, 102]
     (row,) = reviews.encode(["word " * 300], max_length=16)
     assert len(row) == 16

@@ -1,4 +1,4 @@
-"""Global settings of libraries are put back by whatever touches them."""
+"""Functions that change global settings of libraries restore them."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ from tutorial_utils.runtime import inference
 
 @pytest.fixture
 def transformers_settings():
-    """Transformers as a user has it who wants to hear everything."""
+    """Transformers with verbose settings of a user."""
     level, bar = (
         transformers_logging.get_verbosity(),
         transformers_logging.is_progress_bar_enabled(),
@@ -32,7 +32,7 @@ def transformers_settings():
 
 @pytest.mark.parametrize("before", [logging.NOTSET, logging.INFO, logging.CRITICAL])
 @pytest.mark.parametrize("error", [None, AssertionError])
-def test_quantizing_puts_the_logging_back(before, error, tiny_onnx, tmp_path, monkeypatch):
+def test_quantizing_restores_the_logging(before, error, tiny_onnx, tmp_path, monkeypatch):
     levels = []
 
     def quantize(*_, **__):
@@ -52,7 +52,7 @@ def test_quantizing_puts_the_logging_back(before, error, tiny_onnx, tmp_path, mo
     assert levels == [3, 2]
 
 
-def test_opening_a_classifier_leaves_transformers_as_loud_as_it_was(
+def test_opening_a_classifier_restores_the_verbosity_of_transformers(
     transformers_settings, tmp_path
 ):
     from tutorial_utils.models import classifiers
@@ -63,7 +63,7 @@ def test_opening_a_classifier_leaves_transformers_as_loud_as_it_was(
     assert transformers_logging.is_progress_bar_enabled()
 
 
-def test_seeded_models_leave_the_random_numbers_alone(monkeypatch):
+def test_seeded_models_do_not_change_the_random_state(monkeypatch):
     small = BertConfig(
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
     )
@@ -74,7 +74,7 @@ def test_seeded_models_leave_the_random_numbers_alone(monkeypatch):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_predicting_leaves_the_threads_of_torch_alone(monkeypatch, tiny_model):
+def test_predicting_restores_the_threads_of_torch(monkeypatch, tiny_model):
     monkeypatch.setenv("TUTORIAL_CORES", "3")
     inside = []
 
@@ -94,7 +94,7 @@ def test_predicting_leaves_the_threads_of_torch_alone(monkeypatch, tiny_model):
     assert inside == [machine.cores()]
 
 
-def test_a_level_is_put_back_after_an_error():
+def test_the_exporters_log_level_is_restored_after_an_error():
     logger = logging.getLogger("torch.onnx")
     before = logger.level
 

@@ -1,6 +1,7 @@
-"""`make soak`, small: the chaos over a faulty service, and a server watched for a minute."""
+"""`make soak` in small: chaos with a faulty service, and a server observed for a minute."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -23,26 +24,27 @@ def registry(tmp_path_factory) -> Path:
     return folder
 
 
-def test_in_chaos_every_request_gets_the_end_that_it_deserves(registry):
+def test_in_chaos_every_request_gets_the_right_kind_of_answer(registry):
     options = Settings(registry=registry, **chaos.LIMITS)
     with service.running(options, chaos.faulty_service(options)) as client:
         url = f"http://127.0.0.1:{client.port}/predict"
         ends = chaos.storm(url, TEXTS, 1_000)
-        assert settled(url) == dict.fromkeys(chaos.GAUGES, 0)
+        assert settled(url, seconds=60) == dict.fromkeys(chaos.GAUGES, 0)
         counted = client.get("/metrics").text
     assert sum(ends.values()) == 1_000
     assert ends.keys() - {"refused"} == {"right", "invalid", "poisoned", "left"}
-    assert "serve_allocation_failures_total" in counted
-    assert ends["right"] > 300
+    assert ends["right"] + ends["refused"] > 500  # most of the requests are good
+    (failures,) = re.findall(r"^serve_allocation_failures_total(?:\{.*\})? (\S+)$", counted, re.M)
+    assert float(failures) > 0
 
 
-def test_a_wrong_answer_and_a_5xx_that_was_not_injected_are_told(registry, monkeypatch):
+def test_wrong_answers_and_unexpected_statuses_are_reported(registry, monkeypatch):
     answer = chaos.probabilities
     monkeypatch.setattr(chaos, "probabilities", lambda reply: answer(reply)[::-1])
     monkeypatch.setattr(chaos, "MARK", "!")  # now a marked text breaks nothing
     with service.running(Settings(registry=registry)) as client:
         ends = chaos.storm(f"http://127.0.0.1:{client.port}/predict", TEXTS, 200)
-    assert ends["wrong"] > 10
+    assert ends["wrong"] > 0
     assert ends["unexpected 200"] > 0
 
 
@@ -58,7 +60,7 @@ def test_a_server_under_mixed_load_keeps_its_threads_files_and_memory(registry):
     assert growth["rss"] <= 0.05  # within a minute the arenas may still settle
 
 
-def test_growth_after_the_warm_up_is_seen_and_growth_before_is_not():
+def test_growth_is_measured_after_the_warm_up():
     times = [float(i) for i in range(100)]
     settling = [min(100.0, 50.0 + 3 * i) for i in range(100)]
     flat = Watched(times, settling, [5] * 100, [9] * 100, {})

@@ -1,4 +1,4 @@
-"""Registries of models so small that a version is made in milliseconds."""
+"""Registries of tiny models; a version is written in milliseconds."""
 
 import json
 import tempfile
@@ -22,7 +22,7 @@ TOKENIZER = {
 
 
 def classifier(inputs=("input_ids",), output="logits", weights=(1.0, 1.0)) -> onnx.ModelProto:
-    """Gives each text the same row of logits, its ``weights``."""
+    """A classifier that gives each text the same logits, its ``weights``."""
     given_ = [helper.make_tensor_value_info(n, TensorProto.INT64, ["b", "s"]) for n in inputs]
     nodes = [
         helper.make_node("Cast", [inputs[0]], ["ids"], to=TensorProto.FLOAT),

@@ -1,7 +1,7 @@
-"""Sixteen popular claims measured in one go: some minutes on a quiet machine.
+"""Measure sixteen popular claims, in some minutes on a quiet machine.
 
-``python -m benchmarks.claims [NUMBER …]`` measures these claims, or all, and keeps what is known of
-the others in ``claims.json``; `make results` makes ``docs/claims.md`` of it.
+``python -m benchmarks.claims [NUMBER …]`` measures these claims, or all of them. Figures of the
+others stay in ``claims.json``. ``make results`` writes ``docs/claims.md`` from it.
 """
 
 import argparse
@@ -32,10 +32,10 @@ def main() -> None:
         16: serving.leaking,
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks.claims", description=__doc__)
-    parser.add_argument("numbers", nargs="*", type=int, help="1 to 16; all when none is named")
+    parser.add_argument("numbers", nargs="*", type=int, help="1 to 16; default: all")
     numbers = parser.parse_args().numbers
     if unknown := set(numbers) - set(measures):
-        parser.error(f"no claim {sorted(unknown)}; they are numbered 1 to {len(measures)}")
+        parser.error(f"unknown claims: {sorted(unknown)}; they are numbered 1 to {len(measures)}")
     folder = run_folder()
     kept = folder.read("claims").get("figures", {}) if numbers else {}
     for number in numbers or measures:

@@ -18,7 +18,7 @@ from tutorial_utils.runtime.session import open_session
 
 
 def create(file: Path) -> FastAPI:
-    """One model behind three routes, beside a health check."""
+    """Three routes to one model, and a health check."""
     app, session = FastAPI(), open_session(file, pipeline.recipe("int8").session)
     batch, worker = random_inputs(8, 128), ThreadPoolExecutor(1)
     session.run(None, batch)

@@ -65,7 +65,7 @@ def opsets() -> dict:
 
 def popular(file: Path, level: int | None = None):
     """What ONNX Runtime's own optimizer makes of an exported file."""
-    ort.set_default_logger_severity(3)  # it would advise against what is tested here
+    ort.set_default_logger_severity(3)  # it warns against what is tested here
     shape = {"model_type": "bert", "num_heads": 12, "hidden_size": 384}
     return optimizer.optimize_model(str(file), opt_level=level, **shape)
 
@@ -82,7 +82,7 @@ def six_fusions() -> dict:
         )  # fmt: skip
     today = popular(pipeline.ensure("exported")).get_fused_operator_statistics()
     before = popular(legacy).get_fused_operator_statistics()
-    # LayerNormalization and Gelu go into SkipLayerNormalization and BiasGelu: the end is counted.
+    # LayerNormalization and Gelu become part of other fusions, so only the final ones are counted.
     return {
         "today": {op: today[op] for op in FINAL},
         "deprecated": {op: before[op] for op in FINAL},
@@ -103,7 +103,7 @@ def level_99() -> dict:
 
 
 def reduced_range() -> dict:
-    """The two files differ in the range and in nothing else, and are asked in the same batches."""
+    """The two files differ only in the range, and they label the same batches."""
     texts, fused = reviews.splits().test.texts, pipeline.ensure("fused")
     found = {}
     for name, reduce in (("reduced", True), ("full", False)):
@@ -118,7 +118,7 @@ def reduced_range() -> dict:
 
 def sizes() -> dict:
     fp32, listed = pipeline.ensure("fused", "bert-base"), folder() / "listed.onnx"
-    logging.disable(logging.WARNING)  # the quantizer advises a preparation that fails here
+    logging.disable(logging.WARNING)  # the quantizer suggests a preparation that fails here
     quantize_dynamic(
         fp32, listed, op_types_to_quantize=["MatMul", "Add", "Gemm"], per_channel=True,
         weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1},

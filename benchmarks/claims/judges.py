@@ -1,6 +1,6 @@
-"""Sixteen claims of popular recipes, in our words, each with the judge of its figures.
+"""Sixteen claims of popular recipes, in our words, each with its judge.
 
-A judge turns measured figures into a verdict and its reason, so that no verdict is typed by hand.
+A judge turns measured figures into a verdict and a reason, so no verdict is written by hand.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from tutorial_utils.bench.intervals import RESOLUTION, Ratio
 
 HOLDS, IN_PART, DOES_NOT, NOT_TESTED = "holds", "holds in part", "does not hold", "not tested"
 WORDS = (HOLDS, IN_PART, DOES_NOT, NOT_TESTED)
-SAME_QUALITY = 0.005  # a smaller fall of F1 counts as none
+SAME_QUALITY = 0.005  # a smaller loss of F1 counts as none
 Figures = dict[str, Any]
 Judge = Callable[[Figures], tuple[str, str]]  # figures → one of WORDS, and the reason
 
@@ -27,7 +27,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out for one claim, as it is stored beside the figures. word: one of WORDS."""
+    """The verdict on one claim, as it is stored with the figures. word: one of WORDS."""
 
     claim: str
     lesson: str
@@ -95,10 +95,10 @@ TUNING, SERVING = "04_runtime_tuning", "05_serving"
 def _latency(x: Figures) -> tuple[str, str]:
     fast, kept = 1 - x["time"]["high"] >= 0.4, x["f1"]["low"] > -SAME_QUALITY
     word = (DOES_NOT, IN_PART, HOLDS)[fast + kept]
-    loss = "a loss is excluded" if kept else "a loss is not excluded"
+    loss = "excluded" if kept else "not excluded"
     return word, (
-        f"{times(x['time'])} of PyTorch; {f1(x['f1'])}: {loss} above {SAME_QUALITY}; same label "
-        f"for {x['agreement']:.1%}"
+        f"{times(x['time'])} of PyTorch; {f1(x['f1'])}: a loss above {SAME_QUALITY} is {loss}; "
+        f"same label for {x['agreement']:.1%}"
     )
 
 
@@ -108,7 +108,7 @@ def _folding(x: Figures) -> tuple[str, str]:
     inside = sum(0.15 <= s <= 0.20 for s in shares)
     return (DOES_NOT, IN_PART, HOLDS)[inside], (
         f"folding alone removes {share(shares[0])} of {x['raw'][0]} nodes, and {share(shares[1])} "
-        f"where `Constant` is not counted as one; the whole optimizer leaves {x['optimized'][0]}"
+        f"if `Constant` nodes are not counted; the whole optimizer leaves {x['optimized'][0]}"
     )
 
 
@@ -168,9 +168,9 @@ def _session_options(x: Figures) -> tuple[str, str]:
     if len(accepted) == len(x["attributes"]):
         return HOLDS, "the session's options have attributes of these names"
     word = IN_PART if accepted else DOES_NOT
-    text = f"of {', '.join(x['attributes'])} the session's options know {len(accepted)}"
+    text = f"the session's options have {len(accepted)} of {', '.join(x['attributes'])}"
     if x["any text is accepted"]:
-        text += "; as config entries they are taken as any made-up name is, and ignored"
+        text += "; as config entries they are accepted and ignored, like any invented name"
     return word, f"{text}. They belong to the CUDA provider"
 
 
@@ -185,7 +185,7 @@ def _device(x: Figures) -> tuple[str, str]:
 @claim(10, TUNING, "An INT8 model runs on TensorRT with FP16 on and INT8 off")
 def _tensorrt(x: Figures) -> tuple[str, str]:
     return NOT_TESTED, (
-        f"TensorRT cannot run here ({x['problem']}); what can be seen: the dynamic INT8 file has "
+        f"TensorRT cannot run here ({x['problem']}), but the dynamic INT8 file has "
         f"{x['QuantizeLinear']} activations in Q/DQ form, the form that TensorRT reads"
     )
 
@@ -214,7 +214,7 @@ def _throughput(x: Figures) -> tuple[str, str]:
     right = [batch for batch, factor in factors.items() if abs(factor - 1) < 0.05]
     word = HOLDS if len(right) == len(factors) else IN_PART if right else DOES_NOT
     told = ", ".join(f"{f:.1f} at a batch of {batch}" for batch, f in factors.items())
-    return word, f"texts a second are that times {told}"
+    return word, f"texts per second are that value times {told}"
 
 
 @claim(14, TUNING, "Arena and memory pattern reduce memory")
@@ -230,14 +230,14 @@ def _arena(x: Figures) -> tuple[str, str]:
 def _inline(x: Figures) -> tuple[str, str]:
     blocked = x["inline ms"] > 0.5 * x["model ms"]
     return (DOES_NOT if blocked else HOLDS), (
-        f"a health check beside it takes {x['inline ms']:.0f} ms (p95), where one run of the model "
-        f"takes {x['model ms']:.0f}; with the model in a thread of its own {x['thread ms']:.0f} ms"
+        f"a health check beside it takes {x['inline ms']:.0f} ms (p95), and one run of the model "
+        f"takes {x['model ms']:.0f}; with the model in its own thread {x['thread ms']:.0f} ms"
     )
 
 
 @claim(16, SERVING, "The exception's text with status 500 is proper error handling")
 def _leak(x: Figures) -> tuple[str, str]:
     leaks, wrong = bool(x["leaks"]), x["status"] >= 500
-    told = f"the caller of a bad request hears {x['status']}"
-    told += f" and reads of {', '.join(x['leaks'])}" if leaks else ""
+    told = f"the caller of a bad request gets {x['status']}"
+    told += f" and learns about {', '.join(x['leaks'])}" if leaks else ""
     return (DOES_NOT if leaks or wrong else HOLDS), told

@@ -1,8 +1,8 @@
 """The page of the audit: ``docs/claims.md``.
 
 ``python -m benchmarks.claims.page`` judges the stored figures of the machine that the page shows,
-stores the verdicts beside them, and rewrites the page: for when a judge has changed. `make results`
-does the same with newly measured figures.
+stores the verdicts with them, and rewrites the page. Use it after a change to a judge.
+``make results`` does the same with newly measured figures.
 """
 
 from pathlib import Path
@@ -14,9 +14,9 @@ from tutorial_utils.lessons import claims
 
 TEXT = """# The claims, audited
 
-Sixteen claims that popular recipes for BERT on ONNX Runtime make, in our words, and what came out
-here ({count}). Written by `make results` from
-what `make claims` measured: [claims.json](../benchmarks/results/{folder}/claims.json).
+Sixteen claims of popular recipes for BERT on ONNX Runtime, in our words, and our results
+({count}). Written by `make results` from
+the figures that `make claims` measured: [claims.json](../benchmarks/results/{folder}/claims.json).
 The notebooks test them live, in the cells that name them.
 
 {table}
@@ -26,7 +26,7 @@ Measured on {machine}; {versions}.
 
 
 def rewrite(folder: Folder, page: Path) -> None:
-    """Where all claims were measured, judge their figures, store the verdicts, write the page."""
+    """If all claims were measured, judge their figures, store the verdicts and write the page."""
     found = folder.read("claims")
     if len(found.get("figures", {})) == len(CLAIMS):
         folder.keep("claims", found | with_verdicts(found["figures"]))
@@ -41,7 +41,7 @@ def markdown(folder: Folder) -> str:
         (number, v["claim"], f"**{v['word']}**: {v['reason']}", _tested_by(v["lesson"]))
         for number, v in sorted(verdicts.items(), key=lambda item: int(item[0]))
     ]
-    headers = ("claim", "what is claimed", "what came out", "tested by")
+    headers = ("number", "claim", "result", "tested by")
     words = [v["word"] for v in verdicts.values()]
     return TEXT.format(
         count=", ".join(f"{word}: {words.count(word)}" for word in WORDS if word in words),

@@ -61,7 +61,7 @@ def tensorrt() -> dict:
 
 
 class Twice(Onnx):
-    """A run that warms up first, each time."""
+    """A candidate that warms up before each run."""
 
     def build(self):
         once = super().build()

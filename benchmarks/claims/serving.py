@@ -1,4 +1,4 @@
-"""Claims about serving: a model run on the event loop, and exceptions told to callers (15, 16)."""
+"""Claims about serving: a model on the event loop, and exceptions shown to callers (15, 16)."""
 
 import re
 import statistics
@@ -24,7 +24,7 @@ INSIDE = {  # what an answer should not reveal → a pattern that finds it
 
 @contextmanager
 def served() -> Iterator[httpx.Client]:
-    """A client of the popular endpoints, which run in a process of their own."""
+    """A client of the popular endpoints, which run in their own process."""
     port, file = free_port(), pipeline.ensure("int8", "bert-base")
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "benchmarks.claims.endpoints", str(file), str(port)]
@@ -43,7 +43,7 @@ def waiting(client: httpx.Client, route: str, requests: int = 6) -> float:
     """p95 of a health check, in milliseconds, while another caller keeps the model busy."""
     caller = threading.Thread(target=lambda: [client.post(route) for _ in range(requests)])
     caller.start()
-    time.sleep(0.05)  # the first request is on its way before the first check
+    time.sleep(0.05)  # so that the first request is sent before the first check
     waits = []
     while caller.is_alive():
         waits.append(milliseconds(partial(client.get, "/health")))

@@ -1,1 +1,1 @@
-"""The service under more load than it can take, and beside other servers: ``make load``."""
+"""The service under overload, and compared with other servers: ``make load``."""

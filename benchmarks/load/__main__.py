@@ -1,8 +1,8 @@
-"""How much load the service takes, what it does beyond that, and how other servers compare.
+"""The service's capacity, its behaviour under overload, and a comparison with other servers.
 
 ``python -m benchmarks.load [overload] [batching] [idle] [http] [age] [endpoints]`` runs these
-stages, or all of them; ``report`` draws again what was measured, ``--quick`` tries the code. Run
-it on a quiet machine.
+stages, or all of them. ``report`` only draws the report again; ``--quick`` tests the code. Run it
+on a quiet machine.
 """
 
 import sys

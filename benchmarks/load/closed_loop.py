@@ -1,4 +1,4 @@
-"""A closed loop: callers that send again as soon as they are answered. It finds the capacity."""
+"""A closed loop: each caller sends again when it is answered. It measures the capacity."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ from tutorial_utils.bench.load_generator import (
 def keep_busy(url: str, bodies: Sequence[dict], callers: int, seconds: float) -> Load:
     """Let each of ``callers`` send again as soon as it is answered, for ``seconds``.
 
-    The rate that comes out is the capacity, once there are callers enough.
+    If there are enough callers, the resulting rate is the capacity.
 
     Raises:
         ValueError: the address is not on this machine.

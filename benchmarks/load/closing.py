@@ -1,9 +1,9 @@
-"""Connections lost when the service stops: uvicorn as it is, and ours without and with the filter.
+"""Connections lost when a server stops: plain uvicorn, and ours without and with the filter.
 
-``python -m benchmarks.load.closing``, as root on Linux: 600 connections a second, one request each,
-to a server that is told to stop meanwhile, through a network with a delay of its own. A connection
-is lost if it was made and its request got no answer. One that is refused was never made: its caller
-may try another server.
+``python -m benchmarks.load.closing`` needs root on Linux. It opens 600 connections per second to a
+server, with one request each, and stops the server meanwhile. The network between them has an
+artificial delay. A connection is lost if it was opened and its request got no answer. A refused
+connection was never opened, so its caller can try another server.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ from tutorial_utils.serving.process import server
 from tutorial_utils.serving.settings import Settings
 
 PORT = 8000
-HOST, MIRROR = "10.9.0.1", "10.9.0.2"  # what is sent to MIRROR comes back to HOST, after the delay
+HOST, MIRROR = "10.9.0.1", "10.9.0.2"  # packets to MIRROR come back to HOST, after the delay
 ROUND_TRIPS = 0.0, 0.001, 0.010  # seconds
 SERVERS = "uvicorn", "without the filter", "with the filter"
 STOPS, CONNECTIONS, RATE = 5, 600, 600
-WORK = 0.0005, 0.005  # seconds of a request, on the event loop and beside it
+WORK = 0.0005, 0.005  # seconds of a request: on the event loop, and waiting
 
 
 class Stub:
-    """An application with what ``Server`` needs."""
+    """A minimal application for ``Server``."""
 
     leaving = False
     settings = Settings(registry=".", grace=0, drain=3)
@@ -61,7 +61,7 @@ def serve(kind: str) -> None:
 
 
 async def ask(address: str) -> str:
-    """Open a connection and send a request; what became of it."""
+    """Open a connection and send a request; return how it ended."""
     try:
         reader, writer = await asyncio.open_connection(address, PORT)
     except ConnectionRefusedError:
@@ -77,7 +77,7 @@ async def ask(address: str) -> str:
 
 
 async def stop_under_load(kind: str, address: str) -> Counter:
-    """Start a server, send it SIGTERM after a quarter of the connections; how they ended."""
+    """Start a server, stop it after a quarter of the connections; count how these ended."""
     process = subprocess.Popen([sys.executable, "-m", __spec__.name, kind])
     while await ask(address) != "answered":
         await asyncio.sleep(0.1)
@@ -95,7 +95,7 @@ async def stop_under_load(kind: str, address: str) -> Counter:
 def mirror(delay: float) -> None:
     """Send back each packet to ``MIRROR`` after ``delay`` seconds, as if ``HOST`` were far away.
 
-    A checksum is a sum: it stays right when the two addresses change places.
+    Checksums stay valid: they are sums, and the two addresses only swap places.
     """
     tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", b"far", 0x1001))  # TUNSETIFF, no header
@@ -135,7 +135,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:]:  # in a network of its own, which ends with it
+    if not sys.argv[1:]:  # in its own network namespace, which ends with it
         command = ["unshare", "--net", sys.executable, "-m", __spec__.name, "all"]
         sys.exit(subprocess.run(command).returncode)
     (argument,) = sys.argv[1:]

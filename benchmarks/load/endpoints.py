@@ -1,9 +1,9 @@
-"""Two endpoints to compare ours with.
+"""Two simple endpoints to compare our service with.
 
 ``python -m benchmarks.load.endpoints popular|single FOLDER PORT`` starts one of them.
 
-popular: the popular recipe's, which pads each text to 128 tokens and runs the model on the event
-loop. single: no padding, a thread for the model, one request at a time. Neither batches.
+popular: as in popular recipes, it pads each text to 128 tokens and runs the model on the event
+loop. single: no padding, a thread for the model, one request at a time. Neither batches requests.
 """
 
 import asyncio

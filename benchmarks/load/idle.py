@@ -1,4 +1,4 @@
-"""What a lone text costs: a direct call of the session, and engines that batch or do not."""
+"""Latency of a single text: a direct call of the session, and engines with each way to batch."""
 
 import asyncio
 import itertools
@@ -20,14 +20,14 @@ from tutorial_utils.serving.engine.engine import Engine
 from tutorial_utils.serving.settings import Settings
 
 DIRECT = "direct call"
-BLOCK = 10  # calls in a row, so that each way finds the caches as it left them itself
+BLOCK = 10  # calls in a row, so that each way finds its own data in the caches
 
 
 def lone_text_ms(folder: Path, cores: Sequence[int], calls: int) -> dict[str, float]:
     """Median milliseconds of each way, in turns, in this process on ``cores``.
 
-    The first of each block is not counted: it finds the processor as another way left it, which no
-    call of a service does.
+    The first call of each block is not counted, because another way has just used the processor's
+    caches. That does not happen in a service.
     """
     os.sched_setaffinity(0, cores)
     model = registry.load(folder.parents[1], folder.parent.name, folder.name)

@@ -12,7 +12,7 @@ from benchmarks.load.model import Model
 
 
 class Classify(litserve.LitAPI):
-    """Each call of ``predict`` has the texts of up to ``max_batch_size`` requests."""
+    """Each call of ``predict`` gets the texts of up to ``max_batch_size`` requests."""
 
     def setup(self, device: str) -> None:
         self.model = Model(Path(sys.argv[1]))

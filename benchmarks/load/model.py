@@ -1,4 +1,4 @@
-"""A version's folder as the other servers read it: ONNX Runtime and tokenizers, nothing of ours."""
+"""How other servers read a version's folder: with ONNX Runtime and tokenizers only."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 
 class Model:
-    """The same file, tokenizer and session options as our service has. width: fixed padding."""
+    """The same file, tokenizer and session options as in our service. width: fixed padding."""
 
     def __init__(self, folder: Path, width: int | None = None):
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

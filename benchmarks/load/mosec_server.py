@@ -12,7 +12,7 @@ from benchmarks.load.model import Model
 
 
 class Classify(Worker):
-    """Each call of ``forward`` has the bodies of up to ``max_batch_size`` requests."""
+    """Each call of ``forward`` gets the bodies of up to ``max_batch_size`` requests."""
 
     def __init__(self) -> None:
         self.model = Model(Path(sys.argv[1]))

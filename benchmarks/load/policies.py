@@ -14,7 +14,7 @@ from tutorial_utils.serving.engine.engine import Engine
 from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.settings import Settings
 
-CALLERS = 64  # each with one text, and the next one as soon as it is answered
+CALLERS = 64  # each sends one text, and the next as soon as it is answered
 
 
 class OneText:
@@ -32,7 +32,7 @@ class OneText:
 
 @dataclass(frozen=True)
 class Timer:
-    """The usual way: ``size`` texts in order of arrival, or fewer after ``seconds``."""
+    """The common policy: ``size`` texts in order of arrival, or fewer after ``seconds``."""
 
     size: int = 8
     seconds: float = 0.005
@@ -57,7 +57,7 @@ def batch(folder: Path, core: int, kind: str, mode: str, seconds: float) -> dict
     texts = {"short": short_texts, "long": lambda: long_texts(200), "mixed": mixed_texts}[kind]()
     model = registry.load(folder.parents[1], folder.parent.name, folder.name)
     metrics = Metrics()
-    # No text is refused or late, however slow the machine: the policies are compared, no deadline.
+    # A long deadline, so that no text is refused or late on a slow machine.
     settings = Settings(registry=folder.parents[1], deadline=60.0)
     engine = Engine(model, settings, metrics=metrics, policy=POLICIES[mode])
 

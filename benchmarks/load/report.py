@@ -11,7 +11,7 @@ from tutorial_utils.core.tables import Table
 
 KINDS = ("short", "long", "mixed")
 PLACES = ("all cores", "one core")
-OFF, SORTED, DIRECT = "off", "tokens, sorted", "direct call"  # ways to answer a lone text
+OFF, SORTED, DIRECT = "off", "tokens, sorted", "direct call"  # ways to answer a single text
 CROWD = "16"  # callers at which endpoints are compared
 
 
@@ -33,7 +33,7 @@ def draw(found: dict, folder: Folder) -> None:
 
 
 def targets(found: dict) -> list[Target]:
-    """Each target beside what the runs reached; a stage that is missing counts as not measured."""
+    """Each target with the measured value; missing stages have none."""
     lines = []
     for shape, runs in found.get("overload", {}).get("shapes", {}).items():
         shares = np.array(runs["runs"]["3.0"]["shares"])
@@ -66,13 +66,13 @@ def targets(found: dict) -> list[Target]:
     if "age" in found:
         bound = found["age"]["max_age_s"]
         wait, limit = found["age"]["waits_ms"][str(bound)]["long"]["max"], 1e3 * bound
-        what = "512 tokens under a flood, longest wait"
+        what = "512 tokens among short texts, longest wait"
         lines.append(Target(what, f"at most {limit:.0f} ms", f"{wait:.0f} ms", wait <= limit))
     return lines + _beside(found.get("endpoints"))
 
 
 def _beside(stage: dict | None) -> list[Target]:
-    """Ours against the others at ``CROWD`` callers: medians of rounds that took turns."""
+    """Ours compared with other servers at ``CROWD`` callers: medians over the rounds."""
     if stage is None:
         return []
     ours, lines = np.array(stage["speeds"][OURS][CROWD]), []
@@ -89,7 +89,7 @@ def _beside(stage: dict | None) -> list[Target]:
 
 
 def _overload(stage: dict, folder: Folder) -> str:
-    parts = ["## Beyond capacity"]
+    parts = ["## Overload"]
     for number, (shape, found) in enumerate(stage["shapes"].items()):
         capacities = found["capacities"]
         of_c = {float(f): float(np.median(run["shares"])) for f, run in found["runs"].items()}
@@ -103,26 +103,29 @@ def _overload(stage: dict, folder: Folder) -> str:
             for factor, run in found["runs"].items()
         ]  # fmt: skip
         headers = (
-            "due", "a second", "answered a second", "of C", "rounds", "p50 ms", "p99 ms", "statuses"
+            "offered", "requests/s", "answers/s", "of C", "range", "p50 ms", "p99 ms", "statuses"
         )  # fmt: skip
         least = min(share for factor, share in of_c.items() if factor >= 1)
-        title = f"{shape}: from capacity on, at least {least:.2f} of it is answered"
+        title = f"{shape}: at and above capacity, at least {least:.0%} of it is answered"
         below = [factor for factor in of_c if factor <= 1]
         figure = plots.lines(
-            {"answered": (list(of_c), list(of_c.values())), "due": (below, below)},
+            {"answered": (list(of_c), list(of_c.values())), "offered": (below, below)},
             title=title,
-            x="requests due, in capacities",
-            y="answers with status 200, in capacities",
+            x="offered requests / capacity",
+            y="answers with status 200 / capacity",
         )
         name = f"load_overload_{number + 1}"
         folder.save_figure(name, figure)
         says = (
-            f"{shape}: C = {np.median(capacities):.0f} requests a second [{min(capacities):.0f}, "
-            f"{max(capacities):.0f}], by {found['callers']} callers in a closed loop, before and "
-            f"after each rate. Deadline {stage['deadline_s']:g} s; latency counts from the moment "
-            "at which a request was due, and only of those answered with 200."
+            f"{shape}: the capacity C is {np.median(capacities):.0f} requests per second "
+            f"[{min(capacities):.0f}, {max(capacities):.0f}]. It was measured before and after "
+            f"each rate, by {found['callers']} callers in a closed loop. The deadline is "
+            f"{stage['deadline_s']:g} s. Latency starts when a request was due, and counts only "
+            "answers with status 200."
         )
-        image = f"![Answers against requests, both in capacities. {title}.]({name}.png)"
+        image = (
+            f"![Answers over offered requests, both in units of the capacity. {title}.]({name}.png)"
+        )
         parts += [says, Table.of(headers, rows).markdown(), image]
     return "\n\n".join(parts) + "\n"
 
@@ -141,12 +144,12 @@ def _batching(stage: dict, folder: Folder) -> str:
     sorted_, timer = bars["mixed, tokens, sorted"], bars["mixed, timer"]
     title = f"Mixed texts: {sorted_:.2f} × by tokens and length, {timer:.2f} × by a timer"
     figure = plots.bars(
-        bars, title=title, unit="texts a second, without batching = 1", highlight=best, digits=2
+        bars, title=title, unit="texts per second, without batching = 1", highlight=best, digits=2
     )
     folder.save_figure("load_batching", figure)
     headers = ("texts", "batching", "texts/s", "tokens/s", "padding", "tokens a batch")
-    says = "The engine in one process on one core, 64 callers of one text each in a closed loop."
-    image = f"![Bars of texts a second by kind of texts and way of batching. {title}.]"
+    says = "The engine has one process on one core. 64 callers send one text each in a closed loop."
+    image = f"![Bars of texts per second by kind of text and way to batch. {title}.]"
     return "\n\n".join(
         ["## Three ways to batch", says, Table.of(headers, rows).markdown(),
          f"{image}(load_batching.png)\n"]
@@ -162,10 +165,11 @@ def _idle(stage: dict, folder: Folder) -> str:
             rows.append((where, way, *map(_spread, cells)))
     headers = ("on", "way", "ms, p50", "÷ batching off", "÷ direct call")
     says = (
-        "One text at a time, nobody else: the session called directly, and through the engine with "
-        "each way to batch. [Least, most] of the processes. Nothing is waited for to fill a batch, "
-        "so batching itself costs a lone text next to nothing; a timer costs its time. The engine "
-        "around it costs two threads that wake, a deadline and a breaker."
+        "One text at a time and no other load: a direct call of the session, and the engine with "
+        "each way to batch. In brackets are the least and the most of all processes. Our engine "
+        "does not wait to fill a batch, so batching costs a single text next to nothing. A timer "
+        "costs its full time. The engine adds two thread wake-ups, a deadline and a circuit "
+        "breaker."
     )
     return f"## When idle\n\n{says}\n\n{Table.of(headers, rows).markdown()}\n"
 
@@ -193,10 +197,12 @@ def _age(stage: dict, folder: Folder) -> str:
             rows.append((limit, kind, w["requests"], f"{w['p50']:.0f}", f"{w['max']:.0f}"))
     headers = ("max_age", "texts", "requests", "p50 wait, ms", "longest wait, ms")
     says = (
-        "One caller sends 512 tokens at a time, and 16 others short texts without a pause. With "
-        "a bound that is never reached, it waits until no batch has more texts than its own."
+        "One caller sends texts of 512 tokens, and 16 others send short texts without a pause. If "
+        "`max_age` is never reached, a long text waits until no batch has more texts than its own."
     )
-    return f"## A long text under a flood\n\n{says}\n\n{Table.of(headers, rows).markdown()}\n"
+    return (
+        f"## A long text among many short ones\n\n{says}\n\n{Table.of(headers, rows).markdown()}\n"
+    )
 
 
 def _endpoints(stage: dict, folder: Folder) -> str:
@@ -208,11 +214,11 @@ def _endpoints(stage: dict, folder: Folder) -> str:
             for n in callers
         ]
         rows.append((name, *cells, f"{stage['agreement'][name]:.0%}"))
-    headers = ("server", *(f"{n} callers" for n in callers), "same labels")
+    headers = ("server", *map(_callers, callers), "same labels")
     others = {n: np.median(s[CROWD]) for n, s in stage["speeds"].items() if n != OURS}
     second = max(others, key=others.get)
     gain = np.median(stage["speeds"][OURS][CROWD]) / others[second]
-    title = f"At {CROWD} callers ours answers {gain:.2f} × as many requests as {second}"
+    title = f'{CROWD} callers: ours gives {gain:.2f} × the answers of "{second}"'
     figure = plots.lines(
         {
             name: ([int(n) for n in callers], [float(np.median(speeds[n])) for n in callers])
@@ -220,37 +226,42 @@ def _endpoints(stage: dict, folder: Folder) -> str:
         },
         title=title,
         x="callers, each with one text at a time",
-        y="answers a second",
+        y="answers per second",
         log_x=True,
     )
     folder.save_figure("load_endpoints", figure)
     says = _faster(stage["speeds"])
     says += (
-        "Answers a second (p99 in ms) on the same model file, each server on one core, the "
-        "callers on another; the servers took turns, and were stopped in between. The popular "
-        "endpoint pads to 128 tokens and runs the model on its event loop. *One request at a time* "
-        "has no metrics, log, limits or deadline. With one caller these cost our service "
-        f"{_overhead(stage['speeds']):.1f} ms per text, which batching has to make up for first."
+        "The table shows answers per second (p99 in ms) with the same model file. Each server has "
+        "one core, and the callers have another. The servers took turns and were suspended in "
+        "between. The popular endpoint pads to 128 tokens and runs the model on its event loop. "
+        "*One request at a time* has no metrics, log, limits or deadline. With one caller, these "
+        f"cost our service {_overhead(stage['speeds']):.1f} ms per text, and batching must first "
+        "make up for that."
     )
     missing = "".join(f"\n- {n}: {why}" for n, why in stage["failed"].items())
     failed = f"\n\nCould not run here:\n{missing}" if missing else ""
-    image = f"![Answers a second against callers, a line a server. {title}.](load_endpoints.png)"
+    image = f"![Answers per second by callers, one line per server. {title}.](load_endpoints.png)"
     table_ = Table.of(headers, rows).markdown()
-    return f"## Beside other servers\n\n{says}\n\n{table_}\n\n{image}{failed}\n"
+    return f"## Compared with other servers\n\n{says}\n\n{table_}\n\n{image}{failed}\n"
 
 
 def _faster(speeds: dict) -> str:
-    """Which servers answer more requests than ours, at how many callers: a sentence."""
+    """A sentence that names the servers that answer more requests than ours."""
     lines = []
     for name in speeds:
         ratios = {n: np.median(s) / np.median(speeds[OURS][n]) for n, s in speeds[name].items()}
-        if more := [f"{n} callers: {ratio:.2f} ×" for n, ratio in ratios.items() if ratio > 1]:
+        if more := [f"{_callers(n)}: {ratio:.2f} ×" for n, ratio in ratios.items() if ratio > 1]:
             lines.append(f"{name} ({', '.join(more)})")
-    return f"More answers a second than ours: {'; '.join(lines) or 'none'}. "
+    return f"More answers per second than ours: {'; '.join(lines) or 'none'}. "
+
+
+def _callers(number: str) -> str:
+    return f"{number} caller" if number == "1" else f"{number} callers"
 
 
 def _overhead(speeds: dict) -> float:
-    """Milliseconds per answer of ours beyond those of the bare endpoint, with one caller."""
+    """Milliseconds per answer that ours takes longer than the bare endpoint, with one caller."""
     return 1e3 / np.median(speeds[OURS]["1"]) - 1e3 / np.median(speeds[SINGLE]["1"])
 
 
@@ -258,6 +269,6 @@ HEAD = """# The service under load
 
 Measured by `make load` on: {machine}, with {versions}.
 
-The model is the tuned classifier, the texts are real sentences. The service has one core and one
-thread for the model; the load generator has another core, and connects over loopback.
+The model is the tuned classifier, and the texts are real sentences. The service has one core, with
+one thread for the model. The load generator has another core and connects over loopback.
 """

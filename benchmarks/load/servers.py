@@ -1,4 +1,4 @@
-"""The servers of the load runs: each on one core, stopped while it has no turn."""
+"""The servers of the load runs: each on one core, suspended between its turns."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class Server:
     process: subprocess.Popen
 
     def pause(self) -> None:
-        """Stop it where it stands, so that idle threads take nothing from others."""
+        """Suspend it, so that its idle threads take no time from others."""
         os.killpg(self.process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -42,11 +42,13 @@ def cores() -> tuple[int, int]:
     """The load generator's core and the server's.
 
     Raises:
-        RuntimeError: there are not two to tell apart.
+        RuntimeError: fewer than two cores are usable.
     """
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if len(usable) < 2:
-        raise RuntimeError("The load runs need Linux and two cores: one for each end.")
+        raise RuntimeError(
+            "The load runs need Linux and two cores: one for the generator, one for the server."
+        )
     return usable[-1], usable[0]
 
 
@@ -59,7 +61,7 @@ def published() -> Iterator[Path]:
 
 @contextmanager
 def started(name: str, folder: Path, core: int, **settings) -> Iterator[Server]:
-    """A server of the model in ``folder``, on ``core``. settings: of ours, as ``Settings`` names.
+    """A server of the model in ``folder``, on ``core``. settings: fields of ``Settings``.
 
     Raises:
         NotStarted: it did not answer.
@@ -67,7 +69,7 @@ def started(name: str, folder: Path, core: int, **settings) -> Iterator[Server]:
     port = free_port()
     url = f"http://127.0.0.1:{port}/predict"
     with ExitStack() as stack:
-        with on_core(core):  # inherited by the server; who called this goes back to its own
+        with on_core(core):  # the server inherits it; the caller returns to its own
             server = running(command(name, folder, port, settings), lambda: predicts(url))
             process = stack.enter_context(server)
         yield Server(name, url, process)
@@ -79,7 +81,7 @@ def predicts(url: str) -> bool:
 
 
 def command(name: str, folder: Path, port: int, settings: dict) -> list[str]:
-    """How a server is started. ``folder``: of a version, in a registry."""
+    """The command that starts a server. folder: a version's folder in a registry."""
     if name == OURS:
         flags = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
         serve = [sys.executable, "-m", "tutorial_utils", "serve", f"--port={port}"]

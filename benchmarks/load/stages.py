@@ -37,12 +37,15 @@ FACTORS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
 CALLERS = (1, 4, 16, 64)
 SHAPES = {"1 text a request": (1, 64), "8 texts a request": (8, 16)}  # texts, callers for C
 DEADLINE, MAX_AGE = 1.0, 0.1  # seconds
-CHECKED = 100  # texts whose labels every server must give alike
+CHECKED = 100  # texts for which the labels of all servers are compared
 
 
 @dataclass(frozen=True)
 class Effort:
-    """seconds: of one rate, or one level of callers in a round. calls: one after another."""
+    """seconds: of one rate. batching: of one policy. level: of one number of callers.
+
+    calls: requests that are sent one after another.
+    """
 
     seconds: float = 5.0
     batching: float = 3.0
@@ -58,7 +61,7 @@ def overload(effort: Effort) -> dict:
     """Goodput and latency of accepted requests, below and above the capacity.
 
     On a shared machine the capacity changes within seconds. So it is measured before and after
-    each rate, and what was answered counts as a share of the mean of the two.
+    each rate. The answers of a rate count as a share of the mean of the two.
     """
     generator, core = cores()
     found = {"deadline_s": DEADLINE, "shapes": {}}
@@ -71,7 +74,7 @@ def overload(effort: Effort) -> dict:
 
 
 def beyond(url: str, asked: list[dict], callers: int, effort: Effort) -> dict:
-    """What becomes of each rate of ``FACTORS``, in rounds; latencies of all rounds together."""
+    """Results at each rate of ``FACTORS``, over several rounds; their latencies are pooled."""
 
     def capacity() -> float:
         return keep_busy(url, asked, callers, effort.level).goodput
@@ -95,7 +98,7 @@ def beyond(url: str, asked: list[dict], callers: int, effort: Effort) -> dict:
 
 
 def batching(effort: Effort) -> dict:
-    """Padding waste and texts a second of three ways to batch, on three kinds of texts."""
+    """Padding waste and texts per second of three ways to batch, on three kinds of texts."""
     _, core = cores()
     found: dict = {kind: {} for kind in KINDS}
     with published() as folder:
@@ -107,9 +110,9 @@ def batching(effort: Effort) -> dict:
 
 
 def idle(effort: Effort) -> dict:
-    """What a lone request pays for batching, and for the engine around the session.
+    """What a single request pays for batching, and for the engine around the session.
 
-    In a process for each round: how threads find their cores differs from one to the next.
+    Each round has its own process, because processes differ in which cores their threads use.
     """
     places = {"all cores": cores(), "one core": (cores()[1],)}
     found: dict = {where: [] for where in places}
@@ -121,7 +124,7 @@ def idle(effort: Effort) -> dict:
 
 
 def http(effort: Effort) -> dict:
-    """From a caller's request to its answer, beside the time in the model."""
+    """From a caller's request to its answer, compared with the time in the model."""
     generator, core = cores()
     with published() as folder, started(OURS, folder, core) as server, on_core(generator):
         header(server.url, bodies(1), "x-inference-time", effort.calls // 3)
@@ -133,7 +136,7 @@ def http(effort: Effort) -> dict:
 
 
 def age(effort: Effort) -> dict:
-    """How long texts of 512 tokens wait for the model while short ones never end."""
+    """How long texts of 512 tokens wait while short ones keep coming."""
     generator, core = cores()
     found = {"max_age_s": MAX_AGE, "waits_ms": {}}
     with published() as folder, on_core(generator):
@@ -149,7 +152,7 @@ async def flood(url: str, seconds: float) -> dict:
     connections = load_generator.Connections(url)
     short = [connections.request({"texts": [text]}) for text in short_texts()]
     long = [connections.request({"texts": [text]}) for text in long_texts(512)]
-    until = time.perf_counter() + seconds  # the requests are made: that takes a while, once
+    until = time.perf_counter() + seconds  # after preparing the requests, which takes a while
     waits: dict[str, list[float]] = {"long": [], "short": []}
 
     async def call(name: str, requests: list[bytes], pause: float) -> None:
@@ -171,7 +174,7 @@ async def flood(url: str, seconds: float) -> dict:
 
 
 def endpoints(effort: Effort) -> dict:
-    """Answers a second of each server on the same file, at several numbers of callers."""
+    """Answers per second of each server with the same file, at several numbers of callers."""
     generator, core = cores()
     asked = bodies(1)
     found: dict = {"speeds": {}, "p99_ms": {}, "agreement": {}, "failed": {}, "peers": versions()}
@@ -209,7 +212,7 @@ def endpoints(effort: Effort) -> dict:
 def one_by_one(
     url: str, asked: list[dict], count: int
 ) -> tuple[list[load_generator.Reply], list[float]]:
-    """Answers of a caller that is alone, and the seconds until each."""
+    """Send ``count`` requests one after another; return the replies and their seconds."""
 
     async def ask() -> tuple[list[load_generator.Reply], list[float]]:
         connections, replies, seconds = load_generator.Connections(url), [], []
@@ -258,7 +261,7 @@ STAGES: dict[str, Callable[[Effort], dict]] = {
 
 
 def main(words: list[str]) -> None:
-    """Run the stages that are named, or all of them."""
+    """Run the named stages, or all of them."""
     every = {name: partial(_measured, stage) for name, stage in STAGES.items()}
     stages.run("load", words, every, draw)
 

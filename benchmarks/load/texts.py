@@ -1,4 +1,4 @@
-"""What the load runs send: real sentences, and long texts made of them."""
+"""The texts of the load runs: real sentences, and long texts made of them."""
 
 import functools
 import itertools
@@ -10,7 +10,7 @@ MANY = 800
 
 
 def bodies(texts: int) -> list[dict]:
-    """Requests of so many test sentences each."""
+    """Requests of ``texts`` test sentences each."""
     given = sentences("test", MANY)
     return [{"texts": list(given[i : i + texts])} for i in range(0, len(given), texts)]
 
@@ -25,7 +25,7 @@ def short_texts() -> list[str]:
 
 @functools.cache
 def long_texts(tokens: int, count: int = 40) -> list[str]:
-    """Texts of at least so many tokens, of sentences in a row; the model cuts them to 512."""
+    """Texts of at least ``tokens`` tokens, made of sentences; the model truncates them to 512."""
     given = itertools.cycle(sentences("test", MANY))
     made = []
     for _ in range(count):
@@ -39,6 +39,6 @@ def long_texts(tokens: int, count: int = 40) -> list[str]:
 
 @functools.cache
 def mixed_texts() -> list[str]:
-    """Nine short ones to each long one of about 200 tokens."""
+    """Nine short texts, then a long one of about 200 tokens, and so on."""
     short, long = itertools.cycle(short_texts()), long_texts(200)
     return [text for item in long for text in [*itertools.islice(short, 9), item]]

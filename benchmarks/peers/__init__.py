@@ -1,1 +1,1 @@
-"""The recipe of the series beside what a user would take instead: ``make peers``."""
+"""The series' recipe compared with what users would choose instead: ``make peers``."""

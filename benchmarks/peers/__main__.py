@@ -1,7 +1,7 @@
-"""The recipe of the series beside everything a user would take instead.
+"""The series' recipe compared with what users would choose instead.
 
-``python -m benchmarks.peers [shapes] [roof] [texts] [growth]`` runs these stages, or all of them;
-``report`` draws again what was measured, ``--quick`` tries the code. Run it on a quiet machine.
+``python -m benchmarks.peers [shapes] [roof] [texts] [growth]`` runs these stages, or all of them.
+``report`` only draws the report again; ``--quick`` tests the code. Run it on a quiet machine.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What is timed: peers at one shape, and from text to label, each built in its own process."""
+"""Candidates: peers at one shape, and from text to label, each built in its own process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tutorial_utils.runtime import batching, inference
 from tutorial_utils.runtime.session import SessionRecipe
 
 Predict = Callable[[dict[str, np.ndarray]], np.ndarray]  # padded inputs of a batch → logits
-TOGETHER = 32  # texts of a batch where a peer does not say how many; its own examples use 32
+TOGETHER = 32  # texts of a batch for peers without a default; their examples use 32
 
 
 class Engine(Protocol):
@@ -25,10 +25,10 @@ class Engine(Protocol):
     model: str
 
     def prepare(self) -> float:
-        """Make what is missing; return the size of the weights or the file in MB."""
+        """Build missing files; return the size of the weights or the file in MB."""
 
     def predict(self) -> Predict:
-        """Load the model in this process; ``prepare`` has been called before."""
+        """Load the model in this process. Call ``prepare`` first."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Torch:
         if self.compiled:
             from torch._inductor import config
 
-            config.compile_threads = 1  # its helpers would not be stopped between the turns
+            config.compile_threads = 1  # its worker processes would not be suspended between turns
             module = torch.compile(module, dynamic=True)
 
         def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -72,7 +72,7 @@ class Torch:
 class Ort:
     """A peer's ONNX file in ONNX Runtime with all its optimizations. kind: see ``files``.
 
-    threads: of each batch; 0 is all cores, 1 leaves the others to batches that run beside it.
+    threads: of each batch; 0 is all cores, 1 leaves the other cores to concurrent batches.
     """
 
     model: str
@@ -89,7 +89,7 @@ class Ort:
 
 @dataclass(frozen=True)
 class OpenVino:
-    """OpenVINO on the CPU. precision: ``bf16``, or ``int8`` with the rest as OpenVINO chooses."""
+    """OpenVINO on the CPU. precision: ``bf16``, or ``int8`` with OpenVINO's choice for the rest."""
 
     model: str
     precision: str
@@ -153,7 +153,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Parts(Shape):
-    """OpenVINO at one input shape, in parts of ``rows`` rows that its queue runs side by side."""
+    """OpenVINO at one input shape, in parts of ``rows`` rows that its queue runs concurrently."""
 
     engine: OpenVino
     rows: int
@@ -183,9 +183,9 @@ class Parts(Shape):
 class Texts:
     """Sentences from text to label through an engine. sentences, items: see ``Labelling``.
 
-    budget: tokens of a length-sorted batch, as ours has them. size: sentences of a batch in the
-    order in which they come, padded to the longest. Neither: one by one, padded to 128.
-    workers: batches of a budget that run at the same time.
+    budget: tokens of a length-sorted batch, as in ours. size: sentences of a batch in their given
+    order, padded to the longest. If both are None, sentences run one by one, padded to 128.
+    workers: concurrent batches of a budget.
     """
 
     engine: Engine
@@ -213,7 +213,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Hugging Face ``pipeline`` in batches of ``size`` in order, which is what it offers."""
+    """Hugging Face ``pipeline`` in batches of ``size`` in order, its only way to batch."""
 
     bf16: bool = False
     sentences: str = "test"
@@ -243,7 +243,7 @@ class Pipeline:
 class SentenceTransformers:
     """sentence-transformers with the classifier's head as its last modules; sorts by length.
 
-    Its CrossEncoder would be nearer, but takes pairs only. backend: ``torch``, ``onnx``.
+    Its CrossEncoder would be closer, but takes only pairs. backend: ``torch``, ``onnx``.
     """
 
     bf16: bool = False
@@ -281,9 +281,9 @@ class SentenceTransformers:
 
 @dataclass(frozen=True)
 class OpenVinoQueue:
-    """OpenVINO's own way to many inputs: its queue of requests, which run side by side.
+    """OpenVINO's own way to run many inputs: its queue of concurrent requests.
 
-    (Requests of one model called from two Python threads can wait for each other for ever.)
+    (Requests of one model that are called from two Python threads can deadlock.)
     budget: tokens of a length-sorted batch; None: one text a request, so no padding.
     """
 

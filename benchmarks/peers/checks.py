@@ -1,4 +1,4 @@
-"""What is run once in a process of its own: is it right, how large, how does it grow?"""
+"""Checks that run once, each in its own process: correctness, size, growth."""
 
 import time
 from dataclasses import replace
@@ -19,14 +19,14 @@ def logits(engine: Engine) -> tuple[float, np.ndarray]:
 
 
 def labels(candidate: timer.Candidate) -> np.ndarray:
-    """Answers of a text-to-label candidate, int64 (n,); its engine's files are made first."""
+    """Labels of a text-to-label candidate, int64 (n,). Builds its engine's files first."""
     if isinstance(candidate, Texts):
         candidate.engine.prepare()
     return np.asarray(candidate.build()(), dtype=np.int64)
 
 
 def run(candidate: timer.Candidate, calls: int) -> dict[str, float]:
-    """Texts a second over ``calls`` calls after a short one, and the peak memory of the process."""
+    """Texts per second over ``calls`` calls after a short one, and the process's peak memory."""
     replace(candidate, items=candidates.LABELLING_BATCH).build()()
     call = candidate.build()
     start = time.perf_counter()

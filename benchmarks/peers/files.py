@@ -1,4 +1,4 @@
-"""The files that peers run: made once, the way their users would make them, and kept."""
+"""The files that peers run: built once, as their users would build them, and cached."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from tutorial_utils.lessons import pipeline
 from tutorial_utils.runtime import inference
 from tutorial_utils.runtime.session import ERRORS_ONLY
 
-CALIBRATION = {"classifier": 300, "bert-base": 32}  # samples; random ones need not be many
+CALIBRATION = {"classifier": 300, "bert-base": 32}  # samples; few random ones are enough
 _MADE_BY = ("torch", "transformers", "onnx", "onnxruntime-gpu", "openvino", "nncf")
 
 
@@ -26,7 +26,7 @@ def ensure(kind: str, model: str) -> Path:
     """
     folder = paths.home() / "peers" / model
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock", is_singleton=True):  # one file may be made from another
+    with FileLock(f"{folder}.lock", is_singleton=True):  # one file may be built from another
         stamp, record = _stamp(model), folder / "stamp.json"
         if not record.exists() or json.loads(record.read_text()) != stamp:
             shutil.rmtree(folder)
@@ -45,12 +45,12 @@ def ensure(kind: str, model: str) -> Path:
 
 
 def path(kind: str, model: str) -> Path:
-    """Where ``ensure`` puts a file; nothing is built or loaded to answer."""
+    """Where ``ensure`` puts a file. Nothing is built or loaded."""
     return paths.home() / "peers" / model / kind / MAKERS[kind][1]
 
 
 def megabytes(file: Path) -> float:
-    """Size of a file in MB, with the one that holds its weights where they lie apart."""
+    """Size of a file in MB, including its separate file of weights if it has one."""
     files = {file, file.with_suffix(".bin"), file.with_name(f"{file.name}.data")}
     return sum(part.stat().st_size for part in files if part.exists()) / 1e6
 
@@ -72,7 +72,7 @@ def _stamp(model: str) -> dict:
 
 
 def _popular(model: str, target: Path) -> None:
-    """As widely printed: deprecated exporter at opset 17, ONNX Runtime's optimizer, quantize."""
+    """As often published: deprecated exporter at opset 17, ONNX Runtime's optimizer, quantize."""
     import onnxruntime
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -1,4 +1,4 @@
-"""Which peers are measured, and how each takes its sentences."""
+"""Which peers are measured, and how each batches its sentences."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ STEP = {"ours fp32": "fused", OURS: "tuned"}
 
 
 def engines(model: str) -> dict[str, Engine]:
-    """Everything that runs ``classifier`` or ``bert-base``, the reference first."""
+    """All engines that run ``classifier`` or ``bert-base``; the reference is first."""
     return {
         PYTORCH: Torch(model),
         "PyTorch bf16": Torch(model, bf16=True),
@@ -41,7 +41,7 @@ def engines(model: str) -> dict[str, Engine]:
 def with_our_batching() -> dict[str, timer.Candidate]:
     """Every engine with length-sorted batches of our token budget.
 
-    Where ours runs batches side by side, so may those peers that can.
+    If ours runs concurrent batches, peers that can do the same are also measured that way.
     """
     ours = replace(measure.labelling_candidate(STEP[OURS]), sentences="all")
     found: dict[str, timer.Candidate] = {}
@@ -61,7 +61,7 @@ def with_our_batching() -> dict[str, timer.Candidate]:
 
 
 def _side_by_side(engine: Engine, ours: Labelling) -> timer.Candidate | None:
-    """The engine with batches like ours that run at the same time, where it has a way to that."""
+    """The engine with concurrent batches like ours, or None if it has no way to do that."""
     if isinstance(engine, OpenVino):
         return OpenVinoQueue(engine.precision, ours.sentences, budget=ours.budget)
     if isinstance(engine, Ort):
@@ -71,7 +71,7 @@ def _side_by_side(engine: Engine, ours: Labelling) -> timer.Candidate | None:
 
 
 def own() -> dict[str, timer.Candidate]:
-    """Every peer with the best batching that it offers itself; the first is the reference."""
+    """Every peer with its own best batching; the first is the reference."""
     every = engines("classifier")
     batches = f"batches of {TOGETHER}"
     found: dict[str, timer.Candidate] = {PADDED: Texts(every[PYTORCH], "all", measure.ONE_BY_ONE)}
@@ -92,10 +92,10 @@ def own() -> dict[str, timer.Candidate]:
 
 
 def one_by_one(candidate: timer.Candidate) -> bool:
-    """Whether each sentence is padded to 128 and run alone: a few tell the time of all."""
+    """Whether each sentence is padded to 128 and run alone; then a few sentences are enough."""
     return isinstance(candidate, Texts) and candidate.size is None and candidate.budget is None
 
 
 def engine_of(name: str) -> str:
-    """What runs the model, without how it is given its sentences."""
+    """The engine in a candidate's name, without its way to batch."""
     return name.split(",")[0]

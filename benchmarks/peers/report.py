@@ -29,7 +29,7 @@ def draw(found: dict, folder: Folder) -> None:
     head = HEAD.format(machine=Machine(**found["machine"]), versions=versions(found, _peers(found)))
     sections = [head + notes("peers", found, STAGES), faster(found)]
     sections.append(f"## Targets\n\n{target_table(targets(found)).markdown()}\n")
-    sections.append(f"## Side by side\n\n{summary(found).markdown()}\n")
+    sections.append(f"## Overview\n\n{summary(found).markdown()}\n")
     for shape, comparison in found.get("shapes", {}).get("comparisons", {}).items():
         title = f"BERT-base shape (seeded weights), {shape}"
         sections.append(_section(title, comparison, shape, folder))
@@ -70,7 +70,7 @@ def summary(found: dict) -> Table:
 
 
 def faster(found: dict) -> str:
-    """Where another tool is faster than ours, in a paragraph."""
+    """A paragraph that says where another tool is faster than ours."""
     shapes, texts = (found.get(stage, {}).get("comparisons", {}) for stage in ("shapes", "texts"))
     titles = {f"BERT-base {shape}": comparison for shape, comparison in shapes.items()}
     titles |= {TITLES[key][:1].lower() + TITLES[key][1:]: texts[key] for key in texts}
@@ -89,7 +89,7 @@ def faster(found: dict) -> str:
 
 
 def for_readme(found: dict) -> str:
-    """The README's table, after a sentence on what is faster than ours."""
+    """The README's table, after a sentence about what is faster than ours."""
     where = f"Measured on: {Machine(**found['machine'])}."
     return f"{faster(found)}\n{summary(found).markdown()}\n\n{where}"
 
@@ -103,7 +103,7 @@ def _cell(values: dict | None, key: str, style: str) -> str:
 
 
 def _section(title: str, comparison: dict, key: str, folder: Folder) -> str:
-    """A comparison as table and figure: time against ours, whose figure names the best peer."""
+    """A comparison as table and figure: times relative to ours. The figure names the best peer."""
     name = f"peers_{key.replace(' × ', 'x')}"
     reference = OURS if OURS in comparison["rounds"] else best_peer(comparison)
     rows, shown, intervals = [], {}, {}
@@ -123,13 +123,13 @@ def _section(title: str, comparison: dict, key: str, folder: Folder) -> str:
     figure = plots.bars(
         dict(sorted(shown.items(), key=lambda item: item[1])),
         title=f"{_where(key)}: {finding}",
-        unit=f"time a text, {reference} = 1; whisker: 95 % interval",
+        unit=f"time per text, {reference} = 1; whisker: 95 % interval",
         intervals=intervals,
         highlight=[n for n in shown if is_ours(n)],
         digits=2,
     )
     folder.save_figure(name, figure)
-    alt = f"Bars of the time a text takes with each candidate. {_where(key)}: {finding}."
+    alt = f"Bars of the time per text of each candidate. {_where(key)}: {finding}."
     table = Table.of(headers, rows).markdown()
     return f"## {title}\n\n{table}\n\n![{alt}]({name}.png)\n"
 
@@ -155,7 +155,7 @@ def _growth(stage: dict) -> str:
         for run in stage["runs"]
     ]
     table = Table.of(("sentences", "texts/s", "peak MB"), rows).markdown()
-    return f"## Growth\n\nIn the order of the runs, each in its own process.\n\n{table}\n"
+    return f"## Growth\n\nThe runs are in order. Each had its own process.\n\n{table}\n"
 
 
 def _failures(found: dict) -> str:
@@ -168,7 +168,7 @@ def _failures(found: dict) -> str:
 
 
 def _peers(found: dict) -> dict[str, str]:
-    """Versions of the peers: noted beside each stage, and once in older files."""
+    """Versions of the peers, stored with each stage, or once in older files."""
     origins = found.get("stages", {}).values()
     return next((origin["peers"] for origin in origins), found.get("peers", {}))
 
@@ -177,9 +177,9 @@ HEAD = f"""# Compared with other tools
 
 Measured by `make peers` on: {{machine}}, with {{versions}}.
 
-Each candidate runs in its own process, and the candidates take turns. Before it is timed, it is
-checked: its size, its logits, and on the test sentences F1 and the share of labels that are the
-same as with {PYTORCH}. The shapes use BERT-base with seeded weights; sentences go through the
-fine-tuned classifier, from text to label. The best peer of a table is the one with the least time
-per text.
+Each candidate runs in its own process, and the candidates take turns. Before the timing we check
+size and logits. On the test sentences we check F1 and agreement, which is the share of labels that
+are the same as with {PYTORCH}. The shapes use BERT-base with seeded weights. Sentences go through
+the fine-tuned classifier, from text to label. The best peer of a table is the one with the least
+time per text.
 """

@@ -30,7 +30,7 @@ BULK = {"warmup": 1, "seconds": 0, "minimum_calls": 1}
 
 @dataclass(frozen=True)
 class Effort:
-    """How long is measured: rounds of each comparison, sentences a call, sentences of growth."""
+    """Rounds of each comparison, sentences per call, sentences of the growth stage."""
 
     rounds: int = 5
     rounds_texts: int = 3
@@ -44,7 +44,7 @@ QUICK = Effort(2, 2, 100, 400, 2_000, 200)
 
 
 def shapes(effort: Effort) -> Iterator[dict]:
-    """BERT-base with seeded weights at three shapes; checks of size and logits come first."""
+    """BERT-base with seeded weights at three shapes, after checks of size and logits."""
     found: dict = {"checks": {}, "failed": {}, "comparisons": {}}
     running, reference = {}, None
     for name, engine in engines("bert-base").items():
@@ -79,7 +79,7 @@ def shapes(effort: Effort) -> Iterator[dict]:
 
 
 def _in_parts(running: dict[str, Engine], batch: int, length: int) -> dict[str, Parts]:
-    """OpenVINO with a large batch in parts side by side, as ours runs it too."""
+    """OpenVINO with a large batch in concurrent parts, as ours runs it too."""
     recipe = pipeline.recipe(STEP[OURS])
     rows = max(1, recipe.token_budget // length)
     if recipe.workers == 1 or batch <= rows:
@@ -98,19 +98,19 @@ def roof(effort: Effort) -> Iterator[dict]:
     if kind in found.failed:
         raise Crashed(found.failed[kind])
     work = roofline.work(pipeline.ensure("int8", "bert-base"), 8, 128)
-    print(f"roof: {found.operations[kind]:.2f} · 10^12 operations a second", flush=True)
+    print(f"roof: {found.operations[kind]:.2f} · 10^12 operations per second", flush=True)
     yield {"roof": found.operations[kind], "work": work.operations / 1e12}
 
 
 def texts(effort: Effort) -> Iterator[dict]:
-    """Real sentences from text to label: peers' own batching, ours for all, and the finalists."""
+    """Real sentences from text to label: peers' own batching, our batching, the finalists."""
     found: dict = {"checks": {}, "failed": {}, "comparisons": {}}
     found["padding_waste"] = _padding_waste(effort.everything)
     theirs, same = own(), with_our_batching()
     reference = measure.predictions("pytorch")[: effort.checked]
     truth = reviews.splits().test.labels[: effort.checked]
     for name, candidate in (same | theirs).items():
-        if name == PADDED:  # PyTorch with our batching answers for it, in a tenth of the time
+        if name == PADDED:  # PyTorch with our batching gives the same labels in a tenth of the time
             continue
         if isinstance(candidate, Texts) and engine_of(name) in found["checks"]:
             continue  # the same file, other batches
@@ -147,7 +147,7 @@ def texts(effort: Effort) -> Iterator[dict]:
 
 
 def _padding_waste(count: int) -> float:
-    """Of our batches, as ``candidates.label`` makes them."""
+    """Padding waste of our batches, made as ``labelling.label`` makes them."""
     lengths = [len(row) for row in reviews.encode(labelling.sentences("all", count))]
     budget = measure.labelling_candidate(STEP[OURS]).budget
     batches = [
@@ -159,10 +159,10 @@ def _padding_waste(count: int) -> float:
 
 
 def growth(effort: Effort) -> Iterator[dict]:
-    """Ours on all sentences and on ten times as many: texts a second and peak memory.
+    """Ours on all sentences and on ten times as many: texts per second and peak memory.
 
-    Turn about, because a machine's speed drifts while so much is read: each larger run stands
-    between two of the smaller ones, and every run has a process of its own.
+    The two sizes take turns, because a machine's speed drifts during such long runs. Each larger
+    run comes between two smaller ones, and each run has its own process.
     """
     ours = replace(measure.labelling_candidate(STEP[OURS]), sentences="all")
     sizes = [effort.everything, *[effort.many, effort.everything] * GROWTH_ROUNDS]
@@ -177,7 +177,7 @@ def growth(effort: Effort) -> Iterator[dict]:
 def compare(
     group: dict[str, timer.Candidate], failed: dict[str, str], **effort
 ) -> timer.Comparison:
-    """Time those that run; one that fails goes to ``failed`` with its reason, the others go on."""
+    """Time a group. A candidate that fails is left out, and its reason is added to ``failed``."""
     group = dict(group)
     while True:
         try:
@@ -195,7 +195,7 @@ STAGES = {"shapes": shapes, "roof": roof, "texts": texts, "growth": growth}
 
 
 def main(words: list[str]) -> None:
-    """Run the stages that are named, or all of them."""
+    """Run the named stages, or all of them."""
     every = {name: partial(_measured, stage) for name, stage in STAGES.items()}
     stages.run("peers", words, every, draw, more=_origin)
 

@@ -1,4 +1,4 @@
-"""What was aimed at, what was reached, and which peer is the best: from a run's figures alone."""
+"""Targets, measured values and the best peer, all computed from a run's figures."""
 
 import itertools
 
@@ -18,18 +18,18 @@ def best_peer(comparison: dict) -> str:
     """The peer with the least time per item in a stored comparison.
 
     Raises:
-        ValueError: it holds no peer.
+        ValueError: it has no peer.
     """
     peers = [name for name in comparison["rounds"] if not is_ours(name)]
     if not peers:
-        raise ValueError("Only our own candidates ran; a best peer needs a peer.")
+        raise ValueError("Only our own candidates ran, so there is no best peer.")
     return min(peers, key=lambda name: verdict(comparison, name, peers[0]).ratio)
 
 
 def faster_peers(comparison: dict) -> dict[str, Ratio]:
     """Peers that took less time than ours by more than the resolution, the fastest first.
 
-    Their times are relative to ours. For some the interval may be too wide to call them faster.
+    Their times are relative to ours. The interval of some may be too wide for a verdict.
     """
     if OURS not in comparison["rounds"]:
         return {}
@@ -46,7 +46,7 @@ def verdict(comparison: dict, name: str, reference: str) -> Ratio:
 
 
 def targets(found: dict) -> list[Target]:
-    """Each target beside what the run reached. Stages that are missing count as not measured."""
+    """Each target with the measured value. Missing stages count as not measured."""
     return [*_shapes(found), *_texts(found), *_growth(found)]
 
 
@@ -62,7 +62,7 @@ def _at_most(what: str, limit: float, comparison: dict | None) -> Target:
 
 
 def _target(what: str, target: str, reached: str, met: bool, missed: bool) -> Target:
-    """A claim goes by the whole interval; where the limit lies in it, nothing is claimed."""
+    """Decide by the whole interval. If the limit is inside it, the target is undecided."""
     undecided = "" if met or missed else "; the interval is too wide to decide"
     return Target(what, target, reached + undecided, met if met or missed else None)
 
@@ -70,7 +70,7 @@ def _target(what: str, target: str, reached: str, met: bool, missed: bool) -> Ta
 def _times_faster(
     what: str, limit: float, comparison: dict | None, reference: str | None = None
 ) -> Target:
-    """How many times faster ours is than ``reference``, or than the best peer."""
+    """How many times as fast ours is as ``reference``, or as the best peer."""
     target = f"at least {limit:g} × {reference or 'the best peer'}"
     if not _ran(comparison, OURS, *filter(None, [reference])):
         return Target(what, target, "–", None)
@@ -108,7 +108,7 @@ def _shapes(found: dict) -> list[Target]:
 
 
 def _roof_share(stage: dict | None, comparison: dict | None) -> float | None:
-    """Share of the roof measured in the run that ours reaches."""
+    """Share of the measured roof that ours reaches."""
     if not stage or not _ran(comparison, OURS):
         return None
     return stage["work"] / (comparison["timings"][OURS]["p50_ms"] / 1e3) / stage["roof"]
@@ -144,11 +144,11 @@ def _texts(found: dict) -> list[Target]:
 
 
 def growth(runs: list[dict]) -> tuple[list[float], float]:
-    """The larger runs beside the smaller ones, that came before, between and after them.
+    """Compare the larger runs with the smaller ones before, between and after them.
 
     Returns:
-        speed of each larger one, relative to the mean of its two neighbours, minus 1; and
-        the largest peak memory of theirs, relative to that of the smaller ones, minus 1.
+        The speed of each larger run relative to the mean of its two neighbours, minus 1.
+        The largest peak memory of the larger runs relative to that of the smaller ones, minus 1.
     """
     few, many = runs[::2], runs[1::2]
     faster = [

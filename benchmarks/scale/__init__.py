@@ -1,1 +1,1 @@
-"""From the rate of one core to machines and cost, and what Ray's proxy takes: ``make scale``."""
+"""From the throughput of one core to machines and cost; the cost of Ray's proxy: ``make scale``."""

@@ -1,7 +1,7 @@
-"""From texts a second on one core to cores, machines and cost: the tables of docs/scale-out.md.
+"""From texts per second on one core to cores, machines and cost: the tables of docs/scale-out.md.
 
-What was measured is read from the results of this machine, or of the one that ``--machine`` names
-among those stored; what is assumed is a flag with its default in the table:
+Measured values are read from the results of this machine, or from the stored ones of ``--machine``.
+Assumptions are flags; the page shows their defaults:
 
     python -m benchmarks.scale --price 0.03 --utilisation 0.5
 """
@@ -17,16 +17,17 @@ from tutorial_utils.core.machine import Machine
 from tutorial_utils.core.tables import Table
 
 LOADS = ((1_000, 4), (100_000, 32), (10_000_000, 64))  # texts a second, cores of a machine
-TOKENS = 128  # of a text of BERT-base
-HOURS = 730  # of a month
-MULTIPLES = (10, 50, 100)  # what a GPU may cost, in cores
+TOKENS = 128  # of each text for BERT-base
+HOURS = 730  # in a month
+MULTIPLES = (10, 50, 100)  # prices of a GPU, in cores
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one core did: ``rate`` a second, of which ``tokens`` are in a text where that is known.
+    """Throughput of one core: ``rate`` texts per second.
 
-    source: where it stands in the results. machine: where it was measured.
+    source: the place in the results. machine: the one it was measured on. tokens: of each text, if
+    all have the same number.
     """
 
     what: str
@@ -38,11 +39,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is assumed. utilisation: the share of a core's measured rate that is planned with.
+    """Assumptions. utilisation: the planned share of a core's measured rate.
 
-    spare: machines beyond those needed, as a share of them, at least one.
-    price: of a core for an hour, in any currency: an example, no offer of anybody.
-    bytes_a_text: over the network, question and answer, 32 texts a request.
+    spare: additional machines as a share of those needed, at least one.
+    price: of a core for an hour, in any currency; an example, not an offer.
+    bytes_a_text: over the network, request and response, with 32 texts a request.
     """
 
     utilisation: float = 0.6
@@ -52,14 +53,14 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not 0 < self.utilisation <= 1:
-            raise ValueError("utilisation is a share above 0, of at most 1")
+            raise ValueError("utilisation must be above 0 and at most 1")
         if self.spare < 0 or self.price < 0:
-            raise ValueError("spare and price are not below 0")
+            raise ValueError("spare and price must not be negative")
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a load needs. cores: at work. machines: bought, with the spare ones."""
+    """What a load needs. cores: without the spare ones. machines: including the spare ones."""
 
     texts_per_s: float
     cores: int
@@ -69,7 +70,7 @@ class Size:
 
     @property
     def per_million(self) -> float:
-        """Cost of a million texts while the load is what was planned for, day and night."""
+        """Cost of a million texts if the load is always the planned one."""
         return self.month / (self.texts_per_s * 3600 * HOURS / 1e6)
 
 
@@ -83,16 +84,16 @@ def size(texts_per_s: float, machine_cores: int, texts_a_core: float, plan: Plan
 
 
 def measured(folder: Folder) -> list[Measured]:
-    """Texts a second and core from text to label, and BERT-base at 8 × 128, as they are stored.
+    """Stored texts per second and core, from text to label and for BERT-base at 8 × 128.
 
-    The run beside other libraries comes first, since it is the longer one.
+    The comparison with other tools is preferred, since it is the longer run.
 
     Raises:
-        FileNotFoundError: nothing was measured yet; ``make bench`` does.
+        FileNotFoundError: nothing was measured yet.
     """
     results, peers = folder.read("results"), folder.read("peers")
     if "texts" not in results or "shapes" not in results:
-        raise FileNotFoundError(f"{folder.path} holds no results.json: `make bench` measures.")
+        raise FileNotFoundError(f"{folder.path} has no results.json. Run `make bench` first.")
     found = []
     if "growth" in peers:
         where = peers["machine"]
@@ -119,7 +120,7 @@ def measured(folder: Folder) -> list[Measured]:
 
 
 def served(folder: Folder) -> Table | None:
-    """What ``ray_proxy`` measured, if it did: the service on a core, and behind Ray's proxy."""
+    """Results of ``ray_proxy``, or None: the service on one core, and behind Ray's proxy."""
     if not (found := folder.read("ray")):
         return None
     headers = ("on one core, over HTTP", "one text, p50 ms", "32 texts a request, texts/s")
@@ -132,9 +133,9 @@ def served(folder: Folder) -> Table | None:
 
 
 def tables(found: Sequence[Measured], plan: Plan, over_http: Table | None = None) -> str:
-    """What was measured, what is assumed and what follows, in Markdown."""
+    """Measured values, assumptions and their result, in Markdown."""
     cores = Table.of(
-        ("a core", "texts/s", "tokens/s", "where it stands", "machine"),
+        ("on one core", "texts/s", "tokens/s", "source", "machine"),
         [
             (m.what, f"{m.rate:,.1f}", f"{m.rate * m.tokens:,.0f}" if m.tokens else "–", m.source,
              f"{m.machine.processor}, {m.machine.cores} cores")
@@ -151,10 +152,10 @@ def tables(found: Sequence[Measured], plan: Plan, over_http: Table | None = None
                 f"{load * plan.bytes_a_text * 8 / 1e9:,.3g}", f"{s.month:,.0f}",
                 f"{s.per_million:,.3f}",
             ))  # fmt: skip
-    headers = ("model", "texts/s", "cores at work", "machines", "cores paid", "Gbit/s")
-    headers += ("a month", "a million texts")
+    headers = ("model", "texts/s", "cores needed", "machines", "cores paid", "Gbit/s")
+    headers += ("cost per month", "cost per million texts")
     gpu = Table.of(
-        ("a GPU that costs as much as", *(m.what.split(",")[0] for m in found)),
+        ("price of the GPU", *(m.what.split(",")[0] for m in found)),
         [(f"{n} cores", *(f"{n * m.rate:,.0f} texts/s" for m in found)) for n in MULTIPLES],
     )
     measured_too = f"\n\n{over_http.markdown()}" if over_http else ""
@@ -171,14 +172,14 @@ TEXT = """Measured:
 
 {cores}
 
-Assumed: {plan.utilisation:.0%} of that rate is planned with; {plan.spare:.0%} more machines than
-needed, at least one; {plan.bytes_a_text} bytes a text on the network; {hours} hours a month. The
-price of {plan.price} a core and hour, in any currency, is **an example, not anybody's offer**: all
-costs are proportional to it.
+Assumptions: each core runs at {plan.utilisation:.0%} of that rate. There are {plan.spare:.0%} more
+machines than needed, at least one. A text takes {plan.bytes_a_text} bytes on the network, and a
+month has {hours} hours. The price of {plan.price} per core and hour, in any currency, is **an
+example, not an offer**. All costs are proportional to it.
 
 {sizes}
 
-A GPU is cheaper than cores when it answers more than this, at the same utilisation:
+A GPU is cheaper than cores if it answers more than this at the same utilisation:
 
 {gpu}
 """
@@ -202,6 +203,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _middle(values: Sequence[float], style: str) -> str:
-    """The median, and between which values the turns lay."""
+    """The median, and the range of the turns."""
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"{middle:{style}} [{low:{style}}, {high:{style}}]"

@@ -1,6 +1,6 @@
-"""What a request pays for Ray's proxy: one replica beside the service alone, each on one core.
+"""The cost of Ray's proxy: one replica compared with the service alone, each on one core.
 
-Both serve the fine-tuned classifier and take turns; the callers and Ray's proxy use the machine's
+Both serve the fine-tuned classifier and take turns. The callers and Ray's proxy use the machine's
 other core. Run it on a quiet machine: ``python -m benchmarks.scale.ray_proxy [--quick]`` (about a
 minute).
 """
@@ -26,8 +26,8 @@ from tutorial_utils.core import machine
 from tutorial_utils.data import reviews
 from tutorial_utils.lessons import pipeline
 
-ROUNDS, CALLS = 8, 40  # of single texts
-CALLERS, TEXTS, SECONDS = 4, 32, 4.0  # of many
+ROUNDS, CALLS = 8, 40  # for single texts
+CALLERS, TEXTS, SECONDS = 4, 32, 4.0  # for many texts
 ONE_CORE = {"TUTORIAL_CORES": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 ALONE, REPLICA = "the service alone", "a replica behind Ray's proxy"
 CLUSTER = """
@@ -49,9 +49,13 @@ ray.shutdown()
 
 
 def main() -> None:
-    """Start both, let them take turns, keep what was measured."""
+    """Start both, measure them in turns, store the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale.ray_proxy")
-    parser.add_argument("--quick", action="store_true", help="try the code; results are worthless")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="test the code with little effort; do not use the results",
+    )
     quick = parser.parse_args().quick
     machine.describe()  # before a core is chosen
     texts = list(reviews.splits().test.texts)
@@ -91,7 +95,7 @@ def _single(port: int, texts: Sequence[str]) -> float:
 
 
 def _many(port: int, texts: Sequence[str]) -> float:
-    """Texts a second that some callers get answered who wait for each answer."""
+    """Texts per second of ``CALLERS`` callers, each of which waits for its answers."""
     end = time.perf_counter() + SECONDS
 
     def call(caller: int) -> int:

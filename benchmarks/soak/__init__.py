@@ -1,1 +1,1 @@
-"""Bad requests, then hours of mixed load: does the service last? ``make soak``."""
+"""Bad requests, then half an hour of mixed load: does the service stay stable? ``make soak``."""

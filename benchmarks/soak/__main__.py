@@ -1,8 +1,8 @@
-"""Does the service last, and does each request get its answer?
+"""Does the service stay stable, and does each request get the right answer?
 
-``python -m benchmarks.soak [chaos] [soak] [--minutes 30] [--requests 10000] [--quick]``: the bad
-requests of ``chaos``, then mixed load while the memory, threads and open files of the server's
-process are watched. ``report`` draws again what was measured.
+``python -m benchmarks.soak [chaos] [soak] [--minutes 30] [--requests 10000] [--quick]`` sends the
+bad requests of ``chaos``. Then it sends mixed load and records the memory, threads and open files
+of the server's process. ``report`` only draws the report again.
 """
 
 import argparse
@@ -46,7 +46,10 @@ def run_chaos(requests: int, quick: bool) -> Iterator[dict]:
 
 
 def settled(url: str, seconds: float = 5.0) -> dict[str, float]:
-    """The gauges, once they are 0 or the time is over: a disconnect may be noticed late."""
+    """Wait until the gauges are 0, at most ``seconds``; return them.
+
+    The service may notice a disconnect late.
+    """
     until = time.monotonic() + seconds
     while any((found := chaos.gauges(url)).values()) and time.monotonic() < until:
         time.sleep(0.1)
@@ -65,7 +68,7 @@ def run_soak(minutes: float, quick: bool) -> Iterator[dict]:
 
 
 def main() -> None:
-    """Run the stages that are named, or both; exit with what was missed, if anything was."""
+    """Run the named stages, or both. Exit with an error if a target is missed."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--requests", type=int, default=10_000)

@@ -1,9 +1,9 @@
-"""Bad requests, callers who disconnect, and a model that breaks: does each get the right answer?
+"""Bad requests, disconnects and a model that fails: does each request get the right answer?
 
-``python -m benchmarks.soak.chaos REGISTRY PORT`` serves a model of that registry with faults built
-in; ``storm`` sends the requests. The faults tell which requests must fail: a text that contains
-``MARK`` breaks every run that it is in. Some batches are told that memory does not suffice; no
-request may fail from that. So any other 5xx is an error of the service, and so is a wrong answer.
+``python -m benchmarks.soak.chaos REGISTRY PORT`` serves a model of that registry with injected
+faults; ``storm`` sends the requests. The faults decide which requests must fail: a text that
+contains ``MARK`` makes every run fail that it is in. Some batches raise ``MemoryError``, which must
+not fail any request. So any other 5xx is an error of the service, and so is a wrong answer.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ from tutorial_utils.serving.process import server
 from tutorial_utils.serving.settings import Settings
 
 MARK = "~"
-SHORT_OF_MEMORY = 0.05  # of the batches
-SAME = 1e-3  # of a probability: what batches may differ by in fp32
+SHORT_OF_MEMORY = 0.05  # share of the batches
+SAME = 1e-3  # allowed difference of an fp32 probability between batches
 CALLERS = 24
-LIMITS = {"max_waiting_texts": 48, "deadline": 30.0}  # some are refused, and nobody is late
+LIMITS = {"max_waiting_texts": 48, "deadline": 30.0}  # some requests are refused, none is late
 GAUGES = ("serve_waiting_texts", "serve_queue_texts", "serve_queue_tokens")
 
 
 class Faulty:
-    """A model that raises on ``MARK``, and now and then on a batch of several texts."""
+    """A model that raises on ``MARK``, and sometimes on a batch of several texts."""
 
     def __init__(self, model: LoadedModel, seed: int = 0):
         self.manifest, self.recipe = model.manifest, model.recipe
@@ -43,7 +43,7 @@ class Faulty:
 
     def logits(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         if (inputs["input_ids"] == self._marked).any():
-            raise ValueError("a fault that was put here")
+            raise ValueError("an injected fault")
         if len(inputs["input_ids"]) > 1 and self._random.random() < SHORT_OF_MEMORY:
             raise MemoryError
         return self._model.logits(inputs)
@@ -58,11 +58,11 @@ def faulty_service(settings: Settings) -> app.Service:
 
 
 def storm(url: str, texts: Sequence[str], count: int, seed: int = 0) -> Counter:
-    """Send ``count`` requests, a good part of them bad; how many met which end.
+    """Send ``count`` requests, many of them bad; count how they end.
 
-    Ends that a service may have: ``right``, ``refused`` (429), ``invalid`` (4xx for a bad body),
-    ``poisoned`` (500 for a marked text), ``left``. Others that may not: ``wrong`` answers, and
-    ``unexpected`` ones with their status.
+    Allowed ends: ``right``, ``refused`` (429), ``invalid`` (4xx for a bad body), ``poisoned`` (500
+    for a marked text), ``left`` (the caller disconnected). Errors: ``wrong`` for a wrong answer,
+    and ``unexpected STATUS``.
     """
     return load_generator.run_in_thread(_storm(url, texts, count, random.Random(seed)))
 
@@ -97,7 +97,7 @@ async def _probabilities(connections: load_generator.Connections, texts: list[st
 
 
 def probabilities(reply: load_generator.Reply) -> list[float]:
-    """Of the first label, for each text."""
+    """Probability of the first label, for each text."""
     answers = json.loads(reply.body)["predictions"]
     return [next(iter(answer["probabilities"].values())) for answer in answers]
 
@@ -120,7 +120,7 @@ async def _bad(connections: load_generator.Connections, chance: random.Random) -
 
 
 async def _leave(connections: load_generator.Connections, texts: list[str], seconds: float) -> str:
-    """Send all of a request or half of it, and hang up without waiting for the answer."""
+    """Send all or half of a request, and disconnect without waiting for the answer."""
     request = connections.request({"texts": texts})
     _, writer = await connections.connection()
     writer.write(request if seconds > 0.005 else request[: len(request) // 2])
@@ -130,7 +130,7 @@ async def _leave(connections: load_generator.Connections, texts: list[str], seco
 
 
 def gauges(url: str) -> dict[str, float]:
-    """What waits in the service now, by its own account."""
+    """The service's own gauges of waiting texts and tokens."""
     with urllib.request.urlopen(urljoin(url, "/metrics"), timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     return {

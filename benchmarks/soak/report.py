@@ -8,20 +8,20 @@ from tutorial_utils import plots
 from tutorial_utils.core.machine import Machine
 
 STAGES = ("chaos", "soak")
-MAX_RSS = 0.03  # growth of memory after the warm-up that counts as none
+MAX_RSS = 0.03  # allowed growth of memory after the warm-up
 
 
 def targets(found: dict) -> list[Target]:
-    """Each target beside what was reached; none for a stage that was not run."""
+    """Each target with the measured value; a stage that was not run has none."""
     lines = []
     if storm := found.get("chaos"):
         lost = storm["requests"] - sum(storm["ends"].values())
         bad = sum(n for e, n in storm["ends"].items() if e == "wrong" or e.startswith("unexpected"))
         waiting = sum(storm["gauges"].values())
         lines += [
-            Target("chaos: requests without an end", "0", str(lost), lost == 0),
-            Target("chaos: wrong answers, 5xx not injected", "0", str(bad), bad == 0),
-            Target("chaos: gauges afterwards", "0", f"{waiting:g}", waiting == 0),
+            Target("chaos: requests without a result", "0", str(lost), lost == 0),
+            Target("chaos: wrong answers, unexpected statuses", "0", str(bad), bad == 0),
+            Target("chaos: texts and tokens waiting afterwards", "0", f"{waiting:g}", waiting == 0),
         ]
     if "soak" in found:
         growth, minutes = found["soak"]["growth"], found["soak"]["minutes"]
@@ -39,7 +39,7 @@ def targets(found: dict) -> list[Target]:
 def draw(found: dict, folder: Folder) -> None:
     """Write ``soak.md`` and ``soak.png``."""
     parts = [
-        f"# Does the service last?\n\nMeasured by `make soak` on: {Machine(**found['machine'])}.\n"
+        f"# Soak test\n\nMeasured by `make soak` on: {Machine(**found['machine'])}.\n"
         + notes("soak", found, STAGES),
         target_table(targets(found)).markdown() + "\n",
     ]
@@ -52,9 +52,9 @@ def _chaos(storm: dict) -> str:
     ends = sorted(storm["ends"].items(), key=lambda pair: -pair[1])
     told = ", ".join(f"{count:,} {name}" for name, count in ends)
     return (
-        f"Chaos, {storm['requests']:,} requests in {storm['took_s']:.0f} s: {told}. Those *left* "
-        "disconnected; *poisoned* ones hold the text that breaks the model; *refused* ones were "
-        "answered with 429.\n"
+        f"Chaos, {storm['requests']:,} requests in {storm['took_s']:.0f} s: {told}. *left*: the "
+        "caller disconnected. *poisoned*: the request contained the text that makes the model "
+        "fail. *refused*: the answer was 429.\n"
     )
 
 
@@ -77,6 +77,6 @@ def _soak(run: dict, folder: Folder) -> str:
         axis.margins(x=0.15)
     folder.save_figure("soak", fig)
     answered = ", ".join(f"{n:,} × {s}" for s, n in sorted(run["statuses"].items()))
-    alt = f"Memory, threads and open files of the server's process over the minutes. {title}."
-    told = f"Soak, {run['minutes']:g} minutes: {answered}; *left* disconnected."
+    alt = f"Memory, threads and open files of the server's process over time. {title}."
+    told = f"Soak, {run['minutes']:g} minutes: {answered}. *left*: the caller disconnected."
     return f"{told}\n\n![{alt}](soak.png)\n"

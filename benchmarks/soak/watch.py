@@ -1,4 +1,4 @@
-"""A server process under mixed load, looked at from outside: memory, threads, open files."""
+"""A server process under mixed load, observed from outside: memory, threads, open files."""
 
 import asyncio
 import random
@@ -13,13 +13,13 @@ import psutil
 from benchmarks.soak.chaos import gauges
 from tutorial_utils.bench import load_generator
 
-WARM = 0.25  # of the time: caches and arenas grow to the largest batch once
-CALLERS, PAUSE = 6, 0.02  # and mean seconds between an answer and the next request
+WARM = 0.25  # share of the time; caches and arenas grow until they have seen the largest batch
+CALLERS, PAUSE = 6, 0.02  # mean seconds between an answer and the next request
 
 
 @dataclass(frozen=True)
 class Watched:
-    """Samples of a process, one a row, and what became of the requests meanwhile."""
+    """Samples of a process, and the statuses of the requests during that time."""
 
     seconds: list[float]
     rss_mb: list[float]
@@ -28,7 +28,7 @@ class Watched:
     statuses: dict[str, int]
 
     def growth(self) -> dict[str, float]:
-        """From the first to the last third after the warm-up: share of RSS; threads and files."""
+        """Change from the first to the last third after the warm-up; of RSS as a share."""
         start = int(len(self.seconds) * WARM)
         third = max(1, (len(self.seconds) - start) // 3)
 
@@ -44,7 +44,7 @@ class Watched:
 
 
 def soak(url: str, pid: int, bodies: Sequence[dict], seconds: float, every: float = 1.0) -> Watched:
-    """Send good, bad and abandoned requests for ``seconds``; look at process ``pid`` meanwhile."""
+    """Send good, bad and abandoned requests for ``seconds``, and sample process ``pid``."""
     return load_generator.run_in_thread(_soak(url, psutil.Process(pid), bodies, seconds, every))
 
 

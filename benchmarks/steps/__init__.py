@@ -1,1 +1,1 @@
-"""All steps of the series side by side, and the same candidate twice: ``make bench``."""
+"""All steps of the series compared, and one candidate compared with itself: ``make bench``."""

@@ -1,7 +1,7 @@
-"""All steps side by side, and the A/A run that shows how far the timing can be trusted.
+"""All steps compared, and an A/A run that shows how far the timing can be trusted.
 
 ``python -m benchmarks.steps [a/a] [shapes] [texts] [ledger]`` runs these stages, or all of them;
-``report`` draws again what was measured, ``--quick`` tries the code. Run it on a quiet machine.
+``report`` only draws the report again; ``--quick`` tests the code. Run it on a quiet machine.
 """
 
 import sys
@@ -18,7 +18,7 @@ SHAPES = ((1, 24), (1, 128), (8, 128))
 
 
 def same_twice(quick: bool) -> Iterator[dict]:
-    """The same candidate twice: a verdict other than "no measurable difference" is a false one."""
+    """The same candidate twice; any verdict but "no measurable difference" is false."""
     same = measure.latency_candidate("int8")
     found = timer.compare({"int8": same, "int8 again": same}, rounds=3 if quick else 11)
     print(found.verdicts["int8 again"], flush=True)
@@ -46,7 +46,7 @@ def texts(quick: bool) -> Iterator[dict]:
 
 
 def rows(quick: bool) -> Iterator[list[dict]]:
-    """The ledger: each step beside the one before it."""
+    """The ledger: each step compared with the one before it."""
     file = paths.home() / "benchmark_ledger.json"
     file.unlink(missing_ok=True)
     for step in pipeline.STEPS[:2] if quick else pipeline.STEPS:

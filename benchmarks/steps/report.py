@@ -44,7 +44,7 @@ def ledger_rows(found: dict) -> tuple[ledger.Row, ...]:
 
 
 def _row(stored: dict) -> ledger.Row:
-    """A row as it was before ``asdict``. Older results have no interval of the texts' time."""
+    """Rebuild a row from its ``asdict`` form. Older results have no interval for ``labelling``."""
     if "latency_ratio" not in stored:
         return records.loads(ledger.Row, json.dumps(stored))
     values = dict(stored)
