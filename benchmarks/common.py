@@ -1,4 +1,4 @@
-"""Where results go, how they are written, and how stored ones are read."""
+"""The folders of results: how results are written, and how stored ones are read."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The machine's roofs: the fastest bare matrix products, and the speed of memory."""
+"""The machine's roofs: the fastest plain matrix products, and the memory bandwidth."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

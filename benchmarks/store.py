@@ -1,4 +1,4 @@
-"""Store what was measured on this machine for README and docs: ``make results``.
+"""Store the results of this machine for README and docs: ``make results``.
 
 ``python -m benchmarks.store`` copies each run from ``artifacts/results/<machine>/`` into
 ``benchmarks/results/<machine>/`` and draws its report there. Stages that were not run again keep

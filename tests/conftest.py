@@ -35,7 +35,7 @@ def tiny_model():
 
 @pytest.fixture(scope="session")
 def tiny_onnx(tiny_model, tmp_path_factory) -> Path:
-    """The tiny BERT as the current exporter writes it."""
+    """The tiny BERT, exported by the current exporter."""
     from tutorial_utils.graph import export
 
     return export.export(tiny_model, tmp_path_factory.mktemp("tiny") / "exported.onnx")

@@ -1,4 +1,4 @@
-"""A service over a model that reads every byte, in a thread, behind a real socket."""
+"""A service with a model of single bytes, in a thread, behind a real socket."""
 
 import tempfile
 import threading

@@ -98,7 +98,7 @@ def test_latency_counts_from_the_moment_a_request_was_due():
 
 
 def test_a_closed_loop_has_no_more_requests_in_flight_than_callers():
-    server = Server(seconds=0.01)
+    server = Server(seconds=0.05)
     with listening(server) as url:
         run = keep_busy(url, ASKED, callers=3, seconds=0.3)
     assert server.most == 3

@@ -51,7 +51,7 @@ def test_a_latency_target_compares_with_the_best_peer(ours, peer, expected):
 
 
 def test_targets_show_the_measured_value_and_its_reference():
-    roof = {"roof": 2.0, "work": 0.009}  # 0.6 of 2 · 10^12 operations a second in 15 ms
+    roof = {"roof": 2.0, "work": 0.009}  # 0.6 of 2 · 10^12 operations per second in 15 ms
     lines = targets.targets({"shapes": shapes(15.0, 20.0), "roof": roof})
     reached = {line.target: line.reached for line in lines}
     assert reached["at most 0.80 × the best peer"].startswith("0.75 × quick")

@@ -61,7 +61,7 @@ def draw(found: dict, folder: Folder) -> None:
         ("Apple M3", (), "apple-m3-2-cores"),
     ],
 )
-def test_a_machine_has_a_folder_named_after_processor_instructions_and_cores(
+def test_a_machines_folder_is_named_after_processor_instructions_and_cores(
     processor, features, expected
 ):
     assert slug(Machine(processor, 2, 24, features, "Linux", {})) == expected

@@ -17,7 +17,7 @@ from tutorial_utils.runtime import inference
 
 @pytest.fixture
 def transformers_settings():
-    """Transformers with verbose settings of a user."""
+    """Transformers with a user's verbose settings."""
     level, bar = (
         transformers_logging.get_verbosity(),
         transformers_logging.is_progress_bar_enabled(),

@@ -127,7 +127,7 @@ def test_a_flag_overrides_its_variable_and_help_lists_all_flags(monkeypatch, cap
     assert all(f"--{name.replace('_', '-')}" in printed for name in settings.Settings.model_fields)
 
 
-def test_the_image_passes_the_linter_has_no_root_and_installs_only_serve():
+def test_the_image_passes_the_linter_does_not_run_as_root_and_installs_only_serve():
     hadolint = Path(sys.executable).parent / "hadolint"
     command = [hadolint, "--failure-threshold=style", ROOT / "Dockerfile"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

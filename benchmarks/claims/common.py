@@ -1,4 +1,4 @@
-"""What the measurements of the audit share: a folder, a ratio of times, a score against PyTorch."""
+"""Shared by the audit's measurements: a folder, a ratio of times, a score against PyTorch."""
 
 from dataclasses import asdict
 from pathlib import Path

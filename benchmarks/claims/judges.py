@@ -18,7 +18,7 @@ Judge = Callable[[Figures], tuple[str, str]]  # figures → one of WORDS, and th
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed, in our words, the notebook that tests it live, and its judge."""
+    """A claim in our words, the notebook that tests it live, and its judge."""
 
     lesson: str
     text: str

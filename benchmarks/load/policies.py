@@ -52,7 +52,7 @@ KINDS = ("short", "long", "mixed")
 
 
 def batch(folder: Path, core: int, kind: str, mode: str, seconds: float) -> dict:
-    """Texts a second and the share of padding, in this process on one core."""
+    """Texts per second and the share of padding, in this process on one core."""
     os.sched_setaffinity(0, {core})
     texts = {"short": short_texts, "long": lambda: long_texts(200), "mixed": mixed_texts}[kind]()
     model = registry.load(folder.parents[1], folder.parent.name, folder.name)

@@ -68,10 +68,10 @@ def targets(found: dict) -> list[Target]:
         wait, limit = found["age"]["waits_ms"][str(bound)]["long"]["max"], 1e3 * bound
         what = "512 tokens among short texts, longest wait"
         lines.append(Target(what, f"at most {limit:.0f} ms", f"{wait:.0f} ms", wait <= limit))
-    return lines + _beside(found.get("endpoints"))
+    return lines + _server_targets(found.get("endpoints"))
 
 
-def _beside(stage: dict | None) -> list[Target]:
+def _server_targets(stage: dict | None) -> list[Target]:
     """Ours compared with other servers at ``CROWD`` callers: medians over the rounds."""
     if stage is None:
         return []

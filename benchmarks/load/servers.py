@@ -96,7 +96,7 @@ def command(name: str, folder: Path, port: int, settings: dict) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the other servers and of what they run on; {} where they are not installed."""
+    """Versions of the other servers and of what they run on; {} if they are not installed."""
     code = (
         "import json, importlib.metadata as m\n"
         "names = ('litserve', 'mosec', 'onnxruntime', 'tokenizers')\n"

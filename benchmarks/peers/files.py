@@ -20,7 +20,7 @@ _MADE_BY = ("torch", "transformers", "onnx", "onnxruntime-gpu", "openvino", "nnc
 
 
 def ensure(kind: str, model: str) -> Path:
-    """Path of a peer's file for ``classifier`` or ``bert-base``, built where missing.
+    """Path of a peer's file for ``classifier`` or ``bert-base``; built if it is missing.
 
     kind: a key of ``MAKERS``. Everything is built again when weights, versions or this file change.
     """

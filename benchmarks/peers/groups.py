@@ -48,9 +48,9 @@ def with_our_batching() -> dict[str, timer.Candidate]:
     for name, engine in engines("classifier").items():
         if not is_ours(name):
             found[name] = Texts(engine, "all", budget=ours.budget)
-            beside = _side_by_side(engine, ours)
-            if beside and ours.workers > 1:
-                found[f"{name}, {ours.workers} at a time"] = beside
+            concurrent = _concurrent(engine, ours)
+            if concurrent and ours.workers > 1:
+                found[f"{name}, {ours.workers} at a time"] = concurrent
         elif name == OURS:
             found[name] = ours
         else:
@@ -60,7 +60,7 @@ def with_our_batching() -> dict[str, timer.Candidate]:
     return found
 
 
-def _side_by_side(engine: Engine, ours: Labelling) -> timer.Candidate | None:
+def _concurrent(engine: Engine, ours: Labelling) -> timer.Candidate | None:
     """The engine with concurrent batches like ours, or None if it has no way to do that."""
     if isinstance(engine, OpenVino):
         return OpenVinoQueue(engine.precision, ours.sentences, budget=ours.budget)

@@ -155,7 +155,7 @@ def _growth(stage: dict) -> str:
         for run in stage["runs"]
     ]
     table = Table.of(("sentences", "texts/s", "peak MB"), rows).markdown()
-    return f"## Growth\n\nThe runs are in order. Each had its own process.\n\n{table}\n"
+    return f"## Growth\n\nOne row per run, in order. Each run had its own process.\n\n{table}\n"
 
 
 def _failures(found: dict) -> str:

@@ -16,7 +16,7 @@ from benchmarks.common import STORED, Folder, run_folder
 from tutorial_utils.core.machine import Machine
 from tutorial_utils.core.tables import Table
 
-LOADS = ((1_000, 4), (100_000, 32), (10_000_000, 64))  # texts a second, cores of a machine
+LOADS = ((1_000, 4), (100_000, 32), (10_000_000, 64))  # texts per second, cores of a machine
 TOKENS = 128  # of each text for BERT-base
 HOURS = 730  # in a month
 MULTIPLES = (10, 50, 100)  # prices of a GPU, in cores

@@ -7,9 +7,9 @@ WRONG = {
             (max(values) - min(values)) / 255,
             round(-min(values) * 255 / (max(values) - min(values))),
         ),
-        # The symmetric scheme of the weights.
+        # The symmetric scheme, as for weights.
         lambda values: (max(abs(v) for v in values) / 127, 0),
-        # 256 steps in place of 255.
+        # 256 steps instead of 255.
         lambda values: (
             (max(*values, 0.0) - min(*values, 0.0)) / 256,
             round(-min(*values, 0.0) * 256 / (max(*values, 0.0) - min(*values, 0.0))),
@@ -26,11 +26,11 @@ WRONG = {
         ),
     ],
     "03.pareto": [
-        # The fastest alone.
+        # Only the fastest.
         lambda points: [min(points, key=points.get)],
         # Everything.
         lambda points: sorted(points),
-        # The best in each number, and nothing between.
+        # Only the best in each number.
         lambda points: sorted(
             {min(points, key=lambda n: points[n]), min(points, key=lambda n: points[n][::-1])}
         ),

@@ -2,7 +2,7 @@
 
 WRONG = {
     "04.best_batch": [
-        lambda p95_ms, limit_ms: max(  # the largest allowed, even where throughput falls
+        lambda p95_ms, limit_ms: max(  # the largest allowed, even if throughput falls
             (b for b, ms in p95_ms.items() if ms <= limit_ms), default=None
         ),
         lambda p95_ms, limit_ms: max(p95_ms, key=lambda b: b / p95_ms[b]),  # no limit
@@ -12,7 +12,7 @@ WRONG = {
         lambda lengths, batches: (  # as if every batch were as wide as the longest of all
             1 - sum(lengths) / (len(lengths) * max(lengths))
         ),
-        lambda lengths, batches: (  # a mean of shares, whatever the sizes of the batches
+        lambda lengths, batches: (  # a mean of shares that ignores the sizes of the batches
             sum(
                 1 - sum(lengths[i] for i in batch) / (len(batch) * max(lengths[i] for i in batch))
                 for batch in batches

@@ -9,10 +9,10 @@ WRONG = {
             math.exp(x - max(map(abs, logits)))
             / sum(math.exp(y - max(map(abs, logits))) for y in logits)
             for x in logits
-        ],  # shifted by the largest |logit|: all powers vanish when the logits are very negative
+        ],  # shifted by the largest |logit|: all exponentials are 0 if the logits are very negative
     ],
     "05.admit": [
-        lambda waiting, texts, limit: 200 if waiting < limit else 429,  # ignores the newcomers
+        lambda waiting, texts, limit: 200 if waiting < limit else 429,  # ignores the new texts
         lambda waiting, texts, limit: 200 if waiting + texts < limit else 429,  # off by one
         lambda waiting, texts, limit: 503,
     ],

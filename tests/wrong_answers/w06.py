@@ -7,7 +7,7 @@ WRONG = {
         lambda difference, low, tolerance, certain: difference < -tolerance,  # never certain
         lambda difference, low, tolerance, certain: low < -tolerance,  # always certain
         lambda difference, low, tolerance, certain: (low if certain else difference) < tolerance,
-        lambda difference, low, tolerance, certain: (  # the other way round: whether it passes
+        lambda difference, low, tolerance, certain: (  # inverted: says whether it passes
             (low if certain else difference) >= -tolerance
         ),
     ],

@@ -12,7 +12,7 @@ WRONG = {
     "07.in_share": [
         lambda caller, share, salt: random.Random(caller + salt).random() < share,  # another hash
         lambda caller, share, salt: _place(caller) < share,  # no salt: the same callers each time
-        lambda caller, share, salt: _place(f"{salt}\0{caller}") > share,  # the others
+        lambda caller, share, salt: _place(f"{salt}\0{caller}") > share,  # the other callers
         lambda caller, share, salt: share > 0.5,
     ],
     "07.next_state": [
