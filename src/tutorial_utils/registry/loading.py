@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from tutorial_utils.core import machine
 from tutorial_utils.drift.profile import BadProfile, Profile
-from tutorial_utils.registry import external_data, store
+from tutorial_utils.registry import store
 from tutorial_utils.registry.manifest import (
     FIX,
     PROFILE,
@@ -25,6 +25,7 @@ from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import ProviderUnavailable, open_session, provider_problem
 
 WARM_UP = ["Warm.", "A sentence of ordinary length, so that no first caller waits for memory."]
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
 
     version: a number, or ``latest`` for the newest in use.
 
+    A model can keep weights in other files (``TensorProto.external_data``). ONNX Runtime refuses
+    paths that leave the model's folder, and in the folder are only verified files.
+
     Raises:
         BadName: ``name`` cannot be a model's name.
         BadModel: there is no such version, or it is broken; the message says what to do.
@@ -72,14 +76,21 @@ def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
             f"name the wrong model. {FIX}"
         )
     form = choose(manifest)
-    _check_external_data(folder, form, manifest)
+    if WEIGHTS_FOLDER in form.recipe.session.config:
+        raise BadModel(
+            f"{manifest}: its recipe sets {WEIGHTS_FOLDER}, and weights from another folder are "
+            f"not verified. Save the model as one file. {FIX}"
+        )
     try:
         session = open_session(folder / form.file, form.recipe.session)
         tokenizer = tokenization.load(folder / TOKENIZER, form.recipe.max_length)
     except ProviderUnavailable as error:
         raise BadModel(f"{manifest} cannot be opened: {error}") from error
     except Exception as error:
-        raise BadModel(f"{manifest} cannot be opened: {type(error).__name__}. {FIX}") from error
+        raise BadModel(
+            f"{manifest} cannot be opened ({type(error).__name__}): a file is damaged, or "
+            f"{form.file} keeps weights outside its folder. Save the model as one file. {FIX}"
+        ) from error
     model = LoadedModel(manifest, form, session, tokenizer, _read_profile(folder, manifest))
     _check_signature(model)
     _warm_up(model)
@@ -155,21 +166,6 @@ def _read_profile(folder: Path, manifest: Manifest) -> Profile | None:
         return Profile.from_json((folder / PROFILE).read_text(encoding="utf-8"))
     except (BadProfile, UnicodeError) as error:
         raise BadModel(f"{manifest}: {PROFILE} is not usable ({error}). {FIX}") from error
-
-
-def _check_external_data(folder: Path, form: ModelForm, manifest: Manifest) -> None:
-    """Weights outside the model file must be verified files of the version's own folder."""
-    try:
-        wanted = external_data.locations(folder / form.file)
-    except ValueError as error:
-        raise BadModel(f"{manifest}: {form.file} cannot be read ({error}). {FIX}") from error
-    for location in wanted:
-        if location not in manifest.files:  # these are bare names, see ``read_manifest``
-            raise BadModel(
-                f"{manifest}: {form.file} keeps weights in {Path(location).name}, which is outside "
-                "its folder or a file that its manifest does not list, so that nobody has verified "
-                f"it. Save the model as one file. {FIX}"
-            )
 
 
 def _check_signature(model: LoadedModel) -> None:

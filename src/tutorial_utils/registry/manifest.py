@@ -24,6 +24,7 @@ from tutorial_utils.runtime.session import PROVIDERS
 FORMAT = 2
 MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
 PROFILE = "profile.json"  # what normal traffic looks like; a version may have none
+WITHDRAWN = "WITHDRAWN"  # a file in a version's folder that takes it out of use; it says why
 FIX = "Write a new version with `python -m tutorial_utils publish`, or serve another one."
 
 
@@ -113,9 +114,12 @@ class Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a version's folder, with all files verified against their checksums.
 
+    ONNX Runtime reads no weights from outside the model's folder, see ``loading.load``. So the
+    folder may hold only files that were verified.
+
     Raises:
-        BadModel: the manifest or a file is missing, changed or unreadable; the message names it
-            and says what to do.
+        BadModel: the manifest or a file is missing, changed or unreadable, or the folder holds
+            something else; the message names it and says what to do.
     """
     folder = Path(folder)
     try:
@@ -133,4 +137,10 @@ def read_manifest(folder: Path) -> Manifest:
             raise BadModel(f"{folder.name}: {file} is missing or not a file of this folder. {FIX}")
         if sha256(path) != expected:
             raise BadModel(f"{folder.name}: {file} is not the file that was promoted. {FIX}")
+    for path in folder.iterdir():
+        if path.name not in {MANIFEST, WITHDRAWN, *manifest.files}:
+            raise BadModel(
+                f"{folder.name}: {MANIFEST} does not list {path.name}, so it is not verified, and "
+                f"the model could read weights from it. Remove it. {FIX}"
+            )
     return manifest

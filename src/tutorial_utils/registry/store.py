@@ -19,6 +19,7 @@ from tutorial_utils.registry.manifest import (
     MODEL,
     PROFILE,
     TOKENIZER,
+    WITHDRAWN,
     BadModel,
     Manifest,
     ModelForm,
@@ -26,7 +27,6 @@ from tutorial_utils.registry.manifest import (
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NUMBER = re.compile(r"[0-9]{1,9}")
-WITHDRAWN = "WITHDRAWN"  # a file in a version's folder that takes it out of use; it says why
 
 
 class BadName(TutorialError, ValueError):
