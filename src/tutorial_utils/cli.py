@@ -21,7 +21,7 @@ LIMITS = {  # field of ``gate.Limits`` → its flag, default and help
     "rmse_rise": (
         "--max-rmse-rise",
         0.01,
-        "regression: how far RMSE may rise, as a share of the labels' standard deviation",
+        "how far RMSE may rise, in labels' standard deviations",
     ),
     "agreement": ("--min-agreement", 0.98, "least share of texts with PyTorch's answer"),
     "latency": ("--max-latency", 1.0, "time relative to PyTorch fp32"),
@@ -86,14 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tutorial_utils", description=__doc__, epilog=EXIT_CODES
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    versions = argparse.ArgumentParser(add_help=False)  # flags of all commands on a registry
-    versions.add_argument("--registry", type=Path, required=True, help="folder of models")
-    versions.add_argument(
-        "--model", default="sentiment", help="its name in the registry (%(default)s)"
-    )
+    stored = argparse.ArgumentParser(add_help=False)  # flags of all commands on a registry
+    stored.add_argument("--registry", type=Path, required=True, help="folder of models")
+    stored.add_argument("--model", default="sentiment", help="name of the model (%(default)s)")
 
-    def command(name: str, run, text: str, **given) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=text, **given)
+    def command(name: str, run, text: str, *parents, **given) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, parents=parents, **given)
         made.set_defaults(run=run)
         return made
 
@@ -108,15 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     execute.add_argument("names", nargs="*", help="how their names start; all if not given")
     execute.add_argument("--into", type=Path, help="folder for the results; in place by default")
     _add_optimize(command("optimize", _optimize, "make a classifier of yours fast, and promote it"))
-    command("publish", _publish, "put the tuned classifier into a registry", parents=[versions])
-    triton = command(
-        "triton", _triton, "write a version for Triton Inference Server", parents=[versions]
-    )
+    command("publish", _publish, "put the tuned classifier into a registry", stored)
+    triton = command("triton", _triton, "write a version for Triton Inference Server", stored)
     triton.add_argument("--version", default="latest", help="its number, or latest")
     triton.add_argument("--out", type=Path, required=True, help="Triton's model repository")
-    withdraw = command(
-        "withdraw", _withdraw, "take a version out of use, for all services", parents=[versions]
-    )
+    withdraw = command("withdraw", _withdraw, "take a version out of use, for all services", stored)
     withdraw.add_argument("--version", required=True, help="its number")
     withdraw.add_argument("--reason", default="by hand", help="what others are told")
     withdraw.add_argument("--undo", action="store_true", help="bring it back into use")
@@ -164,8 +158,6 @@ def _bench(options: argparse.Namespace) -> None:
     from tutorial_utils.lessons import ledger, measure, pipeline
 
     for step in options.steps or pipeline.STEPS:
-        if step not in pipeline.STEPS:
-            raise pipeline.UnknownStep(f"There is no step {step!r}: choose among {pipeline.STEPS}.")
         ledger.record(measure.row(step))
         _tell(f"measured {step}")
     _ledger(argparse.Namespace(figure=None))
@@ -177,7 +169,7 @@ def _ledger(options: argparse.Namespace) -> None:
 
     rows = ledger.rows_of()
     if not rows:
-        raise ledger.BadLedger(
+        raise ledger.EmptyLedger(
             "The ledger is empty: run the notebooks or `python -m tutorial_utils bench` first."
         )
     target = options.figure or paths.home() / "ledger.png"

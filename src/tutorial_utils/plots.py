@@ -21,9 +21,7 @@ STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
     "font.size": 12,
-    "axes.titlesize": 14,
     "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.prop_cycle": rcsetup.cycler(color=PALETTE),
@@ -53,9 +51,12 @@ def show(fig: Figure, alt: str) -> None:
 
 
 def label(
-    axis: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **style
+    axis: Axes, text: str, at: tuple[float, Any], offset: tuple[float, float], **style
 ) -> None:
-    """Write ``text`` at the point ``at`` of the data, moved by ``offset`` typographic points."""
+    """Write ``text`` at the point ``at`` of the data, moved by ``offset`` typographic points.
+
+    The y of ``at`` is a number, or a name on an axis of names.
+    """
     axis.annotate(text, at, xytext=offset, textcoords="offset points", **style)
 
 
@@ -74,15 +75,15 @@ def bars(
     hatched, the others grey; all in colour when empty.
     """
     fig, (axis,) = figure(title, size=(9, 0.8 + 0.55 * len(values)))
-    for i, (name, value) in enumerate(values.items()):
+    for name, value in values.items():
         marked = not highlight or name in highlight
         colour, hatch = (BLUE, "//" if highlight else "") if marked else (GREY, "")
-        axis.barh(i, value, color=colour, hatch=hatch, edgecolor="white")
+        axis.barh(name, value, color=colour, hatch=hatch, edgecolor="white")
         low, high = (intervals or {}).get(name, (value, value))
         if low < high:
-            axis.errorbar(value, i, xerr=[[value - low], [high - value]], color="black", capsize=4)
-        label(axis, f"{value:,.{digits}f}", (max(value, high), i), (6, 0), va="center")
-    axis.set_yticks(range(len(values)), list(values))
+            whiskers = [[value - low], [high - value]]
+            axis.errorbar(value, name, xerr=whiskers, color="black", capsize=4)
+        label(axis, f"{value:,.{digits}f}", (max(value, high), name), (6, 0), va="center")
     axis.invert_yaxis()
     axis.set_xlabel(unit)
     axis.margins(x=0.12)
@@ -106,19 +107,18 @@ def lines(
         axis.set_xscale("log", base=2)
         ticks = sorted({value for xs, _ in series.values() for value in xs})
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set(xlabel=x, ylabel=y)
-    axis.set_ylim(bottom=0)
+    axis.set(xlabel=x, ylabel=y, ylim=(0, None))
     axis.margins(x=0.15)
     return fig
 
 
-def histogram(values: Sequence[float], *, title: str, x: str, y: str, bins: int = 40) -> Figure:
+def histogram(values: Sequence[float], *, title: str, x: str, y: str) -> Figure:
     """A distribution with its median marked.
 
     Bins of whole numbers are as wide as a whole number: others would hold now one, now two.
     """
     fig, (axis,) = figure(title, size=(9, 3))
-    edges = np.histogram_bin_edges(values, bins)
+    edges = np.histogram_bin_edges(values, 40)
     if np.array_equal(values, np.rint(values)):
         step = np.ceil(edges[1] - edges[0])
         edges = np.arange(min(values) - 0.5, max(values) + step + 0.5, step)
@@ -145,9 +145,7 @@ def front(
         place = {"ha": "right" if left else "left", "color": colour if name in best else "black"}
         label(axis, name, (px, py), (-9 if left else 9, 7), **place)
     axis.margins(y=0.15)
-    axis.set(xlabel=x, ylabel=y)
-    axis.set_xlim(left=0)
-    axis.set_ylim(bottom=0)
+    axis.set(xlabel=x, ylabel=y, xlim=(0, None), ylim=(0, None))
     return fig
 
 
@@ -184,16 +182,10 @@ def timeline(
 def mark_events(axis: Axes, events: Mapping[str, float]) -> None:
     """Vertical lines, named above the plot's points: a name below another one near its left."""
     left, right = axis.get_xlim()
-    ordered = sorted(events.items(), key=lambda event: event[1])
-    levels: list[int] = []
-    for i, (_, moment) in enumerate(ordered):
-        near = i > 0 and moment - ordered[i - 1][1] < 0.2 * (right - left)
-        levels.append(levels[-1] + 1 if near else 0)
-    rows = max(levels, default=-1) + 1
-    # Space for the names above the points, on any scale.
-    wanted = axis.transAxes.transform((0, 1 + 0.12 * rows))
-    axis.set_ylim(top=axis.transData.inverted().transform(wanted)[1])
-    for (name, moment), level in zip(ordered, levels, strict=True):
+    level, rows, before = 0, 0, -np.inf
+    for name, moment in sorted(events.items(), key=lambda event: event[1]):
+        level = level + 1 if moment - before < 0.2 * (right - left) else 0
+        rows, before = max(rows, level + 1), moment
         late = moment > left + 0.85 * (right - left)
         axis.axvline(moment, color="black", linestyle=":", linewidth=1)
         label(
@@ -201,3 +193,6 @@ def mark_events(axis: Axes, events: Mapping[str, float]) -> None:
             xycoords=("data", "axes fraction"), ha="right" if late else "left", fontsize=11,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )  # fmt: skip
+    # Space for the names above the points, on any scale.
+    wanted = axis.transAxes.transform((0, 1 + 0.12 * rows))
+    axis.set_ylim(top=axis.transData.inverted().transform(wanted)[1])

@@ -30,7 +30,7 @@ def comparison(result: Comparison, title: str) -> Figure:
         {name: t.p50_ms for name, t in timings.items()},
         title=title,
         unit="milliseconds a call (bar: p50, whisker: to p95)",
-        intervals={name: (t.p50_ms, max(t.p50_ms, t.p95_ms)) for name, t in timings.items()},
+        intervals={name: (t.p50_ms, t.p95_ms) for name, t in timings.items()},
     )
 
 
@@ -52,7 +52,7 @@ def encoder_layers(files: Mapping[str, Path], title: str, layer: int = 0) -> Fig
                 bbox={"boxstyle": "round", "facecolor": colour or "white", "edgecolor": GREY},
             )  # fmt: skip
         axis.invert_yaxis()
-        axis.set_title(f"{name}: {len(flow) - 1} nodes", fontsize=12, loc="center")
+        axis.set_title(f"{name}: {len(flow) - 1} nodes", fontsize=12)
         axis.margins(0.12, 0.04)
         axis.axis("off")
     return fig
@@ -99,19 +99,18 @@ def ledger(rows: Sequence[Row]) -> Figure:
     fig, (upper, lower) = plots.figure(title, rows=2, size=(9, 2.4 + 1.1 * len(rows)))
     upper.set_xlabel(f"p50 latency, {same}; BERT-base shape 1 × 128 (less is better)")
     lower.set_xlabel(f"texts a second, {same}; fine-tuned classifier (more is better)")
-    for i, row in enumerate(rows):
+    for row in rows:
         texts = row.labelling.inverse().ratio
         for axis, factor, value, verdict in (
             (upper, row.latency.ratio, f"{row.latency_ms:,.1f} ms", row.latency_verdict),
             (lower, texts, f"{row.texts_per_s:,.0f}/s", row.throughput_verdict),
         ):
             colour, hatch = (BLUE, "") if verdict == "faster" else (GREY, "//")
-            axis.barh(i, factor, color=colour, hatch=hatch, edgecolor="white")
+            axis.barh(row.step, factor, color=colour, hatch=hatch, edgecolor="white")
             note = f"{factor:.2f} × PyTorch  ({value})" if verdict != "reference" else value
             note += "" if verdict in ("faster", "reference") else f"  {verdict}"
-            plots.label(axis, note, (factor, i), (6, 0), va="center")
+            plots.label(axis, note, (factor, row.step), (6, 0), va="center")
     for axis in (upper, lower):
-        axis.set_yticks(range(len(rows)), [row.step for row in rows])
         axis.invert_yaxis()
         axis.margins(x=0.7)
     return fig
@@ -162,9 +161,9 @@ def drift(
     for (name, (xs, ys)), colour, style in zip(
         ratios.items(), PALETTE, cycle(["-", "--", "-.", ":"]), strict=False
     ):
-        axis.plot(xs, ys, color=colour, linestyle=style, linewidth=2)
-        first = [(x, y) for x, y in zip(xs, ys, strict=True) if y > 1][:1]
-        axis.plot(*zip(*first, strict=True), marker="o", markersize=9, color=colour)
+        first = [i for i, y in enumerate(ys) if y > 1][:1]
+        look = {"color": colour, "linestyle": style, "linewidth": 2, "markersize": 9}
+        axis.plot(xs, ys, marker="o", markevery=first, **look)
         ends.append((ys[-1], name, colour, xs[-1]))
     axis.set_ylim(bottom=0)
     gap = axis.get_ylim()[1] * 0.07

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -16,8 +16,8 @@ from tutorial_utils.core.tables import Table
 REFERENCE = "reference"  # the verdict on PyTorch, which has nothing to be compared with
 
 
-class BadLedger(TutorialError, ValueError):
-    """The ledger file cannot be read; it is left as it is."""
+class EmptyLedger(TutorialError, ValueError):
+    """There is no row to show yet."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,6 @@ class Row:
     time: str = ""
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """What the file holds."""
-
-    rows: tuple[Row, ...] = ()
-
-
 def path() -> Path:
     """Where the ledger is kept."""
     return paths.home() / "ledger.json"
@@ -67,14 +60,9 @@ def record(row: Row, file: Path | None = None) -> Row:
     """
     file = file or path()
     row = replace(row, time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
-        known = rows_of(file)
-        if not known:
-            set_aside(file)  # it is of another version
-        others = tuple(old for old in known if old.step != row.step)
-        with paths.replacing(file) as temporary:
-            temporary.write_text(records.dumps(Ledger((*others, row))), encoding="utf-8")
+        rows = [asdict(old) for old in rows_of(file) if old.step != row.step]
+        paths.write(file, json.dumps({"rows": [*rows, asdict(row)]}, indent=2))
     return row
 
 
@@ -88,26 +76,20 @@ def set_aside(file: Path | None = None) -> None:
 def rows_of(file: Path | None = None) -> tuple[Row, ...]:
     """The rows in the order of the steps; none when there is no ledger yet.
 
-    The rows of a ledger in another form, as an older version of the package wrote it, are left
-    out: a message on stderr says so, and ``record`` sets the file aside.
-
-    Raises:
-        BadLedger: the file is not JSON.
+    A file that this version of the package did not write is set aside; a message on stderr says so.
     """
     file = file or path()
     if not file.exists():
         return ()
     try:
-        rows = records.loads(Ledger, file.read_text(encoding="utf-8")).rows
-    except json.JSONDecodeError as error:
-        raise BadLedger(
-            f"{file.name} cannot be read ({error}). Move it away to start a new ledger; it was not "
-            "changed."
-        ) from None
-    except (ValueError, TypeError, AttributeError):
+        stored = json.loads(file.read_text(encoding="utf-8"))["rows"]
+        rows = records.typed(tuple[Row, ...], stored)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        set_aside(file)
         print(
-            f"{file.name} was written by another version of this package, and its rows are left "
-            "out. Run the notebooks or `python -m tutorial_utils bench` to measure them again.",
+            f"{file.name} is damaged or from another version of this package ({error}). It is kept "
+            f"as {file.stem}.before.json. Run the notebooks or `python -m tutorial_utils bench` to "
+            "measure its rows again.",
             file=sys.stderr,
         )
         return ()

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -79,8 +80,7 @@ def _answers_of_pytorch() -> np.ndarray:
 def evaluate(step: str) -> quality.Quality:
     """Quality of a step on ``sentences()``, against PyTorch's answers."""
     test = sentences()
-    reference = predictions("pytorch", len(test))
-    predicted = reference if step == "pytorch" else predictions(step, len(test))
+    predicted, reference = (predictions(name, len(test)) for name in (step, "pytorch"))
     return quality.evaluate(predicted, test.labels, reference)
 
 
@@ -89,24 +89,22 @@ def row(step: str, rounds: int = 7, seconds: float = 0.4) -> ledger.Row:
 
     All three take turns: a machine that slows down meanwhile slows all of them, so ratios are
     reliable where milliseconds are not.
+
+    Raises:
+        UnknownStep: there is no such step.
     """
-    before = pipeline.STEPS[max(0, pipeline.STEPS.index(step) - 1)]
+    position = pipeline.position(step)
+    before = pipeline.STEPS[max(0, position - 1)]
     names = dict.fromkeys(("pytorch", before, step))  # without repeats, in this order
-    latency = timer.compare(
-        {name: latency_candidate(name) for name in names}, rounds=rounds, seconds=seconds
-    )
-    labelling = timer.compare(
-        {name: labelling_candidate(name) for name in names},
-        rounds=rounds,
-        seconds=seconds,
-        warmup=1,
-        minimum_calls=1,
-    )
+    compare = partial(timer.compare, rounds=rounds, seconds=seconds)
+    latency = compare({name: latency_candidate(name) for name in names})
+    texts = {name: labelling_candidate(name) for name in names}
+    labelling = compare(texts, warmup=1, minimum_calls=1)
     scores = evaluate(step)
     assert scores.agreement is not None  # ``evaluate`` compares with PyTorch
     measured = ledger.Row(
         step=step,
-        position=pipeline.STEPS.index(step),
+        position=position,
         latency_ms=latency.timings[step].p50_ms,
         latency_p95_ms=latency.timings[step].p95_ms,
         texts_per_s=labelling.timings[step].items_per_s,

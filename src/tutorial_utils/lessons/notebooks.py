@@ -1,6 +1,6 @@
 """Execute the notebooks from top to bottom, in fresh kernels, and store what they show."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -21,14 +21,13 @@ def folder() -> Path:
     return paths.repository() / "notebooks"
 
 
-def find(names: Iterable[str] = ()) -> list[Path]:
+def find(names: Sequence[str] = ()) -> list[Path]:
     """The notebooks whose file names start with one of ``names``, in order; all by default.
 
     Raises:
         ValueError: a name matches none.
     """
     every = sorted(folder().glob("[0-9][0-9]_*.ipynb"))
-    names = list(names)
     if missing := [n for n in names if not any(p.name.startswith(n) for p in every)]:
         raise InvalidArgument(
             f"No notebook starts with {missing}: there are {[p.stem for p in every]}."
@@ -51,14 +50,12 @@ def execute(source: Path, target: Path) -> None:
         config=ENCRYPTED,
         timeout=CELL_SECONDS,
         kernel_name="python3",
-        record_timing=False,
-        store_widget_state=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(source.parent)}},
     )
     client.execute()
     for cell in notebook.cells:
-        cell.metadata = {k: v for k, v in cell.metadata.items() if k in ("tags",)}
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     nbformat.validate(notebook)
     with paths.replacing(target) as temporary:

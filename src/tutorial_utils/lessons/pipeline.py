@@ -26,11 +26,21 @@ STEPS = ("pytorch", "exported", "fused", "int8", "tuned")
 REFUSING = ("SkipLayerNormFusion", "BiasGeluFusion")
 CALIBRATION_SENTENCES = 512
 PROFILE_SENTENCES = 1_000  # the first test sentences; drift is tried on the others
-_PREVIOUS = {"exported": "pytorch", "fused": "exported", "int8": "fused"}
 
 
 class UnknownStep(TutorialError, ValueError):
     """There is no step or model of that name."""
+
+
+def position(step: str) -> int:
+    """Place of a step among ``STEPS``, from 0.
+
+    Raises:
+        UnknownStep: there is no such step.
+    """
+    if step not in STEPS:
+        raise UnknownStep(f"There is no step {step!r}; choose one of {', '.join(STEPS)}.")
+    return STEPS.index(step)
 
 
 def ensure(step: str, model: str = "classifier") -> Path:
@@ -44,12 +54,14 @@ def ensure(step: str, model: str = "classifier") -> Path:
     """
     if model not in MODELS:
         raise UnknownStep(f"There is no model {model!r}; choose one of {', '.join(MODELS)}.")
-    if step == "pytorch":
-        return _classifier() if model == "classifier" else paths.home()
-    step = "int8" if step == "tuned" else step
-    if step not in _PREVIOUS:
-        raise UnknownStep(f"There is no step {step!r}; choose one of {', '.join(STEPS)}.")
-    source = ensure(_PREVIOUS[step], model)
+    if step == "tuned":
+        return ensure("int8", model)
+    place = position(step)
+    if place == 0:
+        from tutorial_utils.models import finetuning
+
+        return finetuning.finetune() if model == "classifier" else paths.home()
+    source = ensure(STEPS[place - 1], model)
     target = paths.home() / "models" / model / f"{step}.onnx"
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
@@ -66,8 +78,12 @@ def ensure(step: str, model: str = "classifier") -> Path:
 
 
 def recipe(step: str) -> Recipe:
-    """How to run the file of a step, and which steps made it."""
-    done = STEPS[1 : STEPS.index(step) + 1]
+    """How to run the file of a step, and which steps made it.
+
+    Raises:
+        UnknownStep: there is no such step.
+    """
+    done = STEPS[1 : position(step) + 1]
     disabled = REFUSING if "fused" in done else ()
     session = SessionRecipe(disabled_optimizers=disabled)
     if step != "tuned":
@@ -112,12 +128,6 @@ def prepare(progress: Callable[[str], None] = print) -> None:
 
 def _say(text: str) -> None:
     print(text, end="", file=sys.stderr, flush=True)
-
-
-def _classifier() -> Path:
-    from tutorial_utils.models import finetuning
-
-    return finetuning.finetune()
 
 
 def _stamp(step: str, source: Path, model: str) -> dict:

@@ -60,9 +60,7 @@ def passed(results: list[Check]) -> bool:
 
 def _interpreter() -> Found:
     found = f"Python {platform.python_version()}"
-    fix = (
-        "Make the environment with Python 3.11: `conda env create`, or PYTHON=python3.11 make lab."
-    )
+    fix = "Make it with Python 3.11: `conda env create`, or PYTHON=python3.11 make lab."
     return ("OK" if sys.version_info[:2] == PYTHON else "FAIL"), found, fix
 
 
@@ -78,26 +76,23 @@ def _kernel() -> Found:
 
 def _versions() -> Found:
     wanted = constraints()
-    packages = (*ESSENTIAL, "onnxruntime-gpu", "onnxruntime")
-    found = {name: version for name in packages if (version := machine.version(name))}
-    if missing := [name for name in ESSENTIAL if name not in found]:
+    if missing := [name for name in ESSENTIAL if not machine.version(name)]:
         return "FAIL", f"missing: {', '.join(missing)}", "Run `make lab` to install them."
-    wrong = [
-        f"{name} {found[name]} (tested: {wanted[name]})"
-        for name in found.keys() & wanted.keys()
-        if found[name].split("+")[0] != wanted[name]
-    ]
+    wrong = []
+    for name in sorted({*ESSENTIAL, "onnxruntime-gpu", "onnxruntime"} & wanted.keys()):
+        version = machine.version(name)
+        if version and version.split("+")[0] != wanted[name]:
+            wrong.append(f"{name} {version} (tested: {wanted[name]})")
     fix = "Results may differ. `pip install -c constraints.txt` gives the tested versions."
     same = "as in constraints.txt" if wanted else "no constraints.txt to compare with"
-    return ("WARN" if wrong else "OK"), "; ".join(sorted(wrong)) or same, fix
+    return ("WARN" if wrong else "OK"), "; ".join(wrong) or same, fix
 
 
 def constraints() -> dict[str, str]:
     """Tested versions by package name; empty away from the repository."""
     file = paths.repository() / "constraints.txt"
-    lines = file.read_text().splitlines() if file.exists() else []
-    found = (re.match(r"([A-Za-z0-9_.-]+)==([^\s;#]+)", line) for line in lines)
-    return {m[1].lower(): m[2] for m in found if m}
+    text = file.read_text() if file.exists() else ""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;#]+)", text, re.MULTILINE))
 
 
 def _one_onnxruntime() -> Found:
@@ -116,8 +111,7 @@ def _inference() -> Found:
     from tutorial_utils.graph.export import quiet_exporter
 
     given, layer = torch.ones(2, 4), torch.nn.Linear(4, 3).eval()
-    with quiet_exporter(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_exporter(), warnings.catch_warnings(action="ignore"):
         exported = torch.onnx.export(layer, (given,), dynamo=True, verbose=False)
     assert exported is not None  # as it is for `dynamo=False`
     model = exported.model_proto.SerializeToString()
@@ -138,12 +132,11 @@ def _providers() -> Found:
 
 
 def _processor() -> Found:
-    here = machine.describe()
-    found = ", ".join(here.features) or "none of note"
-    fast = {"avx512_vnni", "avx_vnni", "amx_int8"} & set(here.features)
+    features = machine.describe().features
+    fast = {"avx512_vnni", "avx_vnni", "amx_int8"} & set(features)
     arm = platform.machine().lower() in ("arm64", "aarch64")
     fix = "INT8 will gain little or nothing here: notebook 03 shows how to see it."
-    return ("OK" if fast or arm else "WARN"), found, fix
+    return ("OK" if fast or arm else "WARN"), ", ".join(features) or "none of note", fix
 
 
 def _bf16() -> Found:
@@ -167,10 +160,9 @@ def _disk() -> Found:
 
 def _assets() -> Found:
     missing = [a.name for a in (assets.ENCODER, assets.SENTENCES) if not assets.present(a)]
+    found = f"not here yet: {', '.join(missing)}" if missing else "fetched and verified"
     fix = "Run `python -m tutorial_utils prepare` with a network."
-    if not missing:
-        return "OK", "fetched and verified", ""
-    return "WARN", f"not here yet: {', '.join(missing)}", fix
+    return ("WARN" if missing else "OK"), found, fix
 
 
 CHECKS: dict[str, Callable[[], Found]] = {

@@ -4,6 +4,7 @@ An exercise is a function to write. ``check`` calls it on several inputs and com
 with a reference: it says how far off the answer is, and what to try.
 """
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -26,7 +27,6 @@ class Status(Enum):
 class Exercise:
     """A function to write: the reference, the inputs it is checked on, and a hint."""
 
-    name: str
     reference: Callable
     cases: tuple[tuple, ...]
     hint: str
@@ -51,7 +51,7 @@ def exercise(name: str, cases: Sequence[tuple], hint: str):
     """Register the decorated function as the reference of an exercise."""
 
     def register(reference: Callable) -> Callable:
-        EXERCISES[name] = Exercise(name, reference, tuple(cases), hint)
+        EXERCISES[name] = Exercise(reference, tuple(cases), hint)
         return reference
 
     return register
@@ -73,14 +73,18 @@ def check(name: str, answer: Callable) -> Result:
         )
     task = EXERCISES[name]
     for case in task.cases:
+        expected = task.reference(*case)
         try:
             given = answer(*case)
+            if given is ...:
+                return Result(Status.NOT_ATTEMPTED, f"{name}: not attempted yet. {TRY_FIRST}")
+            reason = _difference(given, expected)
         except Exception as error:
-            return _wrong(task, case, f"raises {type(error).__name__}: {error}")
-        if given is ...:
-            return Result(Status.NOT_ATTEMPTED, f"{name}: not attempted yet. {TRY_FIRST}")
-        if (reason := _difference(given, task.reference(*case))) is not None:
-            return _wrong(task, case, reason)
+            reason = f"raises {type(error).__name__}: {error}"
+        if reason:
+            inputs = ", ".join(map(_brief, case))
+            text = f"{name}: not yet right. For ({inputs}) it {reason}. Hint: {task.hint}"
+            return Result(Status.WRONG, text)
     return Result(Status.RIGHT, f"{name}: right, on all {len(task.cases)} inputs.")
 
 
@@ -99,15 +103,8 @@ def predict(guess: float | None, measured: float, unit: str, digits: int = 1) ->
     print(f"You: {guess:,.{digits}f} {unit}. Measured: {told}: {verdict}.")
 
 
-def _wrong(task: Exercise, case: tuple, reason: str) -> Result:
-    given = ", ".join(_brief(argument) for argument in case)
-    text = f"{task.name}: not yet right. For ({given}) it {reason}. Hint: {task.hint}"
-    return Result(Status.WRONG, text)
-
-
 def _brief(value: object) -> str:
-    text = repr(value).replace("\n", " ")
-    return text if len(text) <= 60 else text[:57] + "…"
+    return textwrap.shorten(repr(value), 60, placeholder=" …")
 
 
 def _difference(given: Any, expected: Any) -> str | None:

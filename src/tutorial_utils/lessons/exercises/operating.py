@@ -1,6 +1,5 @@
 """References of the exercises in 07_operating."""
 
-import bisect
 import hashlib
 from collections.abc import Sequence
 
@@ -63,8 +62,6 @@ def _next_state(state: str, event: str, failed: int, limit: int) -> str:
     "the second. The largest distance, without its sign, is the statistic.",
 )
 def _ks_statistic(first: Sequence[float], second: Sequence[float]) -> float:
-    first, second = sorted(first), sorted(second)
-    return max(
-        abs(bisect.bisect(first, x) / len(first) - bisect.bisect(second, x) / len(second))
-        for x in (*first, *second)
-    )
+    from scipy import stats
+
+    return stats.ks_2samp(first, second).statistic
