@@ -4,7 +4,6 @@ An exercise is a function to write. ``check`` calls it on several inputs and com
 with a reference: it says how far off the answer is, and what to try.
 """
 
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -104,7 +103,8 @@ def predict(guess: float | None, measured: float, unit: str, digits: int = 1) ->
 
 
 def _brief(value: object) -> str:
-    return textwrap.shorten(repr(value), 60, placeholder=" …")
+    text = repr(value).replace("\n", " ")
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _difference(given: Any, expected: Any) -> str | None:
