@@ -6,9 +6,9 @@ Source: the specification "Open Inference Protocol" (kserve/open-inference-proto
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import TypeAdapter
 
 import tutorial_utils
@@ -16,12 +16,14 @@ from tutorial_utils.registry import Manifest
 from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.http import disconnects, oip_tensors
 from tutorial_utils.serving.http.errors import documented
-from tutorial_utils.serving.http.schemas import timing_headers
+from tutorial_utils.serving.http.schemas import Caller
 from tutorial_utils.serving.rollout.deployment import Deployment, UnknownVersion
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
 Prober = Callable[..., Awaitable[str]]  # asks a version a question; returns which one answered
-Caller = Annotated[str | None, Header(max_length=256)]
+# Not in OpenAPI, which describes requests without binary data only.
+JsonLength = Annotated[
+    int | None, Header(alias=oip_tensors.HEADER_LENGTH, ge=0, include_in_schema=False)
+]
 
 
 def router(
@@ -29,15 +31,9 @@ def router(
 ) -> APIRouter:
     """The routes under ``/v2``. checks: what ``/predict`` demands of texts."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-    unknown, unwell = documented(404), documented(404, 429, 500, 503, 504)
+    of_model = APIRouter(responses=documented(404))
     request_body = {"application/json": {"schema": oip_tensors.schema(checks)}}
     in_binary = {"description": "Answered", "content": {"application/octet-stream": {}}}
-    errors = documented(400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
-    documents: dict[str, Any] = {
-        "response_model": oip_tensors.Inferred,
-        "responses": {200: in_binary} | errors,
-        "openapi_extra": {"requestBody": {"required": True, "content": request_body}},
-    }
 
     @routes.get("")
     async def server():
@@ -53,41 +49,16 @@ def router(
         await probe()
         return {"ready": True}
 
-    # Two functions for each pair of routes: with one, the version would be a query parameter of
-    # the route that has no version in its path.
-    @routes.get("/models/{model}/versions/{version}", responses=unknown)
-    async def metadata_of_version(model: str, version: str):
-        return describe(known(model, version))
-
-    @routes.get("/models/{model}", responses=unknown)
-    async def metadata(model: str):
-        return describe(known(model))
-
-    @routes.get("/models/{model}/versions/{version}/ready", responses=unwell)
-    async def version_ready(model: str, version: str):
-        return await ready_as(known(model, version))
-
-    @routes.get("/models/{model}/ready", responses=unwell)
-    async def model_ready(model: str):
-        return await ready_as(known(model))
-
-    @routes.post("/models/{model}/versions/{version}/infer", **documents)
-    async def infer_by_version(request: Request, model: str, version: str) -> Response:
-        known(model, version)
-        return await answer(request, None, version)
-
-    @routes.post("/models/{model}/infer", **documents)
-    async def infer(request: Request, model: str, x_caller_id: Caller = None) -> Response:
-        known(model)
-        return await answer(request, x_caller_id, None)
-
-    def known(model: str, version: str | None = None) -> Manifest:
+    async def known(request: Request, model: str) -> Manifest:
         served = deployment.settings.model
         if model != served:
             raise UnknownVersion(f"no such model is served here; there is: {served}")
-        return deployment.find(version)[0].model.manifest
+        return deployment.find(request.path_params.get("version"))[0].model.manifest
 
-    def describe(manifest: Manifest) -> dict:
+    asked_for = Annotated[Manifest, Depends(known)]
+
+    @of_model.get("")
+    async def metadata(manifest: asked_for):
         labels = manifest.labels
         in_order = {"parameters": {"labels": ",".join(labels)}}
         return {
@@ -101,23 +72,35 @@ def router(
             ],
         }
 
-    async def ready_as(manifest: Manifest) -> dict:
+    @of_model.get("/ready", responses=documented(429, 500, 503, 504))
+    async def model_ready(manifest: asked_for):
         await probe(manifest.version)
         return {"name": manifest.name, "version": manifest.version, "ready": True}
 
-    async def answer(request: Request, caller: str | None, version: str | None) -> Response:
-        asked, rest = oip_tensors.split(await request.body(), request.headers.get(HEADER_LENGTH))
-        texts = oip_tensors.texts(asked.inputs[0], rest, checks)
-        work = deployment.predict(texts, caller, version)
+    @of_model.post(
+        "/infer",
+        dependencies=[Depends(known)],
+        response_model=oip_tensors.Inferred,
+        responses={200: in_binary} | documented(400, 408, 413, 415, 422, 429, 500, 503, 504),
+        openapi_extra={"requestBody": {"required": True, "content": request_body}},
+    )
+    async def infer(
+        request: Request, json_length: JsonLength = None, x_caller_id: Caller = None
+    ) -> Response:
+        asked, texts = oip_tensors.parse(await request.body(), json_length, checks)
+        work = deployment.predict(texts, x_caller_id, request.path_params.get("version"))
         prediction = await disconnects.unless_gone(request, work)
         metrics.prediction(prediction)
-        headers = timing_headers(prediction)
-        content, header_length = oip_tensors.encode(asked, prediction)
-        if header_length is None:
-            return Response(content, headers=headers, media_type="application/json")
-        headers[HEADER_LENGTH] = str(header_length)
-        return Response(content, headers=headers, media_type="application/octet-stream")
+        return oip_tensors.answer(asked, prediction)
 
+    async def in_path(version: str) -> None:
+        """Describe the version in OpenAPI; in ``known`` it would be a query parameter too."""
+
+    routes.include_router(of_model, prefix="/models/{model}")
+    by_version = [Depends(in_path)]
+    routes.include_router(
+        of_model, prefix="/models/{model}/versions/{version}", dependencies=by_version
+    )
     return routes
 
 

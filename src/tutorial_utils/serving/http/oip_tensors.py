@@ -5,16 +5,18 @@ header ``Inference-Header-Content-Length`` says where the JSON ends.
 Source: Triton's "Binary tensor data extension".
 """
 
+from io import BytesIO
 from typing import Annotated, Literal
 
-import numpy as np
+from fastapi import Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from tutorial_utils.serving.engine.request import Prediction
 from tutorial_utils.serving.http.errors import Invalid
+from tutorial_utils.serving.http.schemas import timing_headers
 
-Size = Annotated[int, Field(ge=0, le=1_000_000)]  # more texts than that are a mistake
+HEADER_LENGTH = "Inference-Header-Content-Length"
 LENGTH = 4  # bytes before each element of binary BYTES: its length, little-endian
 
 
@@ -31,7 +33,7 @@ class Tensor(BaseModel):
 
     name: Literal["text"]
     datatype: Literal["BYTES"]
-    shape: Annotated[list[Size], Field(min_length=1, max_length=2)]
+    shape: list[NonNegativeInt]
     data: list[str] | list[list[str]] | None = None
     parameters: Parameters = Parameters()
 
@@ -71,105 +73,86 @@ class Inferred(BaseModel):
     outputs: list[Output]
 
 
-def split(content: bytes, header_length: str | None) -> tuple[Inference, bytes]:
-    """The request, and the bytes after its JSON.
+def parse(
+    content: bytes, json_length: int | None, checks: TypeAdapter[list[str]]
+) -> tuple[Inference, list[str]]:
+    """The request and its texts.
+
+    json_length: bytes of the JSON in ``content``; None: all. checks: what ``/predict`` demands.
 
     Raises:
-        Invalid: ``header_length`` is not a length within ``content``.
         RequestValidationError: the JSON is not a request; says where.
-    """
-    end = len(content)
-    if header_length is not None:
-        if not header_length.isdecimal() or len(header_length) > 9 or int(header_length) > end:
-            raise Invalid("Inference-Header-Content-Length must be the number of bytes of the JSON")
-        end = int(header_length)
-    try:
-        return Inference.model_validate_json(content[:end]), content[end:]
-    except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False, include_context=False)
-        raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in found]) from None
-
-
-def texts(tensor: Tensor, rest: bytes, checks: TypeAdapter[list[str]]) -> list[str]:
-    """The texts of a tensor.
-
-    rest: the bytes after the JSON. checks: what ``/predict`` demands of texts.
-
-    Raises:
         Invalid: shape, sizes and data contradict each other, or a text is refused.
     """
-    size = tensor.parameters.binary_data_size
-    if size is not None:
-        if tensor.data is not None or size != len(rest):
+    try:
+        asked = Inference.model_validate_json(content[:json_length])
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
+    (tensor,) = asked.inputs
+    rest = b"" if json_length is None else content[json_length:]
+    found: list[str] | list[bytes]
+    if tensor.parameters.binary_data_size is not None:
+        if tensor.data is not None or tensor.parameters.binary_data_size != len(rest):
             raise Invalid("binary_data_size must be the bytes after the JSON, without any data")
         found = _elements(rest)
     elif tensor.data is None or rest:
         raise Invalid("send the texts in data, or after the JSON with a binary_data_size")
     else:
         found = [text for row in tensor.data for text in ([row] if isinstance(row, str) else row)]
-    if tensor.shape[1:] not in ([], [1]):
-        raise Invalid("the shape must be [texts] or [texts, 1]")
-    if tensor.shape[0] != len(found):
-        raise Invalid(f"the shape says {tensor.shape[0]} texts, but {len(found)} were sent")
+    if tensor.shape not in ([len(found)], [len(found), 1]):
+        raise Invalid(f"the shape must be [texts] or [texts, 1]; {len(found)} texts were sent")
     try:
-        return checks.validate_python(found)
+        return asked, checks.validate_python(found)
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
+        first = error.errors()[0]
         place = " ".join(["texts", *map(str, first["loc"])])
         raise Invalid(f"{place}: {first['msg']}") from None
 
 
-def _elements(content: bytes) -> list[str]:
-    """The texts of a binary BYTES tensor."""
-    found: list[str] = []
-    end = 0
-    while end < len(content):
-        start = end + LENGTH
-        end = start + int.from_bytes(content[end:start], "little")
-        if end > len(content):
+def _elements(content: bytes) -> list[bytes]:
+    """The texts of a binary BYTES tensor: each follows its length. Pydantic decodes them."""
+    found: list[bytes] = []
+    stream = BytesIO(content)
+    while head := stream.read(LENGTH):
+        length = int.from_bytes(head, "little")
+        found.append(stream.read(length))
+        if len(found[-1]) < length:
             raise Invalid("the binary data ends within an element")
-        try:
-            found.append(content[start:end].decode())
-        except UnicodeDecodeError:
-            raise Invalid(f"text {len(found)} is not UTF-8") from None
     return found
 
 
-def encode(asked: Inference, prediction: Prediction) -> tuple[bytes, int | None]:
-    """The answer's bytes, and the length of its JSON, or None if no binary data follows."""
+def answer(asked: Inference, prediction: Prediction) -> Response:
+    """The answer: JSON, and after it the outputs that are wanted in binary."""
     manifest = prediction.manifest
-    best = prediction.probabilities.argmax(axis=1)
-    arrays = {
-        "label": np.array(manifest.labels, object)[best],
-        "probabilities": prediction.probabilities.astype("<f4"),
+    labels = [manifest.labels[best] for best in prediction.probabilities.argmax(axis=1)]
+    encoded = [label.encode() for label in labels]
+    in_binary = b"".join(len(e).to_bytes(LENGTH, "little") + e for e in encoded)
+    rows = prediction.probabilities.astype("<f4")
+    tensors = {
+        "label": ("BYTES", [len(labels)], labels, in_binary),
+        "probabilities": ("FP32", list(rows.shape), rows.ravel().tolist(), rows.tobytes()),
     }
-    outputs, behind = [], []
+    outputs, after = [], []
     for wanted in asked.outputs or [Wanted(name="label"), Wanted(name="probabilities")]:
-        array = arrays[wanted.name]
-        datatype = "FP32" if array.dtype == np.float32 else "BYTES"
-        output = Output(name=wanted.name, datatype=datatype, shape=list(array.shape))
+        datatype, shape, data, in_bytes = tensors[wanted.name]
+        output = Output(name=wanted.name, datatype=datatype, shape=shape)
         binary = wanted.parameters.binary_data
         if asked.parameters.binary_data_output if binary is None else binary:
-            behind.append(_binary(array))
-            output.parameters = {"binary_data_size": len(behind[-1])}
+            after.append(in_bytes)
+            output.parameters = {"binary_data_size": len(in_bytes)}
         else:
-            output.data = array.ravel().tolist()
+            output.data = data
         outputs.append(output)
-    answer = Inferred(
+    told = Inferred(
         model_name=manifest.name,
         model_version=manifest.version,
         id=asked.id or None,
         outputs=outputs,
     )
-    head = answer.model_dump_json(exclude_none=True).encode()
-    return head + b"".join(behind), len(head) if behind else None
-
-
-def _binary(array: np.ndarray) -> bytes:
-    if array.dtype == np.float32:
-        return array.tobytes()
-    elements = [text.encode() for text in array]
-    return b"".join(len(e).to_bytes(LENGTH, "little") + e for e in elements)
+    head = told.model_dump_json(exclude_none=True).encode()
+    headers = timing_headers(prediction) | ({HEADER_LENGTH: str(len(head))} if after else {})
+    form = "application/octet-stream" if after else "application/json"
+    return Response(head + b"".join(after), headers=headers, media_type=form)
 
 
 def schema(checks: TypeAdapter[list[str]]) -> dict:

@@ -1,10 +1,14 @@
 """What is checked in a text, and what an answer of ``/predict`` tells."""
 
+from typing import Annotated
+
+from fastapi import Header
 from pydantic import BaseModel
 
+from tutorial_utils.serving.engine.metrics import STAGES
 from tutorial_utils.serving.engine.request import Prediction
 
-STAGES = ("queue", "tokenize", "inference")
+Caller = Annotated[str | None, Header(max_length=256)]
 
 
 class Answer(BaseModel):
