@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import Body, FastAPI, Header, Request, Response
+from fastapi import Body, FastAPI, Request, Response
 from pydantic import AfterValidator, Field, TypeAdapter
 from starlette.exceptions import HTTPException
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import PlainTextResponse
 
 import tutorial_utils
@@ -24,13 +23,10 @@ from tutorial_utils.serving.settings import Settings
 PREDICT = "/predict"
 
 
-class Service(FastAPI):
+class Service(Observed):
     """The application with its versions."""
 
     deployment: Deployment
-    metrics: Metrics
-    settings: Settings
-    leaving = False  # told to stop: it still answers, but is not ready
 
     async def probe(self, version: str | None = None) -> str:
         """Ask a model something: a live process must not hide a dead engine.
@@ -82,12 +78,10 @@ def create(settings: Settings) -> Service:
         version=tutorial_utils.__version__,
         lifespan=lifespan,
         redirect_slashes=False,
+        max_body_size=settings.max_body,
+        exception_handlers=errors.HANDLERS,
     )
     app.deployment, app.metrics, app.settings = deployment, metrics, settings
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body)
-    # Added last, it is outside of the other one.
-    app.add_middleware(Observed, metrics=metrics, settings=settings, leaving=lambda: app.leaving)
-    errors.handle(app)
 
     # With a limit of its length, pydantic also refuses a text that is not valid Unicode.
     text = Annotated[
@@ -108,7 +102,7 @@ def create(settings: Settings) -> Service:
     async def predict(
         texts: Annotated[checked_texts, Body(embed=True)],
         request: Request,
-        x_caller_id: Annotated[str | None, Header(max_length=256)] = None,
+        x_caller_id: schemas.Caller = None,
     ) -> Response:
         """Labels with their probabilities. During a trial, one caller stays with one version."""
         work = deployment.predict(texts, x_caller_id)

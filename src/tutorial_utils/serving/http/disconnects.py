@@ -2,36 +2,32 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
+from tutorial_utils.serving.engine.request import Prediction
+
 GONE = 499  # nginx's status for it; the caller never sees it, but the metrics do
-Answer = TypeVar("Answer")
 
 
-async def unless_gone(request: Request, work: Awaitable[Answer]) -> Answer:
+async def unless_gone(request: Request, work: Awaitable[Prediction]) -> Prediction:
     """What ``work`` returns; it is cancelled when the caller of ``request`` disconnects.
 
     Raises:
         HTTPException: the caller has disconnected; and whatever ``work`` raises.
     """
-    task, gone = asyncio.current_task(), False
-    assert task is not None  # a coroutine runs in a task
 
-    async def watch() -> None:
-        nonlocal gone
+    async def disconnect() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        gone = task.cancel()
 
-    watching = asyncio.ensure_future(watch())
+    asked, gone = asyncio.ensure_future(work), asyncio.ensure_future(disconnect())
     try:
-        return await work
-    except asyncio.CancelledError:
-        if gone and task.uncancel() == 0:  # cancelled by ``watch`` only, not by a shutdown too
-            raise HTTPException(GONE, "the caller has disconnected") from None
-        raise
+        await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            return asked.result()
+        raise HTTPException(GONE, "the caller has disconnected")
     finally:
-        watching.cancel()
+        asked.cancel()
+        gone.cancel()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -47,6 +47,7 @@ ANSWERS: dict[type[Exception], tuple[int, str | None]] = {
     InferenceFailed: (500, "internal error"),
     Unavailable: (503, "no model can answer now; try again"),
     DeadlineExceeded: (504, "not answered within the deadline"),
+    Exception: (500, "internal error"),
 }
 
 
@@ -56,7 +57,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def answer(error: Exception) -> JSONResponse:
-    """The answer to an exception in ``ANSWERS``."""
+    """The answer to an exception, by ``ANSWERS``."""
     kind = next(kind for kind in type(error).__mro__ if kind in ANSWERS)
     status, text = ANSWERS[kind]
     retry_after = getattr(error, "retry_after", None)
@@ -64,24 +65,30 @@ def answer(error: Exception) -> JSONResponse:
     return JSONResponse({"error": text or str(error)}, status, headers)
 
 
-def handle(app: FastAPI) -> None:
-    """Give each exception its status."""
+async def known(_: Request, error: Exception) -> JSONResponse:
+    """The answer to an exception in ``ANSWERS``."""
+    return answer(error)
 
-    async def known(_: Request, error: Exception) -> JSONResponse:
-        return answer(error)
 
-    for kind in ANSWERS:
-        app.add_exception_handler(kind, known)
+async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    """The answer to a request that does not fit its schema.
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        # Without values. The places are our own names: no schema here has keys made up by callers.
-        problems = [
-            {"where": ".".join(map(str, found["loc"])), "problem": found["msg"]}
-            for found in error.errors()
-        ]
-        return JSONResponse({"error": "invalid request", "problems": problems}, 422)
+    It has no values. The places are our own names: no schema here has keys made up by callers.
+    """
+    problems = [
+        {"where": ".".join(map(str, found["loc"])), "problem": found["msg"]}
+        for found in error.errors()
+    ]
+    return JSONResponse({"error": "invalid request", "problems": problems}, 422)
 
-    @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+async def refused(_: Request, error: HTTPException) -> JSONResponse:
+    """The answer to an unknown path or method, and to what the routes refuse by a status."""
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+HANDLERS: dict[Any, Any] = {
+    **dict.fromkeys(ANSWERS, known),
+    RequestValidationError: invalid,
+    HTTPException: refused,
+}

@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from http import HTTPMethod
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -17,24 +16,20 @@ from tutorial_utils.serving.settings import Settings
 log = logs.logger(__name__)
 
 
-class Observed:
-    """The outermost layer: it sees every request, and no exception leaves it.
+class Observed(FastAPI):
+    """An application that sees every request, and that no exception leaves.
 
-    A plain ASGI callable, because Starlette's ``BaseHTTPMiddleware`` runs each request in a further
-    task, which costs more than everything here.
-
-    leaving: whether the server was told to stop; then connections are not kept.
+    It does so in its own call, because Starlette's ``BaseHTTPMiddleware`` runs each request in a
+    further task, which costs more than everything here.
     """
 
-    def __init__(
-        self, app: ASGIApp, metrics: Metrics, settings: Settings, leaving: Callable[[], bool]
-    ):
-        self.app, self.metrics, self.settings = app, metrics, settings
-        self.leaving = leaving
+    metrics: Metrics
+    settings: Settings
+    leaving = False  # told to stop: it still answers, but is not ready and keeps no connection
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            return await super().__call__(scope, receive, send)
         start = time.perf_counter()
         headers = Headers(scope=scope)
         name = logs.request_id(headers.get("x-request-id"))
@@ -47,35 +42,27 @@ class Observed:
                 marked = MutableHeaders(scope=message)
                 marked["x-request-id"] = name
                 marked["x-total-time"] = f"{(time.perf_counter() - start) * 1e3:.3f}"
-                if self.leaving():
+                if self.leaving:
                     marked["connection"] = "close"
             await send(message)
 
         with logs.bound_contextvars(request_id=name):
             try:
-                app = self._refusal(headers) or self.app
+                app = self._refusal(headers) or super().__call__
                 await app(scope, self._in_time(receive), send_marked)
             except asyncio.CancelledError:
                 if not status:
                     stopping = _error("the service is stopping", 503, close=True)
                     await stopping(scope, receive, send_marked)
                 raise
-            except Exception as error:
+            except Exception as error:  # FastAPI has answered it, as ``errors`` says
                 log.error("unexpected", exc_info=error)
-                if not status:
-                    await _error("internal error", 500)(scope, receive, send_marked)
             finally:
                 seconds = time.perf_counter() - start
-                route, method = getattr(scope.get("route"), "path", "unknown"), scope["method"]
+                route, ms = getattr(scope.get("route"), "path", "unknown"), round(seconds * 1e3, 3)
                 self.metrics.request(route, status, seconds)
                 if status != 429:  # the server logs how many of these there were, once a second
-                    log.info(
-                        "request",
-                        method=method if method in HTTPMethod.__members__ else "other",
-                        route=route,
-                        status=status,
-                        ms=round(seconds * 1e3, 3),
-                    )
+                    log.info("request", method=scope["method"], route=route, status=status, ms=ms)
 
     def _refusal(self, headers: Headers) -> ASGIApp | None:
         """The answer to a request that is refused for its headers alone."""
