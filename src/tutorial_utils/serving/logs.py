@@ -12,7 +12,7 @@ import traceback
 
 import structlog
 from structlog.contextvars import bound_contextvars
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import ExcInfo
 
 __all__ = ["bound_contextvars", "configure", "logger", "request_id"]
 
@@ -41,7 +41,7 @@ def configure(form: str = "json") -> None:
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _places_only,
+            structlog.processors.ExceptionRenderer(_places_only),
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             json_renderer if form == "json" else structlog.dev.ConsoleRenderer(colors=False),
         ],
@@ -58,15 +58,8 @@ def request_id(given: str | None) -> str:
     return given if given and _ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
-def _places_only(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """An exception as its type and the places it passed, without its message."""
-    error = event.pop("exc_info", None)  # True, an exception, or what sys.exc_info returns
-    if error is True:
-        error = sys.exc_info()
-    if isinstance(error, tuple):
-        error = error[1]
-    if isinstance(error, BaseException):
-        frames = traceback.extract_tb(error.__traceback__)
-        event["exception"] = type(error).__name__
-        event["places"] = [f"{f.filename.rsplit('/')[-1]}:{f.lineno}" for f in frames[-5:]]
-    return event
+def _places_only(exc_info: ExcInfo) -> str:
+    """An exception as its type and the last places it passed, without its message."""
+    frames = traceback.extract_tb(exc_info[2])[-5:]
+    places = [f"{frame.filename.rsplit('/')[-1]}:{frame.lineno}" for frame in frames]
+    return " ".join([exc_info[0].__name__, *places])

@@ -6,7 +6,7 @@ Source: the specification "Open Inference Protocol" (kserve/open-inference-proto
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import TypeAdapter
@@ -33,7 +33,10 @@ def router(
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
     of_model = APIRouter(responses=documented(404))
     request_body = {"application/json": {"schema": oip_tensors.schema(checks)}}
-    in_binary = {"description": "Answered", "content": {"application/octet-stream": {}}}
+    in_binary: dict[str, Any] = {
+        "description": "Answered",
+        "content": {"application/octet-stream": {}},
+    }
 
     @routes.get("")
     async def server():
@@ -81,7 +84,7 @@ def router(
         "/infer",
         dependencies=[Depends(known)],
         response_model=oip_tensors.Inferred,
-        responses={200: in_binary} | documented(400, 408, 413, 415, 422, 429, 500, 503, 504),
+        responses={200: in_binary, **documented(400, 408, 413, 415, 422, 429, 500, 503, 504)},
         openapi_extra={"requestBody": {"required": True, "content": request_body}},
     )
     async def infer(

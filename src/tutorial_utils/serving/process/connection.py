@@ -8,15 +8,20 @@ there, before the application sees it. That costs a fraction of reading a reques
 import asyncio
 import time
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tutorial_utils.serving import logs
 from tutorial_utils.serving.engine.request import Overloaded
 from tutorial_utils.serving.http import app, errors
 
 LONGEST_HEAD = 65_536  # bytes
+# Before the first request that is not refused. uvicorn ignores what comes after an answer.
+ANSWERED = cast(
+    RequestResponseCycle, SimpleNamespace(response_complete=True, message_event=asyncio.Event())
+)
 
 
 class Connection(HttpToolsProtocol):
@@ -27,11 +32,11 @@ class Connection(HttpToolsProtocol):
     """
 
     _head: int | None = None  # bytes so far of a head that is not complete
-    _refused = False  # is the rest of this request ignored?
 
     # As in uvicorn: its transport is always of this type.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.cycle = ANSWERED
         self._service = cast(app.Service, self.config.app)
         self._quiet_since = self.loop.time()
         self._check_after(self._service.settings.patience)
@@ -54,19 +59,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head = None
         refusal = self._service.deployment.turn_away() if self._can_be_refused() else None
-        self._refused = refusal is not None
         if refusal is None:
             super().on_headers_complete()
         else:
             self._refuse(refusal)
-
-    def on_body(self, body: bytes) -> None:
-        if not self._refused:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        if not self._refused:
-            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         self._quiet_since = self.loop.time()
@@ -74,10 +70,9 @@ class Connection(HttpToolsProtocol):
 
     def _can_be_refused(self) -> bool:
         """Is it a request to ``/predict``, not pipelined, on a connection that is kept?"""
-        alone = self.cycle is None or self.cycle.response_complete
         kept = self.parser.should_keep_alive() and not self._service.leaving
         asks = self.url == app.PREDICT.encode() and self.parser.get_method() == b"POST"
-        return asks and alone and kept and not self.expect_100_continue
+        return asks and kept and self.cycle.response_complete and not self.expect_100_continue
 
     def _refuse(self, refusal: Overloaded) -> None:
         began = time.perf_counter()
@@ -98,7 +93,7 @@ class Connection(HttpToolsProtocol):
     def _close_if_silent(self) -> None:
         patience = self._service.settings.patience
         left = self._quiet_since + patience - self.loop.time()
-        if self.cycle is not None and not self.cycle.response_complete:
+        if not self.cycle.response_complete:
             self._check_after(patience)  # a request is being answered
         elif left > 0:
             self._check_after(left)

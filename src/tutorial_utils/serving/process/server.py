@@ -35,13 +35,12 @@ TICKS = 10  # of uvicorn's, a second
 class Server(uvicorn.Server):
     """Serves ``application`` until a signal; then grace period, drain, end.
 
-    owner: the process exists for this server only, and ends with it even if a thread hangs.
+    After a signal the process ends even if a thread hangs.
     """
 
-    def __init__(self, application: app.Service, config: uvicorn.Config, owner: bool = False):
+    def __init__(self, application: app.Service, config: uvicorn.Config):
         super().__init__(config)
-        self.application, self.owner = application, owner
-        self.settings = application.settings
+        self.application, self.settings = application, application.settings
         self._ends = math.inf  # end of the grace period, by ``time.monotonic``
         self._logged = 0  # refused requests that the log has mentioned
 
@@ -52,22 +51,22 @@ class Server(uvicorn.Server):
         else:
             self.application.leaving = True
             self._ends = time.monotonic() + self.settings.grace
+            limit = self.settings.grace + HANDSHAKE + LINGER + self.settings.drain + MARGIN
+            end = threading.Timer(limit, _end, args=(self.server_state,))
+            end.daemon = True
+            end.start()
 
     async def on_tick(self, counter: int) -> bool:
-        if time.monotonic() >= self._ends:
-            return True
-        if counter % TICKS == 0:
-            self._log_refused()
-        return await super().on_tick(counter)
+        refused = self.application.metrics.refused
+        if counter % TICKS == 0 and refused > self._logged:
+            # One line for all refused requests since the last one: a line for each costs time.
+            log.warning("refused", requests=refused - self._logged)
+            self._logged = refused
+        return await super().on_tick(counter) or time.monotonic() >= self._ends
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no new connections, answer the requests of the others, end within the limit."""
         self.application.leaving = True
-        if self.owner:
-            limit = HANDSHAKE + LINGER + self.settings.drain + MARGIN
-            end = threading.Timer(limit, _end, args=(self.server_state,))
-            end.daemon = True
-            end.start()
         for server in self.servers:
             for listening in server.sockets:
                 hold_off(listening)
@@ -79,15 +78,7 @@ class Server(uvicorn.Server):
         # closed without losing a request.
         await asyncio.sleep(LINGER)
         await super().shutdown(sockets)
-        self._log_refused()
         log.info("stopped")
-
-    def _log_refused(self) -> None:
-        """Log one line for all refused requests since the last one: a line for each costs time."""
-        refused = self.application.metrics.refused
-        if refused > self._logged:
-            log.warning("refused", requests=refused - self._logged)
-        self._logged = refused
 
 
 def serve(settings: Settings, application: app.Service | None = None) -> None:
@@ -116,7 +107,7 @@ def serve(settings: Settings, application: app.Service | None = None) -> None:
     )
     gc.collect()
     gc.freeze()  # these objects live as long as the process: no later collection visits them
-    Server(application, config, owner=True).run()
+    Server(application, config).run()
 
 
 def _end(state: uvicorn.server.ServerState) -> None:
