@@ -8,7 +8,7 @@ TUTORIAL := $(BIN)/python -m tutorial_utils
 .PHONY: help install prepare lab test test-slow lint tools run notebooks bench search claims drift peers load soak scale results clean
 
 help: ## say what each target does
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 install: $(VENV)/.installed ## create the virtual environment and install the tested versions
 
@@ -86,7 +86,7 @@ load: prepare ## offer the service more than it can take, and compare it with ot
 soak: prepare ## send bad requests, then half an hour of mixed load (MINUTES=30), looking for leaks
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
 
-scale: prepare ## measure the service behind Ray's proxy; print machines and cost for some loads
+scale: prepare ## measure the service behind Ray's proxy; estimate machines and cost for a few loads
 	$(BIN)/python -m benchmarks.scale.ray_proxy
 	$(BIN)/python -m benchmarks.scale
 
@@ -95,5 +95,5 @@ results: install ## store what was measured in benchmarks/results/<machine>/, fo
 
 clean: ## remove the environment and everything that was downloaded or built
 	rm -rf $(VENV) $(VENV)-peers $(VENV)-servers .tools artifacts
-	rm -rf .pytest_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

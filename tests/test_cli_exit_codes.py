@@ -63,7 +63,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(command, extra
     raising(ModuleNotFoundError("No module named 'a'", name="a.b"), command)
     assert cli.main([command, *OPTIMIZE[1:]] if command == "optimize" else [command]) == 2
     wanted = f"`{command}` needs a, which is not installed"
-    assert capsys.readouterr().err.startswith(wanted + f': pip install "tutorial-utils[{extra}]"')
+    assert capsys.readouterr().err.startswith(wanted + f': pip install ".[{extra}]"')
 
 
 def test_a_missing_module_of_this_package_is_a_fault(raising):

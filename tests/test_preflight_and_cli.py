@@ -1,4 +1,5 @@
 import json
+from dataclasses import fields
 
 import nbformat
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from tutorial_utils import cli
 from tutorial_utils.lessons import ledger, notebooks, preflight
 from tutorial_utils.lessons.preflight import Check
+from tutorial_utils.optimize import gate
 
 
 def test_a_machine_that_runs_these_tests_passes(capsys):
@@ -99,3 +101,9 @@ def test_a_notebook_is_executed_and_its_kernel_prints_nothing(tmp_path, capfd):
     (cell,) = nbformat.read(target, as_version=4).cells
     assert (cell.execution_count, cell.outputs[0]["data"]["text/plain"]) == (1, "2")
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_command_has_the_limits_of_the_gate():
+    flags = {field: default for field, (_, default, _) in cli.LIMITS.items()}
+    limits = {limit.name: limit.default for limit in fields(gate.Limits)}
+    assert flags | {"certain": False} == limits

@@ -1,4 +1,5 @@
-"""python -m tutorial_utils COMMAND: check, prepare, measure, optimize, publish, serve, withdraw."""
+"""Commands of the series (check, prepare, bench, ledger, notebooks) and for your own models
+(optimize, publish, serve, withdraw, triton)."""
 
 import argparse
 import json
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if missing == "tutorial_utils":
             return _fault(error)
         extra = "serve" if options.command == "serve" else "learn"
-        fix = f'pip install "tutorial-utils[{extra}]"'
+        fix = f'pip install ".[{extra}]" in the repository'
         return _say(f"`{options.command}` needs {missing}, which is not installed: {fix}", CANNOT)
     except (TutorialError, OSError, MemoryError) as error:
         code = getattr(error, "exit_code", CANNOT)
@@ -105,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     execute = command("notebooks", _notebooks, "execute notebooks from top to bottom")
     execute.add_argument("names", nargs="*", help="how their names start; all if not given")
     execute.add_argument("--into", type=Path, help="folder for the results; in place by default")
-    _add_optimize(command("optimize", _optimize, "make a classifier of yours fast, and promote it"))
+    _add_optimize(command("optimize", _optimize, "make your classifier fast, and promote it"))
     command("publish", _publish, "put the tuned classifier into a registry", stored)
     triton = command("triton", _triton, "write a version for Triton Inference Server", stored)
     triton.add_argument("--version", default="latest", help="its number, or latest")

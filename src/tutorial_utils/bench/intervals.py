@@ -15,7 +15,7 @@ from tutorial_utils.core.errors import InvalidArgument
 
 Array = npt.NDArray[np.float64]
 RESOLUTION = 0.03  # two processes of one and the same candidate differ by about this much
-# Student's t quantile of a 97 % interval. Rounds are correlated a little (about 0.2 from one to the
+# Student's t quantile of a 97 % interval. Rounds are correlated a little (0.14 from one to the
 # next in the stored runs), so that the quantile for 95 % would cover only 91 to 93 %.
 QUANTILE = 0.985
 

@@ -22,7 +22,7 @@ _FIXES = {
     "cuda": "Install onnxruntime-gpu with its CUDA and cuDNN libraries on a machine with a GPU",
     "tensorrt": "Install onnxruntime-gpu and TensorRT on a machine with a GPU",
     "coreml": "Use onnxruntime on macOS",
-    "openvino": 'Install the plugin: pip install "tutorial-utils[openvino]"',
+    "openvino": 'Install the plugin: pip install ".[openvino]" in the repository',
 }
 LEVELS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
