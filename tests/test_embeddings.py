@@ -4,7 +4,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper, parser
 
-from tutorial_utils.graph import int8_embeddings
+from tutorial_utils.graph import quantization
 
 TEXT = """<ir_version: 8, opset_import: ["": 18]>
 look (int64[n] ids) => (float[n, 4] y) { y = Gather(table, ids) }"""
@@ -14,7 +14,7 @@ def looked_up(table: np.ndarray) -> tuple[onnx.ModelProto, int]:
     model = parser.parse_model(TEXT)
     model.graph.initializer.append(numpy_helper.from_array(table, "table"))
     edited = ir.from_proto(model)
-    count = int8_embeddings.quantize_rows(edited)
+    count = quantization.quantize_rows(edited)
     return ir.to_proto(edited), count
 
 
@@ -47,5 +47,5 @@ def test_a_lookup_along_another_axis_is_left_alone():
     model = parser.parse_model(TEXT.replace("Gather(", "Gather<axis = 1>("))
     model.graph.initializer.append(numpy_helper.from_array(np.ones((3, 4), np.float32), "table"))
     edited = ir.from_proto(model)
-    assert int8_embeddings.quantize_rows(edited) == 0
+    assert quantization.quantize_rows(edited) == 0
     assert [node.op_type for node in edited.graph] == ["Gather"]

@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper, parser
 
 from benchmarks.search import fusion_variants
-from tutorial_utils.graph import export, fusion, int8_embeddings, rewrites
+from tutorial_utils.graph import export, fusion, quantization, rewrites
 
 TEXT = """<ir_version: 8, opset_import: ["": 18]>
 same (float[n, 4] x) => (float[n, 4] y) { held = Identity(x) y = Identity(held) }"""
@@ -88,8 +88,8 @@ def test_tables_stored_by_rows_already_are_left_alone_and_no_name_is_taken_twice
     for name, table in tables.items():
         given.graph.initializer.append(numpy_helper.from_array(table, name))
     edited = ir.from_proto(given)
-    assert int8_embeddings.quantize_rows(edited) == 2
-    assert int8_embeddings.quantize_rows(edited) == 0
+    assert quantization.quantize_rows(edited) == 2
+    assert quantization.quantize_rows(edited) == 0
     model = ir.to_proto(edited)
     onnx.checker.check_model(model)
     found = onnx.reference.ReferenceEvaluator(model).run(None, {"ids": np.arange(6)})

@@ -5,8 +5,7 @@
 - ``fusion``: many small operators made one, and the step of the series that fuses what pays
 - ``rewrites``: the single edits of a graph, and what they are written with
 - ``last_layer``: the last layer computed only for the position that the classifier reads
-- ``quantization``: INT8 weights, and the recipe that the series recommends
-- ``int8_embeddings``: embedding tables in INT8 with a scale for each row
+- ``quantization``: INT8 weights and embedding tables, and the recipe that the series recommends
 - ``smoothquant``: outliers moved out of the activations before quantization
 
 One undocumented API of another package is used: the single fusions in

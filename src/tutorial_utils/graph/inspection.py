@@ -1,6 +1,5 @@
 """What is in an ONNX file: operator counts, a summary, and one encoder layer as a graph to draw."""
 
-import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,10 +21,8 @@ class Summary:
     """What an ONNX file holds. Shapes have a name where a dimension is dynamic."""
 
     inputs: dict[str, tuple[str | int, ...]]
-    outputs: dict[str, tuple[str | int, ...]]
     opsets: dict[str, int]
     nodes: int
-    parameters: int
     megabytes: float  # 10^6 bytes on disk
 
 
@@ -40,14 +37,12 @@ def op_counts(path: Path) -> Counter:
 
 
 def summary(path: Path) -> Summary:
-    """Inputs, outputs, opset versions and sizes of an ONNX file."""
+    """Inputs, opset versions and sizes of an ONNX file."""
     model = load_structure(path)
     return Summary(
         inputs={value.name: _shape(value) for value in model.graph.input},
-        outputs={value.name: _shape(value) for value in model.graph.output},
         opsets={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         nodes=len(model.graph.node),
-        parameters=sum(math.prod(weight.dims) for weight in model.graph.initializer),
         megabytes=megabytes(path),
     )
 

@@ -1,4 +1,8 @@
-"""Weights in 8 bits, and at run time activations: dynamic quantization, and the series' recipe."""
+"""Weights in 8 bits, and at run time activations: dynamic quantization, and the series' recipe.
+
+ONNX Runtime's quantizer gives an embedding table one scale, so one large row makes the steps of all
+others coarse. ``quantize_rows`` gives each row its own scale, which is looked up with the row.
+"""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,13 +14,21 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnx_ir.tape import Tape
+from onnxruntime.quantization import quantize_dynamic
 
 from tutorial_utils.core import paths, scoped
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.graph import smoothquant
-from tutorial_utils.graph.int8_embeddings import quantize_rows
-from tutorial_utils.graph.rewrites import without_shapes
+from tutorial_utils.graph.rewrites import (
+    array_of,
+    constant,
+    is_constant,
+    nodes,
+    replace,
+    without_shapes,
+)
 from tutorial_utils.runtime.session import ERRORS_ONLY
 
 ORT_DEFAULT_SEVERITY = 2  # warnings: what ONNX Runtime starts with
@@ -54,23 +66,54 @@ def quantize(weights: np.ndarray, per_channel: bool = False) -> Tensor8:
     return Tensor8(values, scale)
 
 
+def quantize_rows(model: ir.Model) -> int:
+    """Store each float table that a Gather looks rows up in as int8, in place; return how many.
+
+    Gather(table, ids) becomes Cast(Gather(levels, ids)) × Gather(scales, ids). A table of one
+    column is left alone: its scales would be as large as itself.
+    """
+    stored: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+    for node in nodes(model, "Gather"):
+        table, ids = node.inputs
+        if table is None or not _is_table(table) or node.attributes.get_int("axis", 0) != 0:
+            continue
+        if table not in stored:
+            eight = quantize(array_of(table).T, per_channel=True)
+            levels = constant(model, f"{table.name}_levels", eight.values.T)
+            stored[table] = levels, constant(model, f"{table.name}_row_scales", eight.scale.T)
+        levels, scales = stored[table]
+        tape = Tape()
+        floats = tape.op("Cast", [tape.op("Gather", [levels, ids])], {"to": ir.DataType.FLOAT})
+        tape.op("Mul", [floats, tape.op("Gather", [scales, ids])])
+        replace(model, node, tape)
+    RemoveUnusedNodesPass()(model)
+    return len(stored)
+
+
+def _is_table(value: ir.Value) -> bool:
+    if not is_constant(value):
+        return False
+    array = array_of(value)
+    return array.dtype == np.float32 and array.ndim == 2 and array.shape[1] > 1
+
+
 def dynamic(
     source: Path,
     target: Path,
     *,
     per_channel: bool = True,
-    weight_type: QuantType = QuantType.QInt8,
     embeddings: str = "rows",
-    reduce_range: bool = False,
     exclude: Sequence[str] = (),
+    **options,
 ) -> Path:
     """INT8 weights; the ranges of activations are found at each run. Return ``target``.
 
-    weight_type: ``QInt8`` for x86, whose u8×s8 kernels are the fast ones.
     embeddings: the tables too, with a scale for each of their ``rows`` or one for each ``table``;
         ``float`` leaves them in fp32, and the file is nowhere near four times smaller.
-    reduce_range: 7-bit weights, for processors whose 8-bit products can overflow (no VNNI).
     exclude: names of nodes that stay in fp32, besides those that ``smoothquant`` keeps there.
+    options: of ONNX Runtime's ``quantize_dynamic``: ``weight_type``, by default ``QInt8``, because
+        x86 has fast u8×s8 kernels; ``reduce_range`` for 7-bit weights, for processors whose 8-bit
+        products can overflow (no VNNI).
     """
     ops = MATRIX_OPS + {"rows": (), "table": EMBEDDING_OPS, "float": ()}[embeddings]
     with plain_model(source) as plain, paths.replacing(Path(target)) as temporary:
@@ -84,25 +127,22 @@ def dynamic(
             temporary,
             op_types_to_quantize=list(ops),
             per_channel=per_channel,
-            weight_type=weight_type,
-            reduce_range=reduce_range,
             nodes_to_exclude=[*exclude, *kept],
             # Fused operators hide the types of their outputs from shape inference.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+            **options,
         )
     return Path(target)
 
 
-def recommended(
-    source: Path, target: Path, batches: Iterable[dict[str, np.ndarray]], **options
-) -> Path:
+def recommended(source: Path, target: Path, batches: Iterable[dict[str, np.ndarray]]) -> Path:
     """``dynamic`` after ``smoothquant.smooth``: closer to fp32, same size. Return ``target``.
 
-    batches: inputs that look like real requests. options: of ``dynamic``.
+    batches: inputs that look like real requests.
     """
     with paths.replacing(Path(target)) as temporary:
         smoothquant.smooth(source, temporary, batches)
-        dynamic(temporary, temporary, **options)
+        dynamic(temporary, temporary)
     return Path(target)
 
 
