@@ -9,7 +9,6 @@ over time slows all of them, and ratios are taken within a round.
 import multiprocessing
 import os
 import random
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -201,9 +200,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.name, self.peak_mb = name, 0.0
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(
-            target=_work, args=(theirs, candidate, warmup, list(sys.path)), daemon=True
-        )
+        self.process = context.Process(target=_work, args=(theirs, candidate, warmup), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -247,11 +244,8 @@ class _Worker:
             ) from error
 
 
-def _work(
-    pipe: "connection.Connection[Any, Any]", candidate: Candidate, warmup: int, path: list[str]
-) -> None:
+def _work(pipe: "connection.Connection[Any, Any]", candidate: Candidate, warmup: int) -> None:
     """What the candidate's process runs: load, then answer requests until the pipe is closed."""
-    sys.path[:] = path
     try:
         call = candidate.build()
         for _ in range(warmup):
