@@ -33,7 +33,7 @@ class Answered:
 
     @property
     def f1(self) -> float:
-        return float(quality.f1(self.probabilities.argmax(axis=1), self.truth))
+        return quality.evaluate(self.probabilities.argmax(axis=1), self.truth).f1
 
 
 def joined(*parts: Answered) -> Answered:

@@ -83,17 +83,6 @@ class Quality:
         return text
 
 
-def answers(logits: np.ndarray, task: str = "single_label") -> np.ndarray:
-    """What a model's logits (n, labels) say.
-
-    The likeliest label, int64 (n,); which labels hold, 0 or 1 in (n, labels); or the values
-    themselves, float (n, labels).
-    """
-    if task == "single_label":
-        return logits.argmax(axis=1)
-    return (logits > 0).astype(np.int64) if task == "multi_label" else logits
-
-
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities along the last axis. Shifted by the largest logit, so that none overflows."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -112,7 +101,11 @@ def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
 
 
 def decided(probabilities: np.ndarray, task: str) -> np.ndarray:
-    """What ``probabilities`` (n, labels) say, as ``answers`` does of logits."""
+    """What ``probabilities`` (n, labels) say.
+
+    The likeliest label, int64 (n,); which labels hold, 0 or 1 in (n, labels); or the values
+    themselves, float (n, labels).
+    """
     if task == "single_label":
         return probabilities.argmax(axis=1)
     return (probabilities > THRESHOLD).astype(np.int64) if task == "multi_label" else probabilities
@@ -159,15 +152,6 @@ def spread_of(values: np.ndarray) -> tuple[float, ...]:
     return tuple(0.0 if np.ptp(column) == 0 else float(column.std()) for column in columns.T)
 
 
-def f1(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """F1 of the positive class (1): 2 TP / (2 TP + FP + FN), 0 without any.
-
-    predicted, labels: 0 or 1, (n,) or (n, labels). Of several labels all counts are summed first,
-    which is called micro F1.
-    """
-    return float(_f1_scorer(predicted, labels)(np.ones((1, len(labels))))[0])
-
-
 def evaluate(
     predicted: np.ndarray,
     labels: np.ndarray,
@@ -177,7 +161,7 @@ def evaluate(
     classes: int = 2,
     spread: Sequence[float] | None = None,
 ) -> Quality:
-    """Score answers (see ``answers``) against ``labels`` of their shape, and a reference's.
+    """Score answers (see ``decided``) against ``labels`` of their shape, and a reference's.
 
     Single label: F1 of class 1 of two classes, macro F1 of more. Several labels: micro F1.
     Regression: RMSE of each target, and the quality of the one that is worst for its ``spread``
@@ -266,14 +250,25 @@ def _resampled(texts: int) -> Iterator[np.ndarray]:
 
 
 def _f1_scorer(predicted: np.ndarray, labels: np.ndarray, classes: Sequence[int] = (1,)) -> Scorer:
-    """Mean F1 of ``classes``, each taken for the positive one; a text's labels are summed first."""
+    """Mean F1 of ``classes``, each taken for the positive one; a text's labels are summed first.
+
+    F1 is 2 TP / (2 TP + FP + FN), and 0 without any of them.
+    """
     ours, true = (a.reshape(len(a), -1, 1) == np.asarray(classes) for a in (predicted, labels))
     hits = (ours & true).sum(axis=1, dtype=np.int32)  # (n, classes)
     wrong = (ours ^ true).sum(axis=1, dtype=np.int32)
 
+    def total(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """``weights @ counts``, where a text has counts of one or two classes among many."""
+        texts, columns = np.nonzero(counts)
+        size = len(weights), counts.shape[1]
+        places = columns + size[1] * np.arange(size[0])[:, None]
+        values = weights[:, texts] * counts[texts, columns]
+        return np.bincount(places.ravel(), values.ravel(), size[0] * size[1]).reshape(size)
+
     def score(weights: np.ndarray) -> np.ndarray:
-        twice = 2 * (weights @ hits)
-        return (twice / np.maximum(twice + weights @ wrong, 1)).mean(axis=1)
+        twice = 2 * total(weights, hits)
+        return (twice / np.maximum(twice + total(weights, wrong), 1)).mean(axis=1)
 
     return score
 

@@ -97,17 +97,17 @@ def fidelity(
     chosen = job.texts.choosing if indices is None else indices
     ours = of_file(job, path)[chosen]
     theirs = (reference(job) if against is None else against)[chosen]
+    ours, theirs = (quality.probabilities(logits, task) for logits in (ours, theirs))
     score = None
     if labels is not None:
         score = quality.evaluate(
-            quality.answers(ours, task),
+            quality.decided(ours, task),
             labels[chosen],
-            quality.answers(theirs, task),
+            quality.decided(theirs, task),
             task=task,
             classes=len(job.classifier.labels),
             spread=spread(job),
         )
-    ours, theirs = (quality.probabilities(logits, task) for logits in (ours, theirs))
     return Fidelity(float(quality.agrees(ours, theirs, task, spread(job)).mean()), score)
 
 
