@@ -35,26 +35,13 @@ class Ratio:
         Raises:
             InvalidArgument: not the same number of rounds, or fewer than two.
         """
-        return cls.over_workloads([(times, reference)])
-
-    @classmethod
-    def over_workloads(cls, pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Self:
-        """From ``times, reference`` of each workload: their geometric mean, each counting alike.
-
-        Workloads are averaged within a round, so that what differs between workloads is not
-        taken for noise between rounds.
-
-        Raises:
-            InvalidArgument: not the same number of rounds everywhere, or fewer than two.
-        """
-        counts = {len(values) for pair in pairs for values in pair}
-        if len(counts) != 1 or min(counts) < 2:
+        if len(times) != len(reference) or len(times) < 2:
             raise InvalidArgument(
-                f"An interval needs at least two rounds, as many for each candidate and workload; "
-                f"here are {sorted(counts) or 'none'}."
+                f"An interval needs at least two rounds, as many for each candidate; "
+                f"here are {len(times)} and {len(reference)}."
             )
-        logs = [np.log(np.divide(times, reference)) for times, reference in pairs]
-        return cls(*(float(np.exp(end)) for end in student(np.mean(logs, axis=0))))
+        logs = np.log(np.divide(times, reference))
+        return cls(*(float(np.exp(end)) for end in student(logs)))
 
     @property
     def word(self) -> str:

@@ -96,13 +96,10 @@ class Comparison:
         headers += ["time ratio", "95 % interval", "verdict"]
         rows = []
         for name, t in self.timings.items():
-            row = [name, f"{t.p50_ms:.2f}", f"{t.p95_ms:.2f}", f"{t.p99_ms:.2f}"]
-            row += [f"{t.mean_ms:.2f}", f"{t.items_per_s:,.0f}", f"{t.peak_mb:,.0f}"]
-            if name in self.verdicts:
-                v = self.verdicts[name]
-                row += [f"{v.ratio:.2f}", f"[{v.low:.2f}, {v.high:.2f}]", v.word]
-            else:
-                row += ["1", "–", "reference"]
+            row = [name, *(f"{ms:.2f}" for ms in (t.p50_ms, t.p95_ms, t.p99_ms, t.mean_ms))]
+            row += [f"{t.items_per_s:,.0f}", f"{t.peak_mb:,.0f}", "1", "–", "reference"]
+            if v := self.verdicts.get(name):
+                row[-3:] = f"{v.ratio:.2f}", f"[{v.low:.2f}, {v.high:.2f}]", v.word
             rows.append(row)
         return Table.of(headers, rows)
 
@@ -202,28 +199,26 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, candidate, warmup), daemon=True)
         self.process.start()
+        self.system = psutil.Process(self.process.pid)
         theirs.close()
 
     def stop_when_ready(self) -> None:
         with self._alive():
             self._receive()
-            self._system().suspend()
+            self.system.suspend()
 
     def turn(self, seconds: float, minimum_calls: int) -> list[float]:
         with self._alive():
-            self._system().resume()
+            self.system.resume()
             self.pipe.send((seconds, minimum_calls))
             times, self.peak_mb = self._receive()
-            self._system().suspend()
+            self.system.suspend()
         return times
 
     def kill(self) -> None:
         self.process.kill()  # a suspended process does not react to SIGTERM
         self.process.join()
         self.pipe.close()
-
-    def _system(self) -> psutil.Process:
-        return psutil.Process(self.process.pid)
 
     def _receive(self) -> Any:
         kind, value = self.pipe.recv()
