@@ -26,8 +26,8 @@ from tutorial_utils.drift.statistics import (
     values_of,
 )
 from tutorial_utils.runtime import batching, tokenization
+from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
-from tutorial_utils.runtime.session import open_session
 
 __all__ = ["LEAST", "TOLERATED", "BadProfile", "Feature", "Profile", "of_model", "unknown_ids"]
 
@@ -197,18 +197,11 @@ def of_model(
     """The profile of ``texts``, read and answered as a service does; options: ``Profile.of``."""
     reader = tokenization.load(tokenizer, recipe.max_length)
     rows = tokenization.encode(reader, texts)
-    session = open_session(file, recipe.session)
-    names = [value.name for value in session.get_inputs()]
     batches = batching.by_tokens(list(map(len, rows)), recipe.token_budget)
-    logits = batching.run(
-        lambda inputs: session.run(["logits"], {name: inputs[name] for name in names})[0],
-        rows,
-        batches,
-        padding=recipe.padding,
-    )
-    never = unknown_ids(reader)
+    predict = onnx_predict(file, recipe.session)
+    logits = batching.run(predict, rows, batches, padding=recipe.padding)
     probabilities = quality.probabilities(logits, task)
-    return Profile.of_rows(rows, probabilities, never=never, task=task, **options)
+    return Profile.of_rows(rows, probabilities, never=unknown_ids(reader), task=task, **options)
 
 
 def unknown_ids(tokenizer: Tokenizer) -> set[int]:

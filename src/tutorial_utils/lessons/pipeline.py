@@ -72,8 +72,7 @@ def ensure(step: str, model: str = "classifier") -> Path:
             _say(f"Building {step} ({model}) … ")
             _BUILDERS[step](model, source, target)
             _say(f"done in {time.perf_counter() - start:.0f} s\n")
-            with paths.replacing(record) as temporary:
-                temporary.write_text(json.dumps(stamp, indent=2))
+            paths.write(record, json.dumps(stamp, indent=2))
     return target
 
 

@@ -21,10 +21,8 @@ def write(outcome: Outcome, folder: Path) -> Path:
     for name, figure in drawn.items():
         with paths.replacing(folder / "figures" / name) as temporary:
             figure.savefig(temporary, dpi=100)
-    with paths.replacing(folder / RESULT) as temporary:
-        temporary.write_text(records.dumps(outcome))
-    with paths.replacing(folder / REPORT) as temporary:
-        temporary.write_text(markdown(outcome, tuple(drawn)), encoding="utf-8")
+    paths.write(folder / RESULT, records.dumps(outcome))
+    paths.write(folder / REPORT, markdown(outcome, tuple(drawn)))
     return folder / REPORT
 
 

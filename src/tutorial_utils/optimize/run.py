@@ -141,8 +141,7 @@ def _run(job: Job, progress: Callable[[str], None]) -> Found:
         found = stage(job, found)
         for trial in found.trials[before:]:
             progress(f"    {trial}")
-        with paths.replacing(record) as temporary:
-            temporary.write_text(records.dumps(found), encoding="utf-8")
+        paths.write(record, records.dumps(found))
         progress(f"    {time.perf_counter() - start:.0f} s")
     return found
 
