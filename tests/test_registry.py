@@ -4,6 +4,7 @@ import functools
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -127,9 +128,13 @@ def test_no_path_passes_for_a_version_nor_for_a_model(name):
 def edges() -> list[tuple[str, ...]]:
     """Every way from a model to a tensor, as field names; each field of onnx is on one of them."""
     tensor = onnx.TensorProto.DESCRIPTOR
-    shortest = {tensor.full_name: ()}  # message → the fields from it to a tensor
+    shortest: dict[str, tuple[str, ...]] = {
+        tensor.full_name: ()
+    }  # message → the fields from it to a tensor
     messages, waiting = {}, [onnx.ModelProto.DESCRIPTOR]
-    to = {onnx.ModelProto.DESCRIPTOR.full_name: ()}  # message → the fields from a model to it
+    to: dict[str, tuple[str, ...]] = {
+        onnx.ModelProto.DESCRIPTOR.full_name: ()
+    }  # message → the fields from a model to it
     while waiting:
         message = waiting.pop(0)
         messages[message.full_name] = message
@@ -192,7 +197,7 @@ def sparse(values: TensorProto = WEIGHTS, indices: TensorProto = INDICES) -> onn
 
 
 def branch(
-    weights: TensorProto, tensors: list[TensorProto] = (), nodes: list[onnx.NodeProto] = ()
+    weights: TensorProto, tensors: Sequence[TensorProto] = (), nodes: Sequence[onnx.NodeProto] = ()
 ) -> onnx.GraphProto:
     """A graph without inputs that returns its ``weights``."""
     out = helper.make_tensor_value_info("chosen", TensorProto.FLOAT, [2])
