@@ -42,7 +42,7 @@ class Folder:
         self.write(f"{name}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
     def write(self, file: str, text: str) -> None:
-        write(self.path / file, text)
+        paths.write(self.path / file, text)
 
     def save_figure(self, name: str, fig) -> None:
         """Save a figure as ``NAME.png``."""
@@ -97,12 +97,6 @@ def measured_folder() -> Folder:
     return Folder(paths.home() / "results" / slug(machine.describe()))
 
 
-def write(target: Path, text: str) -> None:
-    """Replace a file by ``text``."""
-    with paths.replacing(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def write_between(document: Path, marker: str, text: str) -> None:
     """Replace a document's text between ``<!-- MARKER:begin -->`` and ``<!-- MARKER:end -->``.
 
@@ -114,7 +108,7 @@ def write_between(document: Path, marker: str, text: str) -> None:
     _, ended, after = rest.partition(end)
     if not (found and ended):
         raise ValueError(f"{document.name} has no section {begin} … {end}; add both lines to it.")
-    write(document, f"{before}{begin}\n{text.strip()}\n{end}{after}")
+    paths.write(document, f"{before}{begin}\n{text.strip()}\n{end}{after}")
 
 
 def restored(values: dict) -> timer.Comparison:

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import stdtrit
 
-from benchmarks.common import ROOT, STORED, comparisons, write
+from benchmarks.common import ROOT, STORED, comparisons
 from tutorial_utils.bench.intervals import QUANTILE, RESOLUTION, Array, Ratio, student
+from tutorial_utils.core import paths
 from tutorial_utils.core.tables import Table
 from tutorial_utils.optimize.gate import Limits, keeps_to
 
@@ -279,4 +280,4 @@ time. About one interval in 20 may miss 1, and no run should give a verdict.
 
 
 if __name__ == "__main__":
-    write(DOCUMENT, markdown())
+    paths.write(DOCUMENT, markdown())

@@ -11,8 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks import store
-from benchmarks.common import STORED, Folder, comparisons, ratio, write
+from benchmarks.common import STORED, Folder, comparisons, ratio
 from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import paths
 
 
 def recompute(comparison: dict[str, Any]) -> Iterator[tuple[str, Ratio, Ratio]]:
@@ -43,7 +44,7 @@ def main() -> None:
                         changed += 1
                         words = f"{old.word} {_ends(old)} → {new.word} {_ends(new)}"
                         print(f"- {file.stem}, {where}, {name}: {words}")
-            write(file, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+            paths.write(file, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         print(f"{changed} of {total} verdicts changed")
         store.draw(Folder(folder))
         store.document(Folder(folder))

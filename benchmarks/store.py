@@ -19,9 +19,10 @@ import benchmarks.peers.report
 import benchmarks.soak.report
 import benchmarks.steps.report
 from benchmarks import interval_coverage
-from benchmarks.common import README, ROOT, STORED, Folder, measured_folder, write, write_between
+from benchmarks.common import README, ROOT, STORED, Folder, measured_folder, write_between
 from benchmarks.scale import plan
 from benchmarks.search import fusion, quantization, roofline, runtime
+from tutorial_utils.core import paths
 
 REPORTS: dict[str, Callable[[dict, Folder], None] | None] = {  # None: no report of its own
     "results": benchmarks.steps.report.draw,
@@ -93,7 +94,7 @@ def document(folder: Folder) -> None:
         text = plan.tables(plan.measured(folder), plan.Plan(), plan.served(folder))
         write_between(DOCS / "scale-out.md", "scale", text)
     if interval_coverage.Residuals.stored(STORED).tables:
-        write(DOCS / "measuring.md", interval_coverage.markdown(STORED))
+        paths.write(DOCS / "measuring.md", interval_coverage.markdown(STORED))
     benchmarks.claims.page.rewrite(folder, DOCS / "claims.md")
 
 
@@ -105,7 +106,7 @@ def point_to(text_file: Path, folder: Path) -> None:
         return f"benchmarks/results/{folder.name}/{link[1]}" if there else link[0]
 
     text = text_file.read_text(encoding="utf-8")
-    write(text_file, re.sub(r"benchmarks/results/[\w.-]+/([\w.-]+)", replaced, text))
+    paths.write(text_file, re.sub(r"benchmarks/results/[\w.-]+/([\w.-]+)", replaced, text))
 
 
 if __name__ == "__main__":

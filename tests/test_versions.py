@@ -117,6 +117,22 @@ def test_a_number_is_not_given_again_after_the_version_was_withdrawn(tmp_path):
     assert registry.versions(tmp_path, "sentiment") == ["1", "3"]
 
 
+def test_a_version_can_be_read_while_it_is_withdrawn(tmp_path):
+    folder = tiny_models.add(tmp_path, tiny_models.classifier())
+
+    def withdraw_and_restore():
+        for _ in range(300):
+            registry.withdraw(tmp_path, "sentiment", "1", "worse")
+            registry.restore(tmp_path, "sentiment", "1")
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(withdraw_and_restore)
+        while not running.done():
+            assert registry.read_manifest(folder).version == "1"
+        running.result()
+    assert registry.versions(tmp_path, "sentiment") == ["1"]
+
+
 def test_a_version_is_complete_or_not_there(tmp_path, monkeypatch):
     root, files = tmp_path / "registry", sources(tmp_path, 1)
 

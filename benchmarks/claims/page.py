@@ -8,7 +8,8 @@ stores the verdicts with them, and rewrites the page. Use it after a change to a
 from pathlib import Path
 
 from benchmarks.claims.judges import CLAIMS, WORDS, with_verdicts
-from benchmarks.common import ROOT, Folder, versions, write
+from benchmarks.common import ROOT, Folder, versions
+from tutorial_utils.core import paths
 from tutorial_utils.core.tables import Table
 from tutorial_utils.lessons import claims
 
@@ -30,7 +31,7 @@ def rewrite(folder: Folder, page: Path) -> None:
     found = folder.read("claims")
     if len(found.get("figures", {})) == len(CLAIMS):
         folder.keep("claims", found | with_verdicts(found["figures"]))
-        write(page, markdown(folder))
+        paths.write(page, markdown(folder))
 
 
 def markdown(folder: Folder) -> str:

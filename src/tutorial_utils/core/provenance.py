@@ -1,7 +1,7 @@
 """What a result depends on: the code that makes it, and the libraries that this code imports.
 
-A result on disk is used again as long as its provenance is unchanged. It is found from the source,
-with the graph of imports by ``grimp``: no list of modules is kept by hand.
+A result on disk is used again as long as its provenance is unchanged. The provenance is computed
+from the source, with the graph of imports by ``grimp``: no list of modules is kept by hand.
 """
 
 import ast
@@ -19,9 +19,8 @@ from tutorial_utils.core.errors import InvalidArgument
 
 # Modules that find, store and describe files, and do not affect what is computed. Forgetting
 # one here costs a needless rebuild, never a stale result.
-NEUTRAL = frozenset(
-    {"assets", "errors", "hashing", "machine", "paths", "provenance", "quiet", "records", "tables"}
-)
+_CORE = ("errors", "hashing", "machine", "paths", "provenance", "quiet", "records", "tables")
+NEUTRAL = {"tutorial_utils.data.assets", *(f"tutorial_utils.core.{name}" for name in _CORE)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ def of(*functions: Callable) -> Provenance:
     libraries = {module for module in reached if graph.is_module_squashed(module)}
     trees = [_parsed(module) for module in reached - libraries]
     trees += [ast.Module(statements, []) for statements in used.values()]
-    code = {ast.dump(_essential(tree, packages)) for tree in trees}
+    code = {name for tree in trees for name in _renamed(tree, packages)}
+    code |= {ast.dump(_essential(tree, packages)) for tree in trees}
     digest = hashlib.sha256("\n".join(sorted(code)).encode()).hexdigest()
     return Provenance(digest, _versions(libraries))
 
@@ -69,7 +69,7 @@ def _imports(packages: set[str]) -> grimp.ImportGraph:
     """Which module imports which, without the neutral ones."""
     graph = grimp.build_graph(*packages, include_external_packages=True, cache_dir=None)
     for module in graph.modules:
-        if module.rpartition(".")[2] in NEUTRAL and not graph.is_module_squashed(module):
+        if module in NEUTRAL:
             graph.remove_module(module)
     return graph
 
@@ -106,6 +106,13 @@ def _bound(statement: ast.stmt) -> list[str]:
         return [(alias.asname or alias.name).split(".")[0] for alias in statement.names]
     names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
     return [name.id for name in names if isinstance(name.ctx, ast.Store)]
+
+
+def _renamed(tree: ast.Module, packages: set[str]) -> Iterator[str]:
+    """What is imported of our own modules under another name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and _silent(node, packages):
+            yield from (f"{a.name} as {a.asname}" for a in node.names if a.asname)
 
 
 def _essential(tree: ast.Module, packages: set[str]) -> ast.Module:

@@ -25,7 +25,10 @@ FORMAT = 2
 MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
 PROFILE = "profile.json"  # what normal traffic looks like; a version may have none
 WITHDRAWN = "WITHDRAWN"  # a file in a version's folder that takes it out of use; it says why
-FIX = "Write a new version with `python -m tutorial_utils publish`, or serve another one."
+FIX = (
+    "Write the version again (`optimize` for your own model, `publish` for the one of the series), "
+    "or serve another one."
+)
 
 
 class BadModel(TutorialError, ValueError):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tutorial_utils.core import machine, paths
+from tutorial_utils.core import machine
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.core.hashing import sha256
 from tutorial_utils.registry.manifest import (
@@ -134,7 +134,11 @@ def withdraw(registry: Path, name: str, version: str, reason: str) -> None:
     Raises:
         BadModel: there is no such version.
     """
-    paths.write(_known_mark(registry, name, version), f"{reason}\n")
+    mark = _known_mark(registry, name, version)
+    # Beside the versions: a version's folder may hold nothing that its manifest does not list.
+    scratch = mark.parent.with_name(f".withdrawn-{uuid.uuid4().hex}")
+    scratch.write_text(f"{reason}\n", encoding="utf-8")
+    scratch.replace(mark)
 
 
 def restore(registry: Path, name: str, version: str) -> None:
