@@ -1,6 +1,1 @@
-"""Is traffic still what a version was made for: drift statistics, profile, monitor."""
-
-from tutorial_utils.drift.monitor import Monitor
-from tutorial_utils.drift.profile import Profile
-
-__all__ = ["Monitor", "Profile"]
+"""Has traffic changed since a version was made: drift statistics, profile, monitor."""

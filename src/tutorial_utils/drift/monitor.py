@@ -1,11 +1,11 @@
-"""Drift monitor: windows of the traffic, compared with the reference profile of a version.
+"""Drift monitor: compares the last texts with the reference profile of a version.
 
     monitor = Monitor(profile)
-    monitor.add(lengths, profile.unknown(rows), probabilities)
-    monitor.disagreed([False, True, …])     # where another version answered the same texts
+    monitor.add_rows(rows, probabilities)
+    monitor.disagreed([False, True, …])  # if another version answered the same texts
     monitor.state()["length"].drifting
 
-Only counts of bins are kept: nothing of a text can be read from a monitor.
+It keeps only counts of bins, so no text can be read from a monitor.
 """
 
 import math
@@ -21,13 +21,16 @@ from tutorial_utils.drift.statistics import DISAGREEMENT, Feature, values_of
 
 __all__ = ["CALM", "Monitor", "Profile", "State"]
 
-CALM = 0.8  # an alarm ends below this share of the limit, so that none flickers around it
+CALM = 0.8  # an alarm ends below this share of its limit, so it does not flicker at the limit
 
 
 @dataclass(frozen=True)
 class State:
-    """One feature now. distance: of the last window from the reference; not a number before it
-    is full (``filled`` below 1). alarms: how many have begun so far."""
+    """The current state of one feature.
+
+    distance: between the last window and the reference; NaN until the window is full. filled: share
+    of the window that is full. alarms: how many have begun so far.
+    """
 
     distance: float
     limit: float
@@ -48,10 +51,10 @@ class Monitor:
         self._windows = {n: _Window(f, profile) for n, f in profile.features.items()}
 
     def add(self, lengths: ArrayLike, unknown: ArrayLike, probabilities: ArrayLike) -> None:
-        """Take texts that were answered, as ``Profile.of`` has them.
+        """Add answered texts; the arguments are those of ``Profile.of``.
 
         Raises:
-            BadProfile: the arrays are not of one length, or hold what is no number.
+            BadProfile: the arrays differ in length, or contain NaN or infinity.
         """
         values = values_of(lengths, unknown, probabilities, self.profile.task)
         for name, found in values.items():
@@ -59,25 +62,25 @@ class Monitor:
                 self._windows[name].add(found)
 
     def add_rows(self, rows: Sequence[Sequence[int]], probabilities: ArrayLike) -> None:
-        """Take tokenized texts that were answered."""
+        """Add tokenized texts and the answers to them."""
         self.add(list(map(len, rows)), self.profile.unknown(rows), probabilities)
 
     def disagreed(self, differs: ArrayLike) -> None:
-        """Take for each text whether another version's answer differs (``quality.agrees``)."""
+        """Add for each text whether another version's answer differs (``quality.agrees``)."""
         self._windows[DISAGREEMENT].add(np.asarray(differs, int))
 
     def state(self) -> dict[str, State]:
-        """Feature → where it stands."""
+        """Feature → its current state."""
         return {name: window.state() for name, window in self._windows.items()}
 
     @property
     def drifting(self) -> tuple[str, ...]:
-        """Features that are beyond their limits."""
+        """Features with an active alarm."""
         return tuple(name for name, window in self._windows.items() if window.drifting)
 
 
 class _Window:
-    """Counts of the last ``window`` texts, by blocks of ``every``."""
+    """Counts of the last ``window`` texts, in blocks of ``every`` texts."""
 
     def __init__(self, feature: Feature, profile: Profile):
         self.feature, self.every = feature, profile.every
@@ -90,14 +93,14 @@ class _Window:
         self.pending = np.append(self.pending, self.feature.bins(values))
         whole = len(self.pending) // self.every * self.every
         for start in range(0, whole, self.every):
-            self._look(self.pending[start : start + self.every])
+            self._check(self.pending[start : start + self.every])
         self.pending = self.pending[whole:]
 
     def state(self) -> State:
         filled = len(self.blocks) / self.most
         return State(self.distance, self.feature.limit, self.drifting, self.alarms, filled)
 
-    def _look(self, bins: np.ndarray) -> None:
+    def _check(self, bins: np.ndarray) -> None:
         self.blocks.append(np.bincount(bins, minlength=len(self.feature.shares)))
         if len(self.blocks) < self.most:
             return

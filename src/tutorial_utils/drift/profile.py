@@ -1,8 +1,7 @@
-"""Reference profile: what normal traffic looks like to a version, as histograms, never a text."""
+"""Reference profile: histograms of the normal traffic of a version. It contains no text."""
 
 import base64
 import json
-import math
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,18 +30,17 @@ from tutorial_utils.runtime.recipe import Recipe
 
 __all__ = ["LEAST", "TOLERATED", "BadProfile", "Feature", "Profile", "of_model", "unknown_ids"]
 
-LEAST = 200  # texts; fewer say too little of what is normal
-TOLERATED = 0.02  # share of texts that INT8 may answer otherwise than fp32, if none was measured
+LEAST = 200  # texts; fewer say too little about normal traffic
+TOLERATED = 0.02  # share of texts that INT8 may answer differently from fp32, if not measured
 
 
 @dataclass(frozen=True)
 class Profile:
     """Features of the texts that a version was made for, each with its limit.
 
-    window: texts that are compared with the reference; every: texts between two looks.
-    false_alarms: expected on 10,000 texts without drift, of all features together; the smallest
-    number that the limits can be simulated for is about 0.04.
-    familiar: bool (token ids,), tokens that the reference has; None: not known.
+    texts: size of the reference. window: number of texts that are compared with it. every: texts
+    between two checks. false_alarms: expected number for 10,000 texts without drift, all features
+    together. familiar: bool (token ids,), the tokens in the reference; None: unknown.
     """
 
     features: Mapping[str, Feature]
@@ -64,21 +62,18 @@ class Profile:
         disagreement: float = TOLERATED,
         window: int = 250,
         every: int = 10,
-        false_alarms: float | None = None,
         familiar: np.ndarray | None = None,
     ) -> "Profile":
-        """The profile of reference texts, which the model must not have been trained on.
+        """The profile of reference texts that the model was not trained on.
 
         lengths: tokens of each text. unknown: share of its tokens that are unfamiliar.
-        probabilities: what the model answers, (texts, labels). disagreement: share of texts
-        that this version may answer otherwise than the one it is compared with in shadow (see
-        ``quality.agrees``). false_alarms: 1 by default, or more where there are so many labels that
-        no limits can be simulated for 1.
+        probabilities: the model's answers, (texts, labels). disagreement: share of texts that this
+        version may answer differently from the one that it is compared with in shadow (see
+        ``quality.agrees``).
 
         Raises:
             BadProfile: fewer than ``LEAST`` texts, arrays of different lengths, a window that is
-                no multiple of ``every``, a number out of its range, or ``false_alarms`` so rare
-                that no limit can be simulated for it.
+                not a multiple of ``every``, or a number out of its range.
         """
         values = values_of(lengths, unknown, probabilities, task)
         texts = len(values[LENGTH])
@@ -94,29 +89,17 @@ class Profile:
             found[LABELS] = Feature(SHARES, counts / texts)
         elif task == "multi_label":
             for name in (n for n in values if n.startswith(LABELS) and n != LABELS):
-                # As if it held for one text more and not for another: that no text of a few
-                # hundred has a label does not mean that none ever will.
+                # Rule of succession: if no text of a few hundred has a label, some text still may.
                 held = (values[name].sum() + 1) / (texts + 2)
                 found[name] = Feature(SHARES, np.array([1 - held, held]))
-        least = least_per_window(window) * len(found) * 10_000 / window
-        if false_alarms is None:
-            false_alarms = max(1.0, least)
-        # The largest distance within a window's length is one chance for an alarm to begin.
-        per_window = false_alarms / len(found) * window / 10_000
-        if not 0 < per_window < 1:
-            raise BadProfile(
-                f"With windows of {window} texts, false_alarms on 10,000 lies between 0 and "
-                f"{len(found) * 10_000 / window:g}, not at {false_alarms}."
-            )
-        if false_alarms < least * (1 - 1e-9):
-            raise BadProfile(
-                f"false_alarms={false_alarms:g} on 10,000 texts is too rare to be simulated. With "
-                f"windows of {window} texts, give {math.ceil(least * 1000) / 1000:g} or more."
-            )
+        # All features together: one alarm for 10,000 texts, or the fewest that can be simulated.
+        # Each stretch as long as a window is one chance for an alarm to begin.
+        windows = 10_000 / window * len(found)
+        per_window = max(1 / windows, least_per_window(window))
         features = {n: f.calibrated(texts, window, every, per_window) for n, f in found.items()}
         rate = Feature(RATE, np.array([1 - disagreement, disagreement]))
         features[DISAGREEMENT] = rate.calibrated(None, window, every, per_window)
-        return cls(features, texts, task, window, every, false_alarms, familiar)
+        return cls(features, texts, task, window, every, round(per_window * windows, 9), familiar)
 
     @classmethod
     def of_rows(
@@ -127,10 +110,12 @@ class Profile:
         never: Collection[int] = (),
         **options,
     ) -> "Profile":
-        """The profile of tokenized texts; ``never``: ids that no text makes familiar, as [UNK].
+        """The profile of tokenized texts.
 
-        A reference text finds familiar what another one has: so its share of unfamiliar tokens is
-        that of a text not seen before. options: as for ``of``.
+        never: ids that are never familiar, such as [UNK]. options: those of ``of``.
+
+        A token of a reference text counts as familiar only if another one has it too. So its share
+        of unfamiliar tokens is that of a new text.
         """
         size = 1 + max((max(row, default=0) for row in rows), default=0)
         seen_in = np.zeros(size, np.int64)
@@ -141,11 +126,11 @@ class Profile:
         return cls.of(list(map(len, rows)), unknown, probabilities, familiar=seen_in > 0, **options)
 
     def unknown(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
-        """Share of each text's tokens that are unfamiliar; 0 where the profile knows none."""
+        """Share of each text's tokens that are unfamiliar; 0 if ``familiar`` is None."""
         return np.zeros(len(rows)) if self.familiar is None else unfamiliar(rows, self.familiar)
 
     def to_dict(self) -> dict:
-        """For ``profile.json``."""
+        """The content of ``profile.json``."""
         features = {
             name: {
                 "kind": f.kind,
@@ -159,26 +144,22 @@ class Profile:
         return kept | {"features": features, "familiar": _packed(self.familiar)}
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Profile":
-        """Raises BadProfile: these are not the values of ``to_dict``."""
+    def from_json(cls, text: str) -> "Profile":
+        """Read what ``json.dumps(profile.to_dict())`` wrote.
+
+        Raises:
+            BadProfile: ``text`` is something else.
+        """
         try:
+            values = json.loads(text)
             features = {
                 name: Feature(f["kind"], np.array(f["shares"]), np.array(f["edges"]), f["limit"])
                 for name, f in values["features"].items()
             }
             familiar = _unpacked(values["familiar"])
             return cls(**(values | {"features": features, "familiar": familiar}))
-        except (KeyError, TypeError, ValueError, zlib.error) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, zlib.error) as error:
             raise BadProfile(f"the profile cannot be read: {type(error).__name__}") from error
-
-    @classmethod
-    def from_json(cls, text: str) -> "Profile":
-        """Raises BadProfile: this is not what ``json.dumps(profile.to_dict())`` gave."""
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise BadProfile("the profile is not JSON") from error
-        return cls.from_dict(values)
 
     def __repr__(self) -> str:
         limits = ", ".join(f"{name} {f.limit:.3f}" for name, f in self.features.items())
@@ -194,7 +175,10 @@ def of_model(
     task: str = "single_label",
     **options,
 ) -> Profile:
-    """The profile of ``texts``, read and answered as a service does; options: ``Profile.of``."""
+    """The profile of ``texts``, tokenized and answered as in the service.
+
+    tokenizer: its file. options: those of ``Profile.of``.
+    """
     reader = tokenization.load(tokenizer, recipe.max_length)
     rows = tokenization.encode(reader, texts)
     batches = batching.by_tokens(list(map(len, rows)), recipe.token_budget)
@@ -205,7 +189,7 @@ def of_model(
 
 
 def unknown_ids(tokenizer: Tokenizer) -> set[int]:
-    """What stands in a row where the tokenizer had no token: familiar to nobody."""
+    """Ids that the tokenizer uses for unknown text, so they are never familiar."""
     found = (tokenizer.token_to_id(token) for token in ("[UNK]", "<unk>"))
     return {token for token in found if token is not None}
 

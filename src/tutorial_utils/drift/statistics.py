@@ -1,14 +1,15 @@
-"""Drift statistics: binned features of texts, and how far chance takes a window from a reference.
+"""Drift statistics: features of texts in bins, distances between histograms, and their limits.
 
 A window of traffic is a histogram for each feature. Its distance from the reference is a number
-between 0 and 1. How large that number becomes without any drift is simulated, for the bins, the
-window and the size of the reference: a table would not do, since overlapping windows are looked at
-again and again.
+between 0 and 1. A simulation finds how large that number becomes without drift, for these bins,
+this window and this size of the reference. Tables of critical values do not apply, because
+overlapping windows are checked again and again.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,25 +19,25 @@ from tutorial_utils.core.errors import TutorialError
 
 LENGTH, VOCABULARY, CONFIDENCE = "length", "vocabulary", "confidence"
 LABELS, DISAGREEMENT = "labels", "disagreement"
-ORDERED, SHARES, RATE = "ordered", "shares", "rate"  # kinds of features: what distance means
+ORDERED, SHARES, RATE = "ordered", "shares", "rate"  # kinds of features, see ``Feature``
 BINS = 16  # of an ordered feature, about equally full
-# What limits are simulated on: streams of texts, at least and at most, and texts of each.
+# The simulation of a limit: fewest and most streams, and texts of each stream.
 _STREAMS, _MOST_STREAMS, _LENGTH = 200, 2_000, 5_000
-_EXCEEDED = 10  # simulated windows beyond a limit at least; of fewer, chance would set the limit
+_EXCEEDED = 10  # fewest simulated windows beyond a limit; with fewer, the limit would be noise
 
 
 class BadProfile(TutorialError, ValueError):
-    """The reference is too small, its arrays do not fit, or a stored profile cannot be read."""
+    """The reference is too small, arrays do not match, or a stored profile cannot be read."""
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One thing that is watched: the reference's shares of its bins, and the limit.
+    """One property of texts that is watched: the reference's share of each bin, and the limit.
 
-    kind: ``ordered``, distance is that of Kolmogorov and Smirnov between the binned values (so at
-    most theirs between the values themselves); ``shares``, total variation, the share of texts
-    that sit in another bin than in the reference; ``rate``, by how much the last bin's share has
-    grown. edges: upper ends of all bins but the last; empty where values are bins already.
+    kind: decides what the distance is. ``ordered``: the Kolmogorov-Smirnov statistic of the binned
+    values, which is at most that of the values themselves. ``shares``: the total variation
+    distance, the share of texts that moved to another bin. ``rate``: the increase of the last
+    bin's share. edges: upper ends of all bins except the last; empty if values are bin numbers.
     """
 
     kind: str
@@ -46,7 +47,7 @@ class Feature:
 
     @classmethod
     def ordered(cls, values: np.ndarray) -> "Feature":
-        """Bins about equally full; what lies outside all values of the reference has two more."""
+        """Bins about equally full, and one more on each side for values out of range."""
         inner = np.quantile(values, np.linspace(0, 1, BINS + 1), method="inverted_cdf")
         edges = np.unique(np.append(inner, np.nextafter(inner[0], -np.inf)))
         counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
@@ -57,7 +58,7 @@ class Feature:
         return np.searchsorted(self.edges, values) if self.kind == ORDERED else values.astype(int)
 
     def distance(self, counts: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
-        """Between 0 and 1, of counts (…, bins) from the reference's shares, or from others."""
+        """Distance of counts (…, bins) from ``shares``, by default the reference's; 0 to 1."""
         shares = self.shares if shares is None else shares
         apart = counts / counts.sum(axis=-1, keepdims=True) - shares
         if self.kind == ORDERED:
@@ -69,19 +70,19 @@ class Feature:
     def calibrated(
         self, texts: int | None, window: int, every: int, per_window: float
     ) -> "Feature":
-        """The same with the distance that chance exceeds in a share ``per_window`` of the windows.
+        """This feature with a limit that, without drift, a share ``per_window`` of windows exceeds.
 
-        texts: size of the reference. A small reference is off by chance too, so each simulated
-        window is compared with a reference drawn anew. None: the shares are exact.
+        texts: size of the reference. A small reference is inexact too, so each simulated window is
+        compared with a newly drawn reference. None: the shares are exact.
 
         Raises:
-            BadProfile: ``per_window`` is below ``least_per_window``.
+            BadProfile: ``per_window`` is below ``least_per_window``, or not below 1.
         """
         least = least_per_window(window)
-        if per_window < least * (1 - 1e-9):
+        if not least * (1 - 1e-9) <= per_window < 1:
             raise BadProfile(
-                f"A limit that a share {per_window:g} of the windows exceeds is too rare to be "
-                f"simulated: with windows of {window} texts, give {least:g} or more."
+                f"No limit can be simulated that a share {per_window:g} of the windows exceeds: "
+                f"with windows of {window} texts, give {least:g} or more, below 1."
             )
         streams = max(_STREAMS, math.ceil(_EXCEEDED / (per_window * _windows(window)) - 1e-6))
         rng = np.random.default_rng(0)
@@ -90,18 +91,18 @@ class Feature:
             for start in range(0, streams, _STREAMS)
         ]
         limit = float(np.quantile(np.concatenate(worst), 1 - per_window, method="higher"))
-        return Feature(self.kind, self.shares, self.edges, limit)
+        return replace(self, limit=limit)
 
     def _largest(
         self, rng: np.random.Generator, streams: int, texts: int | None, window: int, every: int
     ) -> np.ndarray:
-        """Largest distance over each stretch of ``window`` texts without drift, (stretches,)."""
+        """Largest distance in each stretch of ``window`` texts without drift, (stretches,)."""
         p = self.shares / self.shares.sum()
-        looks, stretches = window // every, _windows(window)
-        drawn = rng.multinomial(every, p, size=(streams, (stretches + 1) * looks)).astype(np.int32)
+        checks, stretches = window // every, _windows(window)
+        drawn = rng.multinomial(every, p, size=(streams, (stretches + 1) * checks)).astype(np.int32)
         summed = np.cumsum(drawn, axis=1)
-        windows = summed[:, looks:] - summed[:, :-looks]
-        windows = windows.reshape(streams, stretches, looks, len(p))
+        windows = summed[:, checks:] - summed[:, :-checks]
+        windows = windows.reshape(streams, stretches, checks, len(p))
         shares = None
         if texts is not None:
             shares = rng.multinomial(texts, p, size=(streams, stretches, 1)) / texts
@@ -109,12 +110,12 @@ class Feature:
 
 
 def least_per_window(window: int) -> float:
-    """The smallest share of the windows that a simulated limit can keep its word on."""
+    """The smallest share of windows beyond a limit for which the limit can be simulated."""
     return _EXCEEDED / (_MOST_STREAMS * _windows(window))
 
 
 def _windows(window: int) -> int:
-    """Windows side by side in one simulated stream."""
+    """Windows in one simulated stream, not overlapping."""
     return max(1, _LENGTH // window)
 
 
@@ -123,19 +124,19 @@ def values_of(
 ) -> dict[str, np.ndarray]:
     """Feature → a number for each text, (n,).
 
-    Single label: ``LABELS`` is the answer. Several labels: ``labels_i`` is 1 where label i holds;
-    ``LABELS``, the likeliest one, is what older profiles watch. Regression: ``CONFIDENCE`` is the
-    value of the first target, ``confidence_i`` that of each other target i.
+    Single label: ``LABELS`` is the answer. Multi-label: ``labels_i`` is 1 if label i applies;
+    ``LABELS`` is the most likely label, which older profiles watch. Regression: ``CONFIDENCE`` is
+    the value of the first target, ``confidence_i`` that of each other target i.
 
     Raises:
-        BadProfile: the arrays are not of one length, or hold what is no number.
+        BadProfile: the arrays differ in length, or contain NaN or infinity.
     """
     lengths, unknown = np.asarray(lengths, float), np.asarray(unknown, float)
     scores = np.asarray(probabilities, float)
     if scores.ndim != 2 or not len(lengths) == len(unknown) == len(scores):
         raise BadProfile(
-            f"There must be a length, an unknown share and a row of probabilities for each text, "
-            f"not {lengths.shape}, {unknown.shape} and {scores.shape}."
+            f"Each text needs a length, a share of unknown tokens and a row of probabilities; the "
+            f"shapes are {lengths.shape}, {unknown.shape} and {scores.shape}."
         )
     if not (np.isfinite(scores).all() and np.isfinite(unknown).all()):
         raise BadProfile("Probabilities and shares must be finite numbers.")
@@ -150,11 +151,9 @@ def values_of(
 
 
 def unfamiliar(rows: Sequence[Sequence[int]], familiar: np.ndarray) -> np.ndarray:
-    """Share of each row's ids that ``familiar`` (bool by id) does not hold, float64 (rows,)."""
+    """Share of each row's ids that are not ``familiar`` (bool by id), float64 (rows,)."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    ids = np.fromiter((i for row in rows for i in row), np.int64, int(lengths.sum()))
-    new = ids >= len(familiar)
-    new[~new] = ~familiar[ids[~new]]
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    summed = np.concatenate([[0], np.cumsum(new)])
-    return (summed[ends[1:]] - summed[ends[:-1]]) / np.maximum(lengths, 1)
+    ids = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+    new = np.append(~familiar, True)[np.minimum(ids, len(familiar))]
+    row = np.repeat(np.arange(len(rows)), lengths)
+    return np.bincount(row, new, len(rows)) / np.maximum(lengths, 1)
