@@ -1,11 +1,11 @@
-"""Drift on real sentences: ``python -m benchmarks.drift [--quick]``, some minutes.
+"""Drift on real sentences: ``python -m benchmarks.drift [--quick]``, takes some minutes.
 
-The classifier knows movie reviews. How many alarms do more of them raise, which ought to be none?
-How many texts of Amazon reviews, of newspaper columns, of tweets go by before an alarm begins, and
-which feature raises it? And how many answers of a damaged INT8 model, with fp32 in its shadow?
+The classifier was trained on movie reviews. How many false alarms do other movie reviews raise? How
+many Amazon reviews, newspaper columns or tweets pass before an alarm begins, and which feature
+raises it? And how many answers of a damaged INT8 model, with fp32 in its shadow?
 
-Each draw takes other movie sentences for the profile, others for the clean traffic, and another
-order. No sentence is in both.
+Each trial draws other movie sentences for the profile and for the clean traffic, in another order.
+No sentence is in both.
 """
 
 import argparse
@@ -40,16 +40,18 @@ from tutorial_utils.serving.engine.observer import DriftMetrics, Observer
 
 PROFILES = 100  # draws of profile and clean traffic for false alarms
 TRIALS = 40  # draws for each delay
-BEFORE, AFTER = 250, 1_000  # texts before and after a change: one full window, then the new texts
+BEFORE, AFTER = 250, 1_000  # texts before a change (one full window) and after it
 FEATURES = ("length", "vocabulary", "confidence", "labels", "disagreement")
 Draw = tuple[Profile, np.ndarray]
-TEXTBOOK = 0.05  # the level of a test at each look, as it is often recommended
+TEXTBOOK = 0.05  # the usual significance level, here applied at each check
 
 
 def main() -> None:
-    """Read, measure, and write ``drift.json`` and its report."""
+    """Measure, and write ``drift.json`` and its report."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drift", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="try the code; results are worthless")
+    parser.add_argument(
+        "--quick", action="store_true", help="test the code; do not use the results"
+    )
     quick = parser.parse_args().quick
     profiles, trials = (3, 2) if quick else (PROFILES, TRIALS)
     start = time.perf_counter()
@@ -72,7 +74,7 @@ def main() -> None:
 
 
 def read() -> dict[str, Answered]:
-    """Name → texts answered: clean by INT8, by fp32, by damaged models; and what is shifted."""
+    """Name → answered texts: clean ones by INT8, fp32 and damaged models, and shifted ones."""
     int8, texts = pipeline.ensure("int8"), held_out()
     streams = {"movies": asked(int8, *texts), "fp32": asked(pipeline.ensure("fused"), *texts)}
     streams |= {name: asked(int8, *shifted) for name, shifted in shifts().items()}
@@ -97,7 +99,7 @@ def differs(first: Answered, second: Answered) -> np.ndarray:
 
 
 def false_alarms(streams: dict[str, Answered], draws: list[Draw]) -> dict:
-    """Alarms on 10,000 clean texts, by feature; and those of a textbook test at each look."""
+    """Alarms for 10,000 clean texts, by feature, and those of a textbook test at each check."""
     alarms, textbook, texts = dict.fromkeys(FEATURES, 0), 0, 0
     for made, others in draws:
         clean = streams["movies"].take(others)
@@ -115,7 +117,7 @@ def false_alarms(streams: dict[str, Answered], draws: list[Draw]) -> dict:
         "target": made.false_alarms,
         "per_10000": {feature: count * per for feature, count in alarms.items()},
         "together": total * per,
-        # Poisson's interval. Texts of one draw come again in another: it is a little too narrow.
+        # Poisson interval. It is slightly too narrow, because draws share texts.
         "interval": [float(np.nan_to_num(low)) / 2 * per, float(high) / 2 * per],
         "textbook": textbook * per,
         "textbook_level": TEXTBOOK,
@@ -128,7 +130,7 @@ def _of_traffic(alarms: dict[str, int]) -> int:
 
 
 def _textbook(made: Profile, clean: Answered) -> int:
-    """Alarms when each look is a test of Kolmogorov and Smirnov at ``TEXTBOOK``."""
+    """Alarms if each check is a Kolmogorov-Smirnov test at level ``TEXTBOOK``."""
     spread = np.sqrt(1 / made.window + 1 / made.texts)
     limit = float(stats.kstwobign.isf(TEXTBOOK) * spread)
     features = {n: replace(f, limit=limit) for n, f in made.features.items()}
@@ -138,7 +140,7 @@ def _textbook(made: Profile, clean: Answered) -> int:
 
 
 def delays(streams: dict[str, Answered], draws: list[Draw]) -> dict:
-    """Shift → feature → texts until its alarm begins, one a draw; None: it did not."""
+    """Shift → feature → texts until its alarm begins, for each draw; None: no alarm."""
     found = {}
     names = ["amazon", "news", "tweets", SHORT, REVERSED, BAD]
     plans = [(name, 1.0) for name in names] + [("tweets", 0.5), ("tweets", 0.25)]
@@ -160,7 +162,7 @@ def delays(streams: dict[str, Answered], draws: list[Draw]) -> dict:
 
 
 def _after(streams, name: str, others: np.ndarray, rng: np.random.Generator) -> Answered:
-    """Texts of a shift in random order; what is made of movies, of none in the profile."""
+    """Texts of a shift in random order; none is made from a sentence of the profile."""
     rest = others[BEFORE:]
     if name == BAD:
         movies = streams["movies"]
@@ -189,7 +191,7 @@ def _wait(made: Profile, before: Answered, after: Answered) -> dict[str, int | N
 
 
 def shadow(streams: dict[str, Answered], draws: list[Draw]) -> dict:
-    """Damage → share of labels that differ from fp32's, F1, and delays with and without shadow."""
+    """Damage → share of labels that differ from fp32, F1, and delays with and without shadow."""
     found = {}
     for name in DAMAGES:
         wrong, right = streams[name], streams["fp32"]
@@ -216,7 +218,7 @@ def shadow(streams: dict[str, Answered], draws: list[Draw]) -> dict:
 
 
 def drawn(streams: dict[str, Answered], draw: Draw) -> dict:
-    """One stream through all domains, and one through a damaged model, look by look."""
+    """Distances at each check: a stream of all domains, and one through a damaged model."""
     made, others = draw
     rng, monitor = np.random.default_rng(0), Monitor(made)
     clean = streams["movies"].take(others)
@@ -244,7 +246,7 @@ def drawn(streams: dict[str, Answered], draw: Draw) -> dict:
 
 
 def cost(movies: Answered, made: Profile) -> dict:
-    """Microseconds of a text in the watching thread, and of an answer in the one that answers."""
+    """Microseconds for each text in the observer's thread, and for an answer in the engine's."""
     found = {}
     for size in (1, 8, 32):
         monitor, pieces = Monitor(made), range(0, len(movies) // size * size, size)

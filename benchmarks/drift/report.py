@@ -1,4 +1,4 @@
-"""The drift benchmark's stored figures as tables and as a picture."""
+"""The report of the drift benchmark: tables and a figure."""
 
 import numpy as np
 
@@ -24,11 +24,11 @@ def markdown(found: dict) -> str:
         ("these together", f"{alarms['together']:.2f} [{low:.2f}, {high:.2f}]"),
         ("disagreement in shadow", f"{per['disagreement']:.2f}"),
         (
-            f"the first three, a test at {alarms['textbook_level']:g} each look",
+            f"the first three, tested at level {alarms['textbook_level']:g} at each check",
             f"{alarms['textbook']:.1f}",
         ),
     ]
-    together = Table.of(("feature", "false alarms on 10,000 clean texts"), rows)
+    together = Table.of(("feature", "false alarms for 10,000 clean texts"), rows)
     delays = Table.of(
         ("texts are now", "F1", "first alarm", "raised by", *MARKERS),
         (_delay_row(name, by, found["f1"]) for name, by in found["delays"].items()),
@@ -51,44 +51,47 @@ def markdown(found: dict) -> str:
     trials = len(next(iter(found["delays"].values()))["length"])
     return f"""# Drift
 
-Written by `make drift`; measured on {_machine(found["machine"])}. The classifier was fine-tuned on
-movie reviews. A profile holds 1,000 others, a window 250 texts; a look is taken every 10.
+Measured by `make drift` on {_machine(found["machine"])}. The classifier was fine-tuned on movie
+reviews. A profile is made from 1,000 other movie sentences. A window has 250 texts and is checked
+every 10 texts.
 
 ![{ALT}](drift.png)
 
 ## False alarms
-On {alarms["texts"]:,} movie sentences, none in the profile that it is held against; the target of
-all features together is {alarms["target"]:g} on 10,000. The last row is what the same windows give
-when each look is a test at a usual level.
+Measured on {alarms["texts"]:,} movie sentences, none of which is in its own profile. The target for
+all features together is {alarms["target"]:g} for 10,000 texts. The last row shows the alarms of the
+same windows if each check is a test at the usual significance level.
 
 {together.markdown()}
 
-INT8 and fp32 label {alarms["disagreement_share"]:.2%} of these sentences differently; the alarm
-tolerates more.
+INT8 and fp32 label {alarms["disagreement_share"]:.2%} of these sentences differently, which is less
+than the profile tolerates.
 
 ## Texts until an alarm begins
-After a full window of movie sentences. Median over {trials} draws of profile and texts, in brackets
-what nine draws in ten keep below; or how many draws were noticed at all, within 1,000 texts. F1 is
-what the answers are worth there: drift tells that texts are other ones, not that answers are worse.
+The texts change after a full window of movie sentences. A number is the median over {trials} draws
+of profile and texts, with the 90th percentile in brackets. If some draws raised no alarm within
+1,000 texts, the table says how many did. F1 shows how good the answers are: drift means that texts
+are different, not that answers are worse.
 
 {delays.markdown()}
 
 ## A damaged INT8 model, fp32 in its shadow
-Texts *that the shadow is asked for too* until disagreement raises an alarm; with a shadow share of
-10 % ten times as many go by. The other columns are what the traffic shows without a shadow.
+Number of *texts that the shadow answers too* until disagreement raises an alarm. With a shadow
+share of 10 %, ten times as many texts pass. The other columns are the features that need no shadow.
 
 {shadow.markdown()}
 
 ## Cost
-In the watching thread, by how many texts it finds waiting; and of an answer, in the model's thread.
+Cost in the observer's thread, by the number of texts that wait for it, and of an answer in the
+engine's thread.
 
 {cost.markdown()}
 """
 
 
 ALT = (
-    "Distance from the profile over its limit: below 1 on movies, far above on Amazon, news and "
-    "tweets, below again afterwards; disagreement rises when the INT8 model is damaged."
+    "Distance from the profile divided by its limit: below 1 for movies, far above 1 for Amazon, "
+    "news and tweets, below 1 again afterwards; disagreement rises when the INT8 model is damaged."
 )
 
 
@@ -97,7 +100,7 @@ def _machine(known: dict) -> str:
 
 
 def _firsts(by: dict[str, list]) -> list:
-    """For each draw, texts until the first feature raised its alarm; None: none did."""
+    """For each draw, texts until the first alarm of any feature; None: no alarm."""
     draws = zip(*by.values(), strict=True)
     return [min((w for w in draw if w is not None), default=None) for draw in draws]
 
@@ -110,7 +113,7 @@ def _delay_row(name: str, by: dict[str, list], f1: dict[str, float]) -> tuple:
 
 
 def _waiting(waits: list) -> str:
-    """Median and ninth decile; how many were noticed at all, where some were not."""
+    """Median and 90th percentile, or how many draws raised an alarm if some did not."""
     seen = [w for w in waits if w is not None]
     if len(seen) == len(waits):
         return f"{np.median(seen):.0f} ({np.quantile(seen, 0.9):.0f})"
@@ -118,13 +121,13 @@ def _waiting(waits: list) -> str:
 
 
 def figure(found: dict):
-    """Distances over time: all domains above, a damaged model in shadow below."""
+    """Distances over time: all domains above, a damaged model below."""
     drawn, alarms = found["drawn"], found["false_alarms"]
     waits = [_firsts(found["delays"][domain]) for domain in ("amazon", "news", "tweets")]
     slowest = max(np.median([np.inf if w is None else w for w in each]) for each in waits)
     title = (
-        f"A new domain is noticed after some {slowest:.0f} texts, at "
-        f"{alarms['together']:.1f} false alarms on 10,000"
+        f"A new domain is detected after about {slowest:.0f} texts, with "
+        f"{alarms['together']:.1f} false alarms for 10,000"
     )
     fig, (above, below) = plots.figure(title, rows=2, size=(11, 8))
     every = drawn["every"]
@@ -154,7 +157,7 @@ def figure(found: dict):
     )  # fmt: skip
     below.set_xlim(0, 2 * after)
     below.set_ylabel("disagreement / limit")
-    below.set_xlabel("texts that fp32 in shadow has labelled too")
+    below.set_xlabel("texts that fp32 in the shadow labels too")
     for axis in (above, below):
         axis.axhline(1, color="black", linewidth=1, linestyle="--")
         axis.set_ylim(bottom=0)

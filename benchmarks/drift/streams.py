@@ -1,4 +1,4 @@
-"""What the drift benchmark reads: real sentences answered by the models, and damaged models."""
+"""Data of the drift benchmark: real sentences with the models' answers, and damaged models."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SHORT, REVERSED, BAD = "movies, five words", "movies, letters reversed", "movies
 
 @dataclass(frozen=True)
 class Answered:
-    """Texts as a monitor sees them: token ids, probabilities (n, labels), and the right labels."""
+    """Texts as a monitor gets them: token ids and probabilities (n, labels); true labels."""
 
     rows: tuple[tuple[int, ...], ...]
     probabilities: np.ndarray
@@ -61,9 +61,9 @@ def held_out() -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def shifts() -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Name → texts and labels that are not what the classifier was made for.
+    """Name → texts and labels that differ from the training texts.
 
-    Those named after movies are the held-out sentences, one for one, made into something else.
+    Those named after movies are the held-out sentences, each of them changed.
     """
     texts, labels = held_out()
     found = {}
@@ -76,7 +76,7 @@ def shifts() -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
 
 
 def flipped_bits(weights: list[onnx.TensorProto], rng: np.random.Generator, share: float) -> None:
-    """Flip a bit in a share of all weights, as a worn memory or a bad disk would."""
+    """Flip a bit in a share of all weights, as faulty memory or a bad disk might."""
     for tensor in weights:
         values = numpy_helper.to_array(tensor).copy()
         hit = rng.random(values.shape) < share
@@ -86,7 +86,7 @@ def flipped_bits(weights: list[onnx.TensorProto], rng: np.random.Generator, shar
 
 
 def shuffled(weights: list[onnx.TensorProto], rng: np.random.Generator, layers: int) -> None:
-    """Put the rows of the last matrices into another order, as a wrong conversion would."""
+    """Shuffle the rows of the last matrices, as a wrong conversion might."""
     for tensor in weights[-layers:]:
         values = rng.permutation(numpy_helper.to_array(tensor))
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
@@ -102,7 +102,7 @@ DAMAGES: dict[str, Callable] = {
 
 
 def damaged(source: Path, name: str, target: Path) -> Path:
-    """A copy of an INT8 model with one of ``DAMAGES`` done to the weights of its layers."""
+    """A copy of an INT8 model with one of ``DAMAGES`` applied to the weights of its layers."""
     model = onnx.load(source)
     weights = [w for w in model.graph.initializer if w.name.endswith("_quantized")]
     assert len(weights) > 10, "no quantized weights were found"

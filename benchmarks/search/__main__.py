@@ -1,7 +1,7 @@
-"""Which fusions and which settings pay on this machine, and how near to its roof a recipe comes.
+"""Which fusions and settings pay on this machine, and how close each recipe is to its roofline.
 
 ``python -m benchmarks.search [fusion] [quantization] [runtime] [roofline]`` runs these searches, or
-all of them; ``--only`` names sections of the runtime search. Run it on a quiet machine.
+all of them. ``--only`` selects sections of the runtime search. Use a quiet machine.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from benchmarks.search import fusion, quantization, roofline, runtime
 
 
 def main() -> None:
-    """Run the searches named on the command line, or all of them."""
+    """Run the searches that the command line names, or all of them."""
     searches = {
         "fusion": fusion.search,
         "quantization": quantization.search,
@@ -19,11 +19,12 @@ def main() -> None:
         "roofline": roofline.search,
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__)
-    parser.add_argument("searches", nargs="*", help=f"among {', '.join(searches)}")
+    parser.add_argument("searches", nargs="*", help=", ".join(searches))
     parser.add_argument("--only", nargs="+", default=(), choices=runtime.SECTIONS)
     options = parser.parse_args()
     if unknown := set(options.searches) - set(searches):
-        parser.error(f"there is no search {sorted(unknown)}; choose among {', '.join(searches)}")
+        names = ", ".join(sorted(unknown))
+        parser.error(f"unknown search {names}; choose from {', '.join(searches)}")
     folder = run_folder()
     for name in options.searches or searches:
         searches[name](folder, *([tuple(options.only)] if name == "runtime" else []))

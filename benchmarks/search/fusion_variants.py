@@ -1,6 +1,6 @@
-"""The sets of fusions that the search compares, and the edits that only it needs.
+"""The sets of fusions that the search compares, and the graph edits that only it needs.
 
-Each fusion alone, and all but each: one may pay only with another, or only without it.
+Each fusion alone, and all except one: a fusion may pay only with another, or only without it.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from tutorial_utils.graph.last_layer import read_one_position
 from tutorial_utils.graph.rewrites import array_of, constant, is_constant, producer
 
 PAYING = Fusions("attention", "gelu")
-DEFAULT_EPSILON = 1e-5  # of LayerNormalization, where the node has none of its own
+DEFAULT_EPSILON = 1e-5  # of LayerNormalization nodes without this attribute
 _MHA_MASK, _MHA_BIAS = 4, 5  # positions among the inputs of MultiHeadAttention
 
 
 def pack_projections(model: ir.Model) -> int:
-    """Before each MultiHeadAttention: one product for queries, keys and values in place of three.
+    """Before each MultiHeadAttention, use one product for queries, keys and values, not three.
 
     Weights and biases must be constants. Other nodes stay as they are.
     """
@@ -53,13 +53,13 @@ def use_padding_mask(model: ir.Model) -> int:
 
 
 def pack(model: ir.Model) -> None:
-    """Both edits of MultiHeadAttention."""
+    """Apply both edits of MultiHeadAttention."""
     pack_projections(model)
     use_padding_mask(model)
 
 
 def approximate_gelu(model: ir.Model) -> int:
-    """Gelu by a tanh instead of the error function; differs from it by up to about 0.0005."""
+    """Gelu with tanh instead of the error function; differs by up to about 0.0005."""
 
     def fast(node: ir.Node, tape: Tape) -> None:
         tape.op("FastGelu", node.inputs, domain=rewrites.ORT_DOMAIN)
@@ -68,7 +68,7 @@ def approximate_gelu(model: ir.Model) -> int:
 
 
 def split_layer_norm(model: ir.Model) -> int:
-    """LayerNormalization over the last axis becomes the nine operators of its formula."""
+    """Replace LayerNormalization over the last axis by the nine operators of its formula."""
 
     def split(node: ir.Node, tape: Tape) -> None:
         given, scale, shift = node.inputs
@@ -108,7 +108,7 @@ SEARCHED: dict[str, tuple[Fusions, Callable[[ir.Model], object] | None]] = {
 
 
 def write(source: Path, target: Path, name: str) -> Path:
-    """Write ``source`` with the set of fusions of that name to ``target``; return ``target``."""
+    """Write ``source`` with the named set of fusions to ``target``; return ``target``."""
     fusions, edit = SEARCHED[name]
     fuse_chosen(source, target, fusions)
     if edit is not None:
@@ -119,9 +119,9 @@ def write(source: Path, target: Path, name: str) -> Path:
 
 
 def build(source: Path, folder: Path) -> dict[str, Path]:
-    """A file for each set of fusions, by name. All compute the same function, or nearly.
+    """A file for each set of fusions, by name. All compute (nearly) the same function.
 
-    Compare them in sessions with ``fusion.AT_LOAD`` disabled, or what one lacks comes back at load.
+    Disable ``fusion.AT_LOAD`` in the sessions, or ONNX Runtime adds missing fusions at load.
     """
     return {
         name: write(source, folder / f"variant_{i}.onnx", name) for i, name in enumerate(SEARCHED)
@@ -131,7 +131,7 @@ def build(source: Path, folder: Path) -> dict[str, Path]:
 def _projection(
     value: ir.Value | None,
 ) -> tuple[ir.Value | None, ir.Value | None, ir.Value | None] | None:
-    """(x, weight, bias) where ``value`` is x @ weight + bias with constants; else None."""
+    """(x, weight, bias) if ``value`` is x @ weight + bias with constants, else None."""
     add = producer(value)
     if add is None or add.op_type != "Add":
         return None

@@ -1,4 +1,4 @@
-"""Candidates of the runtime search about starting up and about where memory comes from."""
+"""Candidates of the runtime search for start-up and for memory allocation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tutorial_utils.data import reviews
 from tutorial_utils.runtime import batching
 from tutorial_utils.runtime.session import SessionRecipe, open_session
 
-ALLOCATORS = {  # of the arena: how it grows, and whether a run gives back what it took
+ALLOCATORS = {  # settings of the arena: how it grows
     "arena of its own": {},
     "no arena": {},
     "arena grows by what is asked for": {"arena_extend_strategy": 1},
@@ -23,7 +23,7 @@ GIVING_BACK, NO_ARENA = "arena gives back after each run", "no arena"
 
 @dataclass(frozen=True)
 class StartUp:
-    """Opening a session on a file, ONNX or ORT format; one item is one session."""
+    """Open a session on a file in ONNX or ORT format; one item is one session."""
 
     path: Path
     recipe: SessionRecipe = SessionRecipe()
@@ -37,8 +37,8 @@ class StartUp:
 class Allocating:
     """Real sentences to logits, in batches of ``budget`` tokens, with one of ``ALLOCATORS``.
 
-    An arena that is told how to grow belongs to the process: sessions share it when they ask for
-    it, and a process can register only one. So it is made here, in the candidate's own process.
+    An arena with settings is registered with the process, which can have only one, and sessions
+    ask to share it. So it is made here, in the candidate's own process.
     """
 
     path: Path

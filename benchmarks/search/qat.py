@@ -1,8 +1,8 @@
-"""Quantization-aware fine-tuning by PyTorch's PT2E route: the model trains with rounding in it.
+"""Quantization-aware training with PyTorch's PT2E: the model is trained with rounding in it.
 
-Export → ``prepare_qat_pt2e`` puts fake quantization (round, and go back to float) before each
-product → a short training in which PyTorch's fp32 answers are the target → either
-``convert_pt2e`` and Q/DQ in ONNX, or the weights alone, for the dynamic quantizer.
+Export. ``prepare_qat_pt2e`` inserts fake quantization (round, then back to float) before each
+product. A short training uses PyTorch's fp32 answers as the target. Then either ``convert_pt2e``
+gives Q/DQ in ONNX, or only the weights are used, with the dynamic quantizer.
 """
 
 import logging
@@ -24,7 +24,7 @@ LONGEST = 512  # BERT's positions
 
 @dataclass(frozen=True)
 class Tuning:
-    """Settings of the fine-tuning; few steps, since the weights need to move only a little."""
+    """Settings of the training; few steps, because the weights need only small changes."""
 
     steps: int = 60
     batch: int = 32
@@ -49,8 +49,8 @@ class _Logits(torch.nn.Module):
 def prepared(model: BertForSequenceClassification, dynamic: bool = False) -> torch.nn.Module:
     """The model as a graph with fake quantization: inputs of products uint8, weights int8.
 
-    dynamic: ranges of activations anew in each call, as the dynamic quantizer has them; otherwise
-    a moving average that ``converted`` turns into constants.
+    dynamic: compute the ranges of activations in each call, like the dynamic quantizer; otherwise
+    they are moving averages that ``converted`` turns into constants.
     """
     quiet = scoped.log_level("torch.utils._pytree", logging.ERROR)
     with warnings.catch_warnings(), export.quiet_exporter(), quiet:
@@ -73,7 +73,7 @@ def train(
     tuning: Tuning = Tuning(),
     progress: bool = True,
 ) -> torch.nn.Module:
-    """Tune a prepared graph, in place, to answer like ``teacher``; return it.
+    """Train a prepared graph in place to answer like ``teacher``; return it.
 
     ids: token ids of training texts; their labels are not needed.
     """
@@ -97,7 +97,7 @@ def train(
 
 
 def converted(graph: torch.nn.Module, target: Path) -> Path:
-    """Write a prepared, tuned graph as ONNX with QuantizeLinear and DequantizeLinear."""
+    """Write a trained graph as ONNX with QuantizeLinear and DequantizeLinear."""
     from torchao.quantization.pt2e import allow_exported_model_train_eval
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
@@ -112,7 +112,7 @@ def converted(graph: torch.nn.Module, target: Path) -> Path:
 def tuned_weights(
     graph: torch.nn.Module, model: BertForSequenceClassification
 ) -> BertForSequenceClassification:
-    """Copy the weights of a tuned graph into ``model``, for a quantizer that comes later."""
+    """Copy the weights of a trained graph into ``model``, to be quantized later."""
     trained = dict(graph.named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,7 +1,7 @@
-"""Every way to eight bits that is at hand: size, answers and time of each, and what fails and why.
+"""All available kinds of 8-bit quantization: size, answers and time, and which fail and why.
 
-Candidates are chosen on the validation sentences; the test sentences are only reported. They are
-batched as the tuned recipe batches, since dynamic ranges depend on what runs together.
+Candidates are chosen on the validation sentences; results on test sentences are only reported. Both
+are batched as in the tuned recipe, because dynamic ranges depend on the texts in a batch.
 """
 
 from collections.abc import Callable
@@ -28,22 +28,22 @@ from tutorial_utils.lessons import pipeline
 from tutorial_utils.models import labelling
 from tutorial_utils.runtime import batching, inference
 
-CALIBRATION = 96  # training sentences for the static ranges; Entropy takes long with more
-SENSITIVE = 6  # activations whose products stay in fp32, of about fifty
-GROUP = 5  # candidates timed side by side, beside the reference
+CALIBRATION = 96  # training sentences for the static ranges; Entropy is slow with more
+SENSITIVE = 6  # activations, of about fifty, whose products stay in fp32
+GROUP = 5  # candidates timed side by side with the reference
 REFERENCE = "dynamic"
 OURS = "recommended"
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a candidate is made from. model: one of ``steps.MODELS``."""
+    """The inputs of a candidate. model: ``classifier`` or ``bert-base``."""
 
     model: str
     exported: Path
     fused: Path
     batches: list[dict[str, np.ndarray]]
-    even: list[dict[str, np.ndarray]]  # the same texts, all batches of one shape
+    even: list[dict[str, np.ndarray]]  # the same texts in batches of one shape
 
     @classmethod
     def of(cls, model: str) -> "Material":
@@ -61,7 +61,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to eight bits. base: its time is measured on the BERT-base shape too."""
+    """A kind of quantization. base: its time is measured on the BERT-base shape too."""
 
     build: Callable[[Material, Path], Path]
     base: bool = False
@@ -69,7 +69,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Found:
-    """Size of a candidate's file, and its answers beside those of the fp32 file."""
+    """Size of a candidate's file, and its answers compared with the fp32 file."""
 
     megabytes: float
     validation: quality.Quality
@@ -81,9 +81,9 @@ def dynamic(made: Material, target: Path, **options) -> Path:
 
 
 def without(made: Material, target: Path, ops: tuple[str, ...]) -> Path:
-    """Dynamic, with all operators of some types left in fp32."""
+    """Dynamic, with all operators of the types ``ops`` in fp32."""
     nodes = inspection.load_structure(made.fused).graph.node
-    # The quantizer makes a Gemm a MatMul of that name before it looks at the list.
+    # The quantizer turns a Gemm into a MatMul of this name before it reads the list.
     names = [node.name for node in nodes if node.op_type in ops]
     names += [f"{name}_MatMul" for name in names]
     return quantization.dynamic(made.fused, target, embeddings="table", exclude=names)
@@ -95,7 +95,7 @@ def smoothed(made: Material, target: Path, **options) -> Path:
 
 
 def recommended(made: Material, target: Path) -> Path:
-    """The file of the series itself: calibrated on more sentences than the others."""
+    """The series' own file, calibrated on more sentences than the others."""
     return pipeline.ensure("int8", made.model)
 
 
@@ -104,7 +104,7 @@ def static(made: Material, target: Path, **options) -> Path:
 
 
 def histogram(made: Material, target: Path, method: CalibrationMethod) -> Path:
-    """Static; Entropy and Percentile cannot put batches of different shapes together."""
+    """Static; Entropy and Percentile cannot combine batches of different shapes."""
     return static_quantization.quantize(made.exported, target, made.even, method=method)
 
 
@@ -114,7 +114,7 @@ def smoothed_static(made: Material, target: Path) -> Path:
 
 
 def sensitive_static(made: Material, target: Path) -> Path:
-    """Static, but for the products whose input suffers most."""
+    """Static, except the products whose inputs lose most."""
     static(made, target)
     errors = sensitivity.activations(made.exported, target, made.batches[:2])
     worst = [name for name in errors if sensitivity.readers(made.exported, [name])][:SENSITIVE]
@@ -131,7 +131,7 @@ def tuned_qdq(made: Material, target: Path) -> Path:
 
 
 def tuned_dynamic(made: Material, target: Path) -> Path:
-    """Weights tuned with dynamic rounding in it, and then the recommended recipe."""
+    """Weights trained with dynamic rounding, then the recommended recipe."""
     from tutorial_utils.graph import export, fusion
     from tutorial_utils.models import finetuning
 
@@ -185,7 +185,7 @@ CANDIDATES = {
 
 
 def build(model: str) -> tuple[dict[str, Path], dict[str, str]]:
-    """Files of the candidates by name, and why the others have none."""
+    """Files of the candidates by name, and the reasons why others failed."""
     made, files, failed = Material.of(model), {}, {}
     folder = paths.home() / "search" / "quantization" / model
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,7 @@ def build(model: str) -> tuple[dict[str, Path], dict[str, str]]:
         try:
             files[name] = candidate.build(made, folder / f"{i}.onnx")
             inference.onnx_predict(files[name], RECIPE)(inference.random_inputs(2, 9))
-        except Exception as error:  # the quantizers fail with errors of every type
+        except Exception as error:  # quantizers raise errors of any type
             files.pop(name, None)
             said = str(error).strip().splitlines() or ["no message"]
             failed[name] = f"{type(error).__name__}: {said[0][:110]}"
@@ -207,7 +207,7 @@ RECIPE = pipeline.recipe("int8").session
 
 
 def judge(files: dict[str, Path]) -> dict[str, Found]:
-    """Answers on validation and test sentences against those of the fused fp32 file."""
+    """Compare answers on validation and test sentences with those of the fused fp32 file."""
     tuned, splits = pipeline.recipe("tuned"), reviews.splits()
 
     def answers(path: Path, texts) -> np.ndarray:
@@ -228,9 +228,9 @@ def judge(files: dict[str, Path]) -> dict[str, Found]:
 
 
 def time(files: dict[str, Path], candidate: Callable, **effort) -> dict[str, Ratio]:
-    """Time of each file relative to the reference in its run, with its interval.
+    """Time of each file relative to the reference in the same run, with its interval.
 
-    In groups, each with the reference: so many models at once do not fit into memory.
+    In groups, each with the reference, because all models at once do not fit into memory.
     """
     times = {REFERENCE: Ratio(1.0, 1.0, 1.0)}
     others = [name for name in files if name != REFERENCE]
@@ -243,7 +243,7 @@ def time(files: dict[str, Path], candidate: Callable, **effort) -> dict[str, Rat
 
 
 def search(folder: Folder) -> None:
-    """Build, judge, time, and write the report."""
+    """Build all candidates, compare answers and times, and write the report."""
     files, failed = build("classifier")
     base, _ = build("bert-base")
     judged = judge(files)
@@ -304,7 +304,7 @@ def draw(found: dict, folder: Folder) -> None:
 def chart(
     points: dict[str, tuple[float, float]], best: list[str], *, title: str, x: str, y: str
 ) -> Figure:
-    """All candidates as points; only those of ``best`` are named, at the side, and joined."""
+    """All candidates as points; only those of ``best`` are joined, and named at the side."""
     fig, (axis,) = plots.figure(title)
     chosen = sorted(points[name] for name in best)
     axis.step(*zip(*chosen, strict=True), where="post", color=plots.BLUE, linestyle=":")
@@ -326,7 +326,7 @@ def chart(
 
 
 def front(points: dict[str, tuple[float, float]]) -> list[str]:
-    """Names of the points that no other beats in both numbers, sorted; less is better."""
+    """Names of the points that no other point beats in both numbers, sorted; less is better."""
     return sorted(
         name
         for name, (x, y) in points.items()
@@ -339,13 +339,14 @@ TEXT = """# Quantization search
 Measured by `make search` on: {machine}. Times are relative to “dynamic”, ONNX Runtime's quantizer
 with int8 weights per channel, in the same run, with their 95 % interval; below 1 is faster. F1 and
 agreement with the fp32 file are those of the fine-tuned classifier, batched as in the tuned
-recipe: 500 validation sentences to choose by, 2,000 test sentences to report. The difference is
-that of F1, as a 95 % paired interval. Bold: no other is better in both time and agreement on real
-sentences. “recommended” has embeddings by row, SmoothQuant and two neurons a layer in fp32.
+recipe. Candidates are chosen on 500 validation sentences; the results on 2,000 test sentences are
+only reported. F1 has the 95 % paired interval of its difference from fp32. Bold: no other
+candidate is better in both time and agreement on real sentences. “recommended” has embeddings
+quantized by row, SmoothQuant, and two neurons of each layer in fp32.
 
 {table}
 
-![Labels that differ from fp32 against time, for each way; the best are named.](quantization.png)
+![Time and share of labels that differ from fp32; the best candidates are named.](quantization.png)
 
 Symmetric activations exist for static ranges only: `DynamicQuantizeLinear` is asymmetric.
 

@@ -1,4 +1,4 @@
-"""The machine's roofs, and each recipe's share of them on the BERT-base shape."""
+"""The machine's roofline, and the share of it that each recipe reaches on the BERT-base shape."""
 
 from dataclasses import asdict
 
@@ -79,9 +79,9 @@ def draw(found: dict, folder: Folder) -> None:
 
 TEXT = """# Roofline
 
-Measured by `make search` on: {machine}. Best products seen, in 10¹² operations a second: {roofs}.
-{failed}A copy in memory moves {bytes:.0f} GB/s. Possible: the share that reading the weights once
-leaves open; below 100 % memory is the limit.
+Measured by `make search` on: {machine}. Fastest matrix products, in 10¹² operations a second:
+{roofs}. {failed}A copy in memory moves {bytes:.0f} GB/s. Possible: the share that can be reached if
+the weights are read once; below 100 %, memory is the limit.
 
 {table}
 

@@ -1,4 +1,4 @@
-"""The runtime search, a section a question; each is measured by itself and names its machine."""
+"""The runtime search. Each section answers one question and can be measured separately."""
 
 import json
 import queue
@@ -29,7 +29,7 @@ BULK = {"rounds": 7, "warmup": 1, "minimum_calls": 1, "seconds": 0.5}
 
 @dataclass(frozen=True)
 class Section:
-    """A question: what is compared, the reference first, and for how long."""
+    """A question: the candidates, the reference first, and how long to measure them."""
 
     title: str
     candidates: Callable[[], dict[str, timer.Candidate]]
@@ -39,7 +39,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Sessions(Labelling):
-    """A session for each worker, with weights and threads of its own, in place of one for all."""
+    """A separate session for each worker, with its own weights and threads."""
 
     def predict(self) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
         idle = queue.SimpleQueue()
@@ -57,7 +57,7 @@ class Sessions(Labelling):
 
 
 def search(folder: Folder, only: tuple[str, ...] = ()) -> None:
-    """Measure the sections named, or all; the others stay as they were found before."""
+    """Measure the named sections, or all; the others keep their earlier results."""
     titles = {section.title for section in SECTIONS.values()}
     found = {t: result for t, result in folder.read("runtime").items() if t in titles}
     for name in only or SECTIONS:
@@ -151,7 +151,7 @@ def _options_many() -> dict:
 
 
 def _start_up() -> dict:
-    """The graph rewritten at each start, or once: saved as ONNX and in ORT's own format."""
+    """The graph optimized at each start, or once and saved in ONNX or ORT format."""
     file, recipe = pipeline.ensure("int8", "bert-base"), pipeline.recipe("int8").session
     folder = paths.home() / "search" / "runtime"
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def _allocators() -> dict:
 
 
 def _providers() -> dict:
-    """Ours and, where its plugin finds a device, OpenVINO in three precisions."""
+    """Ours and, if its plugin finds a device, OpenVINO in three precisions."""
     exported = pipeline.ensure("exported")
     # OpenVINO reads 8 bits as Q/DQ pairs with fixed scales, which dynamic quantization lacks.
     static = paths.home() / "search" / "runtime" / "static.onnx"
@@ -203,16 +203,17 @@ def _providers() -> dict:
 
 TEXT = """# Runtime search
 
-Measured by `make search`; the first row of each table is its reference. The INT8 classifier, unless
-said otherwise. `python -m benchmarks.search runtime --only start-up` measures one section anew.
+Measured by `make search`; the first row of each table is the reference. The model is the INT8
+classifier unless a section says otherwise. `python -m benchmarks.search runtime --only start-up`
+measures one section again.
 """
 SECTIONS = {
     "workers": Section(
         "Workers × threads × sessions, token budget and sorting, real sentences",
         _workers,
         BULK,
-        "Workers run batches at the same time, in one session unless it says otherwise; the number "
-        "is the token budget, and batches are sorted by length unless it says otherwise. ",
+        "Workers run batches at the same time, in one session unless a row says otherwise. The "
+        "last number is the token budget. Texts are sorted by length unless a row says otherwise. ",
     ),
     "options-one": Section(
         "Session options, one text of 128 tokens", _options_one, {"rounds": 9, "seconds": 0.3}
@@ -222,22 +223,22 @@ SECTIONS = {
         "Start-up: opening a session",
         _start_up,
         {"rounds": 7, "seconds": 0.5, "warmup": 1},
-        "INT8 at the BERT-base shape; milliseconds to open one session, the file in the page "
+        "INT8 at the BERT-base shape. Milliseconds to open one session, with the file in the page "
         "cache. ",
     ),
     "allocators": Section(
         "Allocators, real sentences in batches of 4,096 tokens",
         _allocators,
         BULK,
-        "An arena told how to grow is registered with the process, and the session asks for it "
-        "(`session.use_env_allocators`); giving back is the run option "
+        "An arena with a growth strategy is registered with the process, and the session uses it "
+        "(`session.use_env_allocators`). To give memory back is the run option "
         "`memory.enable_memory_arena_shrinkage`. ",
     ),
     "providers": Section(
         "Providers, real sentences",
         _providers,
         BULK,
-        "OpenVINO through its plugin provider; its precision is a hint that it may not follow on "
-        "every processor. ",
+        "OpenVINO through its plugin provider. The precision is a hint, which it may ignore on "
+        "some processors. ",
     ),
 }

@@ -1,7 +1,7 @@
-"""Which layers suffer from eight bits: ONNX Runtime's own comparison of a float and a Q/DQ file.
+"""Which layers lose most in 8 bits: ONNX Runtime's own comparison of a float and a Q/DQ file.
 
-Both run on the same inputs, all tensors in between are kept, and the signal of each is set against
-its rounding error, in decibels: 20 dB more is a tenth of the error.
+Both run on the same inputs, and all intermediate tensors are compared. The result is the ratio of
+signal to rounding error in decibels: with 20 dB more, the error is a tenth.
 """
 
 import tempfile
@@ -18,8 +18,8 @@ def activations(
 ) -> dict[str, float]:
     """Signal to rounding error of each quantized activation of a Q/DQ file, in dB, worst first.
 
-    Only the error of rounding this tensor counts, not what came in from the layers before it. All
-    tensors of all batches are in memory at once: a few short batches are enough.
+    Only the rounding of this tensor counts, not errors of earlier layers. All tensors of all
+    batches are in memory at once, so give only a few short batches.
     """
     seen = []
     with tempfile.TemporaryDirectory() as folder:
@@ -36,6 +36,6 @@ def activations(
 
 
 def readers(floats: Path, tensors: Sequence[str]) -> list[str]:
-    """Names of the matrix products that read one of the tensors: what to leave in fp32."""
+    """Names of the matrix products that read one of the tensors."""
     nodes = onnx.load(floats, load_external_data=False).graph.node
     return [node.name for node in nodes if node.op_type == "MatMul" and node.input[0] in tensors]

@@ -1,4 +1,4 @@
-"""Static quantization: the ranges of activations are measured once, on samples (calibration)."""
+"""Static quantization: the ranges of activations are measured once on samples (calibration)."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from tutorial_utils.graph.quantization import plain_model
 
 
 class _Calibration(CalibrationDataReader):
-    """Hands prepared model inputs to the quantizer one batch after the other."""
+    """Gives prepared model inputs to the quantizer, batch by batch."""
 
     def __init__(self, batches: Iterable[dict[str, np.ndarray]]):
         self._batches = iter(batches)
@@ -38,12 +38,12 @@ def quantize(
     ops: Sequence[str] = ("MatMul",),
     exclude: Sequence[str] = (),
 ) -> Path:
-    """INT8 weights and activations, whose ranges are those seen in ``batches``. Return ``target``.
+    """Quantize weights and activations to 8 bits; ``batches`` give the ranges. Return ``target``.
 
-    Takes the exporter's plain graph: on fused ones the quantizer fails. Matrix products with
-    constant weights only; both sides of an activation × activation product would lose too much.
+    ``source`` is the exporter's plain graph, because the quantizer fails on fused ones. Only
+    products with constant weights are quantized; a product of two activations would lose too much.
 
-    symmetric: the range of an activation is as wide below zero as above.
+    symmetric: make ranges of activations symmetric about zero.
     ops: types of operators. exclude: names of nodes that stay in fp32.
     """
     with plain_model(source) as plain, paths.replacing(Path(target)) as temporary:
