@@ -1,7 +1,7 @@
-"""Make a classifier of the user's fast: export, fuse, quantize, tune, evaluate, gate, promote.
+"""Make a user's classifier fast: export, fuse, quantize, tune, evaluate, gate, promote.
 
-``run`` goes through the ``stages``: ``variants`` builds files, ``answers`` compares their answers,
-``timing`` their times. Then ``gate`` decides, ``promotion`` publishes and ``report`` writes.
+``run`` executes the ``stages``: ``variants`` builds files, ``answers`` compares their answers, and
+``timing`` compares their times. Then ``gate`` decides, ``promotion`` publishes, ``report`` writes.
 """
 
 from tutorial_utils.optimize.job import QUICK, Effort

@@ -1,4 +1,4 @@
-"""What a file answers, compared with PyTorch or with a version that was promoted before."""
+"""The answers of a file, compared with those of PyTorch or of the version in use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import SessionRecipe
 
-LOGIT_TOLERANCE = 1e-3  # fp32 steps may move a logit by rounding only
+LOGIT_TOLERANCE = 1e-3  # fp32 steps may change a logit only by rounding
 
 
 @dataclass(frozen=True)
 class Runnable:
-    """Token ids to logits, by an ONNX file or by PyTorch; a candidate for ``bench.timer``."""
+    """An ONNX file or a PyTorch model with token ids to run on; a ``timer.Candidate``."""
 
     model: Path | Classifier
     recipe: Recipe
@@ -33,7 +33,7 @@ class Runnable:
         return len(self.rows)
 
     def build(self) -> Callable[[], np.ndarray]:
-        """Load the model; return a call that gives the logits of all rows, (rows, labels)."""
+        """Load the model; return a function that computes all logits, (rows, labels)."""
         if isinstance(self.model, Classifier):
             predict = self.model.predictor()
         else:
@@ -44,22 +44,22 @@ class Runnable:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How close a file's answers are to others: agreement, and the score where labels are known."""
+    """How close a file's answers are to a reference's. score: None without labels."""
 
     agreement: float
     score: quality.Quality | None
 
 
 def store_reference(job: Job) -> None:
-    """Run PyTorch and keep its logits, which all candidates are compared with.
+    """Run PyTorch and store its logits, which all candidates are compared with.
 
     Raises:
-        BadClassifier: an answer is not finite.
+        BadClassifier: a logit is not finite.
     """
     logits = Runnable(job.classifier, job.recipe(), job.texts.rows).build()()
     if not np.isfinite(logits).all():
         raise BadClassifier(
-            "The PyTorch model itself answers NaN or infinity. Look for weights that are not "
+            "The PyTorch model itself returns NaN or infinity. Check whether all weights are "
             "finite, and train it again."
         )
     with paths.replacing(job.folder / "reference.npy") as temporary:
@@ -67,7 +67,7 @@ def store_reference(job: Job) -> None:
 
 
 def reference(job: Job) -> np.ndarray:
-    """PyTorch's logits for all texts, float32 (n, labels), as ``store_reference`` kept them."""
+    """PyTorch's logits for all texts, float32 (n, labels), stored by ``store_reference``."""
     return np.load(job.folder / "reference.npy")
 
 
@@ -78,7 +78,7 @@ def of_file(job: Job, path: Path) -> np.ndarray:
 
 
 def of_version(job: Job, folder: Path) -> np.ndarray:
-    """Logits of a promoted version, which reads the texts with its own tokenizer."""
+    """Logits of a promoted version, which uses its own tokenizer."""
     recipe, rows = read_manifest(folder).forms[0].recipe, job.texts.rows
     if job.texts.texts is not None:
         tokenizer = tokenization.load(folder / TOKENIZER, recipe.max_length)
@@ -89,9 +89,9 @@ def of_version(job: Job, folder: Path) -> np.ndarray:
 def fidelity(
     job: Job, path: Path, indices: np.ndarray | None = None, against: np.ndarray | None = None
 ) -> Fidelity:
-    """Compare a file's answers with the logits ``against`` for all texts, by default PyTorch's.
+    """Compare a file's answers with the logits ``against`` (all texts), by default PyTorch's.
 
-    indices: the texts to compare on; by default those that candidates are chosen by.
+    indices: texts to compare on; by default those for choosing candidates.
     """
     task, labels = job.classifier.task, job.texts.labels
     chosen = job.texts.choosing if indices is None else indices
@@ -114,15 +114,15 @@ def fidelity(
 def spread(job: Job) -> tuple[float, ...] | None:
     """Standard deviation of each target of a regression; None for other tasks.
 
-    That of the labels; without any, that of PyTorch's values.
+    Of the labels if there are any, otherwise of PyTorch's values.
     """
-    if job.classifier.task != "regression" or job.texts.spread:
-        return job.texts.spread
-    return quality.spread_of(reference(job))
+    if job.classifier.task != "regression":
+        return None
+    return quality.spread_of(reference(job) if job.texts.labels is None else job.texts.labels)
 
 
 def problem(job: Job, path: Path) -> str | None:
-    """Why an fp32 file is not the same function as PyTorch's model, or None."""
+    """Why an fp32 file does not compute the same as the PyTorch model, or None if it does."""
     right = reference(job)
     try:
         logits = of_file(job, path)
@@ -134,14 +134,14 @@ def problem(job: Job, path: Path) -> str | None:
     hint = ""
     if job.classifier.padding.side == "left":
         hint = (
-            ". Its tokenizer pads on the left, so that the first position, which many "
-            "classifiers read, is padding: set tokenizer.padding_side = 'right'"
+            ". Its tokenizer pads on the left, so the first position, which many classifiers "
+            "read, is padding: set tokenizer.padding_side = 'right'"
         )
     return f"answers differently from PyTorch: a logit differs by {largest:.1e}{hint}"
 
 
 def cause(error: BaseException) -> str:
-    """Type and first line of the innermost error: exporters wrap it in pages of advice."""
+    """Type and first line of the innermost error; exporters wrap it in long advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()

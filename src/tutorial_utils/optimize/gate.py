@@ -1,8 +1,8 @@
-"""May this version be promoted? Checks each limit, and says in words which one was missed.
+"""May this version be promoted? Checks each limit and says in words which one was missed.
 
-A time passes only when its whole interval is below the limit plus ``RESOLUTION``, so noise cannot
-hide a slow-down: a measurement that is too noisy to decide is refused, and the check says so. How
-often slow candidates pass, and equally fast ones are refused: ``docs/measuring.md``.
+A time passes only if its whole interval is below the limit plus ``RESOLUTION``, so noise cannot
+hide a slow-down. A measurement that is too noisy to decide is refused, and the check says so.
+``docs/measuring.md`` says how often slow candidates pass and equally fast ones are refused.
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from tutorial_utils.quality import Quality
 
 @dataclass(frozen=True)
 class Limits:
-    """What a promoted version must keep to. Ratios are times or sizes: 1 is as much as before.
+    """The limits that a version must meet to be promoted.
 
-    score_fall: how far F1 may be below that of PyTorch, and of the version promoted before.
-    rmse_rise: how far the RMSE of each target of a regression may be above it, as a share of the
-    standard deviation of the labels.
-    certain: the whole 95 % interval of the difference must keep to that limit, not only its middle.
-    agreement: least share of texts with PyTorch's answer.
-    latency: time relative to PyTorch fp32. slower: time relative to the version promoted before, in
-    the same run. Both hold for each workload by itself.
-    size: bytes of the weights relative to PyTorch fp32; the graph does not count, or every tiny
-    model would be refused for it.
+    score_fall: how far F1 may be below that of PyTorch, and of the version in use.
+    rmse_rise: how far the RMSE of each target of a regression may be above theirs, as a share of
+    the standard deviation of the labels.
+    certain: these two limits hold for the whole 95 % interval, not only for the difference itself.
+    agreement: lowest share of texts with PyTorch's answer.
+    latency: time relative to PyTorch fp32. slower: time relative to the version in use, measured in
+    the same run. Both apply to each workload separately.
+    size: bytes of the weights relative to PyTorch fp32. The graph does not count: it can be larger
+    than the weights of a tiny model.
     """
 
     score_fall: float = 0.005
@@ -39,10 +39,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was measured of a candidate; None or empty where nothing could be measured.
+    """Measurements of a candidate; None or empty if something could not be measured.
 
-    time, previous_time: workload → time relative to PyTorch's, and to that of the version promoted
-    before. score: against labels and PyTorch. previous_score: against the version promoted before.
+    time, previous_time: workload → time relative to PyTorch, and to the version in use.
+    score, previous_score: compared with PyTorch, and with the version in use.
+    previous: number of the version in use.
     """
 
     agreement: float
@@ -56,7 +57,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Check:
-    """One limit, what was measured, and whether it was kept to."""
+    """One limit, the measured value, and whether the limit is met."""
 
     name: str
     measured: str
@@ -68,7 +69,7 @@ class Check:
 
 
 def check(evidence: Evidence, limits: Limits = Limits()) -> tuple[Check, ...]:
-    """Every limit for which there is evidence; a candidate that passes them all is promoted."""
+    """Check every limit for which there is evidence; a candidate is promoted if all pass."""
     checks: list[Check] = []
     if evidence.score:
         checks.append(_score("score against PyTorch", evidence.score, limits))
@@ -95,18 +96,18 @@ def check(evidence: Evidence, limits: Limits = Limits()) -> tuple[Check, ...]:
 
 
 def table(checks: tuple[Check, ...]) -> Table:
-    """One row a limit."""
+    """One row for each check."""
     rows = [(c.name, c.measured, c.limit, "passed" if c.passed else "MISSED") for c in checks]
     return Table.of(("check", "measured", "limit", ""), rows)
 
 
 def tolerated(score: Quality, limits: Limits) -> float:
-    """How much worse ``score`` may get: points of F1, or RMSE in the label's unit."""
+    """How much worse the score may get: in points of F1, or in the unit of the labels."""
     return limits.score_fall if score.spread is None else limits.rmse_rise * score.spread
 
 
 def _score(name: str, score: Quality, limits: Limits) -> Check:
-    """Of a regression with several targets, the worst one decides."""
+    """The worst target of a regression decides."""
 
     def deciding(one: Quality) -> float:
         middle, _, worst = one.worsening
@@ -127,10 +128,10 @@ def _score(name: str, score: Quality, limits: Limits) -> Check:
 
 
 def keeps_to(time: Ratio, limit: float) -> bool | None:
-    """Whether a time keeps to a limit; None when it was measured too roughly to decide.
+    """Whether a time meets a limit; None if the measurement is too noisy to decide.
 
     True: the whole interval is below ``limit`` × (1 + ``RESOLUTION``). False: all of it is above.
-    RESOLUTION is added because so small a difference cannot be told from none.
+    RESOLUTION is added because smaller differences cannot be measured.
     """
     bound = limit * (1 + RESOLUTION)
     if time.high <= bound:
@@ -139,17 +140,12 @@ def keeps_to(time: Ratio, limit: float) -> bool | None:
 
 
 def _times(reference: str, times: Mapping[str, Ratio], limit: float) -> list[Check]:
-    bound = f"whole interval at most {limit * (1 + RESOLUTION):.2f} ×"
+    upper = limit * (1 + RESOLUTION)
+    bound = f"whole interval at most {upper:.2f} × ({limit:.2f} × and {RESOLUTION:.0%})"
     checks = []
     for workload, time in times.items():
         kept = keeps_to(time, limit)
-        rough = "; too rough to decide, measure more rounds" if kept is None else ""
-        checks.append(
-            Check(
-                f"latency against {reference}, {workload}",
-                f"{time}{rough}",
-                f"{bound} ({limit:.2f} × and {RESOLUTION:.0%})",
-                kept is True,
-            )
-        )
+        noisy = "; too noisy to decide, measure more rounds" if kept is None else ""
+        name = f"latency against {reference}, {workload}"
+        checks.append(Check(name, f"{time}{noisy}", bound, kept is True))
     return checks

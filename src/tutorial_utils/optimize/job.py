@@ -1,4 +1,4 @@
-"""What a run of ``optimize`` works on: a classifier, its texts, and how much is tried."""
+"""The input of a run of ``optimize``: a classifier, its texts, and the effort."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +8,18 @@ from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import SessionRecipe
 
-BUDGET = 1024  # tokens of a batch, unless another budget is found to be faster
-# While it loads a file, ONNX Runtime would fuse again what was left apart because it costs time.
+BUDGET = 1024  # tokens of a batch, unless another budget turns out faster
+# ONNX Runtime would apply these fusions at load, although they make the file slower.
 UNFUSED = ("SkipLayerNormFusion", "BiasGeluFusion")
 
 
 @dataclass(frozen=True)
 class Effort:
-    """rounds, seconds: of each timing, see ``bench.timer.compare``. max_texts: texts used at most.
+    """How long to measure, and how much to try.
 
-    thorough: if off, one text is the only workload, INT8 is made of the fastest fp32 graph only,
-    and the token budget stays at its default.
+    rounds, seconds: of each timing, see ``bench.timer.compare``. max_texts: most texts to use.
+    thorough: if False, a single text is the only workload, only the fastest fp32 graph is
+    quantized, and the token budget stays at its default.
     """
 
     rounds: int = 7
@@ -32,10 +33,10 @@ QUICK = Effort(rounds=5, seconds=0.1, max_texts=2_000, thorough=False)
 
 @dataclass(frozen=True)
 class Job:
-    """What every stage is given.
+    """The input of every stage.
 
     folder: for the files that the stages write. previous: folder of the version in use, which the
-    new one is compared with; None where there is none to compare with.
+    new one is compared with; None if there is none.
     """
 
     classifier: Classifier
@@ -45,10 +46,10 @@ class Job:
     previous: Path | None = None
 
     def file(self, name: str) -> Path:
-        """Where the file of the candidate ``name`` is."""
+        """Path of the candidate ``name``."""
         return self.folder / f"{name}.onnx"
 
     def recipe(self, budget: int = BUDGET, steps: tuple[str, ...] = ()) -> Recipe:
-        """How a candidate runs when it is timed, and in the registry."""
+        """How a candidate runs, both when it is timed and in the registry."""
         session = SessionRecipe(disabled_optimizers=UNFUSED, huge_pages=True)
         return Recipe(steps, session, budget, self.classifier.max_length, self.classifier.padding)

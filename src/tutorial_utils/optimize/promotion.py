@@ -1,9 +1,8 @@
-"""The version that a new one is compared with, and how a new one gets into the registry."""
+"""Find the version that a new one is compared with, and add the new one to the registry."""
 
 from pathlib import Path
 from typing import Any
 
-from tutorial_utils import quality
 from tutorial_utils.core import hashing, machine
 from tutorial_utils.drift import profile
 from tutorial_utils.models.classifiers import Classifier
@@ -22,15 +21,15 @@ from tutorial_utils.registry import (
 from tutorial_utils.runtime.recipe import Recipe
 
 NO_PROFILE = (
-    f"The version has no profile, so drift cannot be seen: that needs {profile.LEAST} texts to "
-    "judge on (--data)."
+    "The version has no profile, so the service cannot detect drift. A profile needs at least "
+    f"{profile.LEAST} labelled texts after a quarter is set aside (--data)."
 )
 
 
 def find_previous(folder: Path, classifier: Classifier) -> tuple[Path | None, str | None]:
-    """The newest version in use, or None and a note on why it cannot be compared with.
+    """The newest version in use, or None and a note that says why there is no comparison.
 
-    folder: of all versions of the model, in the registry.
+    folder: the model's folder in the registry, with all its versions.
     """
     in_use = versions(folder.parent, folder.name)
     if not in_use:
@@ -39,18 +38,19 @@ def find_previous(folder: Path, classifier: Classifier) -> tuple[Path | None, st
     try:
         labels = read_manifest(newest).labels
     except BadModel as error:
-        return None, f"The version before was not compared with: {error}"
+        return None, f"There was no comparison with version {newest.name}: {error}"
     if labels != classifier.labels:
-        return None, f"Version {newest.name} has other labels, and was not compared with."
+        return None, f"There was no comparison with version {newest.name}: its labels differ."
     return newest, None
 
 
 def promote(
     job: Job, folder: Path, file: Path, recipe: Recipe, evidence: Evidence
 ) -> tuple[str, str | None]:
-    """Write the next version into the registry, unless ``file`` is the version in use already.
+    """Write the next version into the registry, unless ``file`` is already the version in use.
 
-    Returns the number of the version, and a note on what is worth knowing of it, if anything.
+    Returns:
+        The number of the version, and possibly a note for the report.
     """
     previous = job.previous
     if previous and hashing.sha256(previous / MODEL) == hashing.sha256(file):
@@ -62,7 +62,7 @@ def promote(
     tokenizer = job.folder / "tokenizer.json"
     job.classifier.tokenizer().save(str(tokenizer))
     precision = "int8" if file.stem.endswith("int8") else "fp32"
-    normal = _profile(job, file, evidence.agreement)
+    normal = _profile(job, file, recipe, tokenizer, evidence.agreement)
     written = write_version(
         folder.parent,
         folder.name,
@@ -77,20 +77,18 @@ def promote(
     return written.name, None if normal else NO_PROFILE
 
 
-def _profile(job: Job, file: Path, agreement: float) -> dict[str, Any] | None:
-    """What the service detects drift by, made from the texts that the gate judged on.
+def _profile(
+    job: Job, file: Path, recipe: Recipe, tokenizer: Path, agreement: float
+) -> dict[str, Any] | None:
+    """The drift profile of the texts that the gate used.
 
-    None where there are none, or fewer than ``profile.LEAST``.
+    None if there are fewer than ``profile.LEAST`` of them.
     """
-    texts, task = job.texts.judging, job.classifier.task
-    if job.texts.labels is None or len(texts) < profile.LEAST:
+    if job.texts.texts is None or len(job.texts.judging) < profile.LEAST:
         return None
-    # As if one text more agreed and one did not: none in a few hundred is not none ever.
-    differ = (1 - agreement) * len(texts)
-    return profile.Profile.of_rows(
-        [job.texts.rows[i] for i in texts],
-        quality.probabilities(answers.of_file(job, file)[texts], task),
-        never=profile.unknown_ids(job.classifier.tokenizer()),
-        task=task,
-        disagreement=(differ + 1) / (len(texts) + 2),
-    ).to_dict()
+    texts = [job.texts.texts[i] for i in job.texts.judging]
+    # Rule of succession: if all of a few hundred texts agree, some text still may not.
+    disagreement = ((1 - agreement) * len(texts) + 1) / (len(texts) + 2)
+    task = job.classifier.task
+    made = profile.of_model(file, recipe, tokenizer, texts, task=task, disagreement=disagreement)
+    return made.to_dict()

@@ -1,7 +1,7 @@
 """From a classifier to a promoted version: all stages in order, then the gate.
 
-What a stage found is kept on disk, so that a run that was killed goes on where it stopped. It is
-used again only where model, data, code, libraries, machine and effort are the same.
+The results of each stage are stored, so a run that was killed continues where it stopped. They are
+used again only if model, data, code, libraries, machine and effort are the same.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ from tutorial_utils.runtime.recipe import Recipe
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a run: promoted to ``version``, or refused with the checks that were missed.
+    """The result of a run: promoted as ``version``, or refused because of the ``missed`` checks.
 
-    times: workload → candidate → its time, PyTorch's first.
+    times: workload → candidate → its time; PyTorch is first. quality: None without labels.
     """
 
     name: str
@@ -67,13 +67,13 @@ def optimize(
     """Make the classifier in ``source`` fast, and promote it to a registry if the gate allows it.
 
     data: labelled texts (``labelled.read``); without them, agreement is measured on random tokens
-    and nothing else is. registry: where versions go, ``out/registry`` by default. A second call
-    continues the first.
+    and accuracy not at all. registry: ``out/registry`` by default. A second call continues the
+    first.
 
     Raises:
         BadName: ``name`` cannot be a model's name in a registry.
-        BadClassifier, BadData: what was given cannot be used.
-        CannotExport: the model has no ONNX form that computes the same.
+        BadClassifier, BadData: the model or the data cannot be used.
+        CannotExport: the model cannot be exported to an ONNX file that computes the same.
     """
     check_name(name)
     model_folder = Path(registry or Path(out, "registry")) / name
@@ -108,12 +108,12 @@ def optimize(
 
 
 def fingerprint(classifier: Classifier, data: Path | None, effort: Effort) -> str:
-    """What kept results depend on: model, data, code, libraries, machine and effort.
+    """A hash of everything that stored results depend on; see the module.
 
-    All files of the model's folder count, the tokenizer's too; of a model on the hub its commit.
+    It covers all files in the model's folder, or the commit of a model on the hub.
     """
     folder, pace = Path(classifier.source), os.environ.get("TUTORIAL_PACE")
-    if folder.is_dir():  # its content counts, wherever it is
+    if folder.is_dir():  # its content counts, not its path
         classifier = replace(classifier, source="")
     known = (machine.describe(), effort, pace, classifier, provenance.of(_run))
     digest = hashlib.sha256(repr(known).encode())
@@ -124,12 +124,12 @@ def fingerprint(classifier: Classifier, data: Path | None, effort: Effort) -> st
 
 
 def _run(job: Job, progress: Callable[[str], None]) -> Found:
-    """Run all stages; those that an earlier run has finished are read from their JSON files."""
+    """Run all stages; the results of stages that an earlier run finished are read from JSON."""
     job.folder.mkdir(parents=True, exist_ok=True)
     found = Found()
     for number, stage in enumerate(STAGES, 1):
         label = f"[{number}/{len(STAGES)}] {stage.__name__}"
-        # Measured again where another version is in use: versions are compared in one run.
+        # Times are compared within one run, so a new version in use needs a new measurement.
         key = f"_{job.previous.name}" if stage is evaluate and job.previous else ""
         record = job.folder / f"{stage.__name__}{key}.json"
         if record.exists():
@@ -147,7 +147,7 @@ def _run(job: Job, progress: Callable[[str], None]) -> Found:
 
 
 def _evidence(job: Job, found: Found) -> gate.Evidence:
-    """What the gate decides by, measured on texts that played no part in the choices."""
+    """The measurements for the gate, on texts that were not used to choose candidates."""
     file, judging, before = job.file(found.best), job.texts.judging, None
     close = answers.fidelity(job, file, judging)
     if job.previous:
@@ -155,7 +155,7 @@ def _evidence(job: Job, found: Found) -> gate.Evidence:
         before = answers.fidelity(job, file, judging, theirs).score
     return gate.Evidence(
         agreement=close.agreement,
-        time={workload: times[found.best].time for workload, times in found.times.items()},
+        time={workload: times[found.best] for workload, times in found.times.items()},
         size=inspection.weight_megabytes(file) / found.megabytes,
         score=close.score,
         previous=job.previous.name if job.previous else None,
@@ -167,14 +167,14 @@ def _evidence(job: Job, found: Found) -> gate.Evidence:
 def _notes(texts: Texts, score: quality.Quality | None, limits: gate.Limits) -> list[str]:
     if not score:
         return [
-            "Accuracy was not measured: no labelled texts were given (--data). Agreement is that "
-            f"on {len(texts)} rows of random tokens, which says less than real texts would."
+            "Accuracy was not measured: no labelled texts were given (--data). Agreement was "
+            f"measured on {len(texts)} rows of random tokens, which say less than real texts."
         ]
-    notes = [f"Chosen by a quarter of {len(texts):,} texts, judged by the others."]
+    notes = [f"A quarter of {len(texts):,} texts chose the candidates; the gate used the others."]
     wide = score.high is not None and score.low is not None and score.high - score.low
     if wide and wide > 2 * gate.tolerated(score, limits):
         notes.append(
-            f"The interval of the {score.metric} difference is wider than the tolerance: with "
-            "more labelled texts the gate would decide more surely."
+            f"The interval of the {score.metric} difference is wider than the tolerance. With "
+            "more labelled texts, the gate's decision would be more reliable."
         )
     return notes

@@ -1,7 +1,7 @@
-"""The stages of ``optimize`` in order. Each is given what was found so far, and adds to it."""
+"""The stages of ``optimize`` in order. Each takes the results so far and adds its own."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.graph import inspection
@@ -12,16 +12,18 @@ from tutorial_utils.optimize.timing import Entry, Ratios
 from tutorial_utils.optimize.variants import Variant
 from tutorial_utils.registry import MODEL, read_manifest
 
-LEAST_AGREEMENT = 0.95  # looser than the gate's: a quarter of the texts decides
+LEAST_AGREEMENT = 0.95  # looser than the gate's, because it is measured on fewer texts
 BUDGETS = (BUDGET, 256, 512, 2048, 4096)  # tokens of a batch
 PYTORCH, BEFORE = "pytorch", "promoted before"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate of a stage. times: workload → time relative to the best before it.
+    """A candidate that a stage tried.
 
-    agreement, difference: answers and score against PyTorch, on texts that the gate does not use.
+    times: workload → time relative to the best file of earlier stages.
+    agreement, difference: share of texts with PyTorch's answer, and the score minus PyTorch's, on
+    texts that the gate does not use.
     """
 
     stage: str
@@ -40,24 +42,17 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Median milliseconds of a candidate, and its time relative to PyTorch with the interval."""
+class Measured(Ratio):
+    """Time of a candidate relative to PyTorch, and its median in milliseconds."""
 
     p50_ms: float
-    ratio: float = 1.0
-    low: float = 1.0
-    high: float = 1.0
-
-    @property
-    def time(self) -> Ratio:
-        return Ratio(self.ratio, self.low, self.high)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the stages have found so far.
+    """The results of the stages so far.
 
-    megabytes: PyTorch's weights in fp32. graphs: names of the fp32 files that answer like PyTorch.
+    megabytes: size of PyTorch's weights in fp32. graphs: names of the usable fp32 files.
     steps: names of the files that were kept, each made from the one before. budget: tokens of a
     batch. times: workload → candidate → its time. against: workload → time of the best file
     relative to the previous version.
@@ -78,14 +73,14 @@ class Found:
         return self.steps[-1]
 
     def tried(self, trials: Iterable[Trial]) -> "Found":
-        """The same with these trials; a file that was kept is the best from then on."""
+        """These results and more trials; the file that is kept is the best from then on."""
         more = tuple(trials)
         kept = tuple(t.name for t in more if t.kept)
         return replace(self, trials=self.trials + more, steps=self.steps + kept)
 
 
 def reference(job: Job, found: Found) -> Found:
-    """Keep PyTorch's answers, which all variants are compared with."""
+    """Store PyTorch's answers, which all variants are compared with."""
     answers.store_reference(job)
     weights = job.classifier.module().parameters()
     return replace(found, megabytes=sum(w.numel() * w.element_size() for w in weights) / 1e6)
@@ -98,7 +93,7 @@ def export(job: Job, found: Found) -> Found:
 
 
 def fuse(job: Job, found: Found) -> Found:
-    """Fuse operators; the fastest fp32 graph goes on."""
+    """Fuse operators, and keep the fastest fp32 graph."""
     made = variants.fused(job)
     graphs = (found.best, *(v.name for v in made if not v.problem))
     raced = timing.race(job, graphs)
@@ -108,7 +103,7 @@ def fuse(job: Job, found: Found) -> Found:
 
 
 def quantize(job: Job, found: Found) -> Found:
-    """Weights in 8 bits, made from every fp32 graph: another one may be the fastest then."""
+    """Quantize every fp32 graph, because the fastest one may be another in INT8."""
     graphs = found.graphs if job.effort.thorough else (found.best,)
     made = [variants.int8(job, graph) for graph in graphs]
     close = {v.name: answers.fidelity(job, job.file(v.name)) for v in made if not v.problem}
@@ -119,7 +114,7 @@ def quantize(job: Job, found: Found) -> Found:
 
 
 def tune(job: Job, found: Found) -> Found:
-    """Find the token budget of a batch; threads stay one a core, see notebook 04."""
+    """Find the fastest token budget of a batch. The session keeps all cores, see notebook 04."""
     if job.texts.labels is None or not job.effort.thorough:
         return found
     entries: dict[str, Entry] = {
@@ -136,7 +131,7 @@ def tune(job: Job, found: Found) -> Found:
 
 
 def evaluate(job: Job, found: Found) -> Found:
-    """Time PyTorch, each file that was kept, and the version promoted before, side by side."""
+    """Time PyTorch, each file that was kept, and the version in use, side by side."""
     recipe = job.recipe(found.budget)
     entries: dict[str, Entry] = {PYTORCH: (job.classifier, recipe)}
     entries |= {name: (job.file(name), recipe) for name in found.steps}
@@ -147,10 +142,11 @@ def evaluate(job: Job, found: Found) -> Found:
     against: dict[str, Ratio] = {}
     for workload, rows in timing.workloads(job, found.budget).items():
         result = timing.compare(job, entries, rows)
-        times[workload] = {PYTORCH: Measured(result.timings[PYTORCH].p50_ms)}
-        for name, r in result.verdicts.items():
-            p50 = result.timings[name].p50_ms
-            times[workload][name] = Measured(p50, r.ratio, r.low, r.high)
+        ratios = {PYTORCH: Ratio(1.0, 1.0, 1.0)} | result.verdicts
+        times[workload] = {
+            name: Measured(**asdict(ratio), p50_ms=result.timings[name].p50_ms)
+            for name, ratio in ratios.items()
+        }
         if job.previous:
             against[workload] = result.verdict(found.best, BEFORE)
     return replace(found, times=times, against=against)
@@ -183,7 +179,7 @@ def _trial(
 
 
 def _wrong(close: Fidelity) -> str | None:
-    """Why a candidate's answers rule it out before the gate, or None."""
+    """Why a candidate's answers rule it out before the gate, or None if they do not."""
     if close.agreement < LEAST_AGREEMENT:
         return f"answers differ too often: {close.agreement:.2%} agree"
     if close.score and close.score.worsening[1] > 0:  # the whole interval is worse

@@ -1,33 +1,30 @@
-"""The texts that candidates are tried on: the user's labelled ones, or random tokens."""
+"""The texts that candidates are measured on: the user's labelled texts, or random tokens."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from tutorial_utils import quality
 from tutorial_utils.data.labelled import Labelled
 from tutorial_utils.models.classifiers import Classifier
 
 Rows = tuple[tuple[int, ...], ...]  # token ids of each text
-WITHOUT_DATA = 256  # rows of random tokens that agreement is measured on
+WITHOUT_DATA = 256  # rows of random tokens if there are no texts
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts in a random order. A quarter of them chooses among candidates, the others judge.
+    """Texts in random order. The first quarter is for choosing candidates, the rest for the gate.
 
-    rows: token ids of each text. texts, labels: None where the rows are random tokens.
-    spread: of a regression, the standard deviation of each target's labels; else None.
+    rows: token ids of each text. texts, labels: None if the rows are random tokens.
     """
 
     rows: Rows
     texts: tuple[str, ...] | None = None
     labels: np.ndarray | None = None
-    spread: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, classifier: Classifier, data: Labelled | None, most: int = 4_000) -> "Texts":
-        """At most ``most`` texts of ``data`` in a seeded random order; without it random rows."""
+        """At most ``most`` texts of ``data`` in a seeded random order; random rows without it."""
         generator = np.random.default_rng(0)
         if data is None:
             longest = min(128, classifier.max_length)
@@ -36,19 +33,17 @@ class Texts:
             return cls(tuple(map(tuple, drawn)))
         order = generator.permutation(len(data))[:most]
         texts = tuple(data.texts[i] for i in order)
-        rows = tuple(map(tuple, classifier.encode(texts)))
-        spread = quality.spread_of(data.labels) if classifier.task == "regression" else None
-        return cls(rows, texts, data.labels[order], spread)
+        return cls(tuple(map(tuple, classifier.encode(texts))), texts, data.labels[order])
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def choosing(self) -> np.ndarray:
-        """Indices of the texts that candidates are chosen by."""
+        """Indices of the texts for choosing candidates."""
         return np.arange(len(self) // 4)
 
     @property
     def judging(self) -> np.ndarray:
-        """Indices of the texts that the gate judges by; no choice has seen them."""
+        """Indices of the texts for the gate, which no choice has used."""
         return np.arange(len(self) // 4, len(self))

@@ -1,4 +1,4 @@
-"""Candidates timed side by side on each workload, and the rule that chooses one of them."""
+"""Time candidates side by side on each workload, and choose the fastest."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from tutorial_utils.optimize.job import BUDGET, Job
 from tutorial_utils.optimize.texts import Rows
 from tutorial_utils.runtime.recipe import Recipe
 
-Entry = tuple[Path | Classifier, Recipe]  # an ONNX file or PyTorch, and how it runs
+Entry = tuple[Path | Classifier, Recipe]  # an ONNX file or a PyTorch model, and how to run it
 Ratios = Mapping[str, Ratio]  # workload → time relative to a reference
 
 TEXTS_TIMED = 200
@@ -21,7 +21,7 @@ ONE_TEXT, ONE_BATCH, TEXTS = "one text", "one batch", "texts"
 
 
 def workloads(job: Job, budget: int = BUDGET) -> dict[str, Rows]:
-    """A text of median length, a batch of such, and the first of the user's own texts."""
+    """A text of median length, a batch of such texts, and the first of the user's own texts."""
     real = job.texts.labels is not None
     lengths = [len(row) for row in job.texts.rows]
     length = int(np.median(lengths)) if real else min(128, job.classifier.max_length)
@@ -34,7 +34,7 @@ def workloads(job: Job, budget: int = BUDGET) -> dict[str, Rows]:
 
 
 def compare(job: Job, entries: Mapping[str, Entry], rows: Rows) -> timer.Comparison:
-    """Time all entries on one workload; the first entry is the reference."""
+    """Time all entries on one workload; the first is the reference."""
     return timer.compare(
         {name: Runnable(model, recipe, rows) for name, (model, recipe) in entries.items()},
         rounds=job.effort.rounds,
@@ -44,28 +44,26 @@ def compare(job: Job, entries: Mapping[str, Entry], rows: Rows) -> timer.Compari
 
 
 def race(job: Job, names: Iterable[str]) -> dict[str, Ratios]:
-    """Each file but the first → its time relative to the first, for one text and one batch."""
+    """Each file except the first → its time relative to the first, for one text and one batch."""
     entries: dict[str, Entry] = {name: (job.file(name), job.recipe()) for name in names}
-    found: dict[str, dict[str, Ratio]] = {name: {} for name in list(entries)[1:]}
-    if not found:
+    others = list(entries)[1:]
+    if not others:
         return {}
-    for workload, rows in workloads(job).items():
-        if workload != TEXTS:
-            for name, ratio in compare(job, entries, rows).verdicts.items():
-                found[name][workload] = ratio
-    return dict(found)
+    used = {workload: rows for workload, rows in workloads(job).items() if workload != TEXTS}
+    found = {workload: compare(job, entries, rows).verdicts for workload, rows in used.items()}
+    return {name: {w: verdicts[name] for w, verdicts in found.items()} for name in others}
 
 
 def mean(ratios: Ratios) -> float:
-    """Geometric mean of the ratios of all workloads, each of which weighs the same."""
+    """Geometric mean of the ratios of all workloads."""
     return float(np.exp(np.mean([np.log(ratio.ratio) for ratio in ratios.values()])))
 
 
 def fastest(raced: Mapping[str, Ratios], reference: str) -> str:
-    """The name with the lowest ``mean``, or ``reference`` where none is below 1 − RESOLUTION.
+    """The name with the lowest ``mean``, or ``reference`` if none is below 1 − RESOLUTION.
 
-    This is a choice, not a claim, so it looks at the ratios and not at their intervals. Two
-    processes of the same file differ by about RESOLUTION: less is no reason to leave the reference.
+    This is a choice, not a claim, so it uses the ratios without their intervals. Two processes of
+    the same file differ by about RESOLUTION, so a smaller gain is no reason to change.
     """
     best = min(raced, key=lambda name: mean(raced[name]), default=reference)
     return best if best in raced and mean(raced[best]) < 1 - RESOLUTION else reference

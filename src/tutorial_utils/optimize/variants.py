@@ -1,7 +1,7 @@
-"""The files that ``optimize`` chooses among: built from one classifier, checked against PyTorch.
+"""The files that ``optimize`` chooses from, built from one classifier and checked with PyTorch.
 
-Nothing is timed here. A variant that cannot be built, or that answers differently, is returned
-with its problem, and the others go on.
+Nothing is timed here. A variant that cannot be built or gives other answers is returned with its
+problem, and the run continues with the others.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from tutorial_utils.optimize.answers import cause
 from tutorial_utils.optimize.job import BUDGET, Job
 from tutorial_utils.runtime import batching
 
-CALIBRATED = 512  # texts that the ranges of activations are measured on, at most
+CALIBRATED = 512  # most texts for measuring the ranges of activations
 
 
 class CannotExport(TutorialError, RuntimeError):
-    """The exporter refuses this model, or what it wrote computes something else."""
+    """The exporter cannot export this model, or its file computes something else."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """The file ``Job.file(name)``, or the problem with it. note: what is worth knowing of it."""
+    """The file ``Job.file(name)``, or the problem with it. note: a remark for the report."""
 
     name: str
     problem: str | None = None
@@ -33,7 +33,7 @@ def exported(job: Job) -> Variant:
     """The exporter's graph.
 
     Raises:
-        CannotExport: there is none, or it is another function; the message says why.
+        CannotExport: the export failed, or the file computes something else.
     """
     family, path = job.classifier.family, job.file("exported")
     try:
@@ -46,7 +46,7 @@ def exported(job: Job) -> Variant:
 
 
 def fused(job: Job) -> list[Variant]:
-    """Every fusion that applies, and only those of them that usually pay (see ``fusion``)."""
+    """A file with all fusions that apply, and one with those that usually pay (see ``fusion``)."""
     family, path, paying = job.classifier.family, job.file("fused"), job.file("fused_paying")
     try:
         counts = fusion.fuse(job.file("exported"), path)
@@ -54,16 +54,16 @@ def fused(job: Job) -> list[Variant]:
         undone = fusion.unfuse(path, paying)
         if fusion.narrow(paying, paying) or any(undone.values()):
             notes["fused_paying"] = None
-    except Exception as error:  # rewriters meet graphs of other families with errors of theirs
-        note = f"Fusing {family} failed; it goes on unfused."
-        return [Variant("fused", f"fusing fails: {cause(error)}", note)]
+    except Exception as error:  # on graphs of unknown families, rewriters raise any type
+        note = f"Fusing {family} failed, so its file is unfused."
+        return [Variant("fused", f"cannot be fused: {cause(error)}", note)]
     return [Variant(name, answers.problem(job, job.file(name)), n) for name, n in notes.items()]
 
 
 def int8(job: Job, source: str) -> Variant:
-    """The variant ``source`` with weights in 8 bits, after SmoothQuant.
+    """The variant ``source`` with 8-bit weights, after SmoothQuant.
 
-    The ranges of activations are measured on texts that choose, not on those that judge.
+    The ranges of activations are measured on texts that the gate does not use.
     """
     name, padding = f"{source}_int8", job.classifier.padding
     rows = [job.texts.rows[i] for i in job.texts.choosing[:CALIBRATED]]
@@ -72,8 +72,8 @@ def int8(job: Job, source: str) -> Variant:
     try:
         quantization.recommended(job.file(source), job.file(name), inputs)
         answers.of_file(job, job.file(name))
-    except Exception as error:  # the quantizer asserts on graphs that it does not know
-        return Variant(name, f"quantizing fails: {cause(error)}")
+    except Exception as error:  # the quantizer asserts on unknown graphs
+        return Variant(name, f"cannot be quantized: {cause(error)}")
     return Variant(name)
 
 
@@ -82,7 +82,7 @@ def _applied(job: Job, counts: dict[str, int]) -> str:
     note = f"Fusions that applied to {job.classifier.family}: {named or 'none'}."
     if not inspection.op_counts(job.file("fused"))["Attention"]:
         note += (
-            " No attention was fused: its graph is not among the known patterns, and it runs as "
-            "single operators."
+            " No attention was fused, because its graph matches none of the known patterns. It "
+            "runs as separate operators."
         )
     return note
