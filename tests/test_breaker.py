@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutorial_utils.serving.engine.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
@@ -20,6 +20,7 @@ STEPS = st.lists(st.sampled_from(["success", "failure", "trip", "wait", "probe"]
 
 
 @given(STEPS)
+@settings(deadline=None)
 def test_every_history_ends_in_the_state_that_the_rules_give(steps):
     clock, state, row, opened = Clock(), CLOSED, 0, 0.0
     breaker = Breaker(failures=2, cooldown=1.0, clock=clock)

@@ -300,6 +300,22 @@ def test_a_worker_that_dies_is_replaced_and_ready_only_after_an_answer(start):
     assert engine.waiting == 0
 
 
+def test_a_worker_that_dies_counts_once_for_the_breaker_even_while_it_probes(start):
+    def before(inputs):
+        raise SystemExit
+
+    engine = start(before, breaker_failures=3, breaker_cooldown=60)
+
+    async def main():
+        with pytest.raises(InferenceFailed):
+            await engine.predict(["good"])
+        supervisor = engine._supervisor
+        await until(lambda: not engine.backends[0].breaker.closed and supervisor.worker.is_alive())
+
+    asyncio.run(main())
+    assert value(engine, "serve_worker_restarts_total", reason="died") == 3
+
+
 def test_when_inference_hangs_the_deadline_fires_and_the_fallback_answers(start, loaded, solo):
     fallback = Harmed(loaded["1"])
     engine = start(Gate(runs=1), fallback, deadline=60, hang_after=1)

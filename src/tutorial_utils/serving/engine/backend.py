@@ -39,12 +39,3 @@ class Backend:
             log.error("the model is not well: %s", type(error).__name__)
             return False
         return True
-
-    def probe(self) -> bool:
-        """Ask the harmless question and tell the breaker how it went, whatever the model raises."""
-        well = False
-        try:
-            well = self.well()
-        finally:
-            (self.breaker.success if well else self.breaker.failure)()
-        return well

@@ -89,5 +89,10 @@ class Supervisor(threading.Thread):
         self._batcher.release(worker.batch)
 
     def _try(self, backend: Backend) -> None:
-        if backend.probe():
+        well = False
+        try:
+            well = backend.well()
+        finally:  # whatever the model raises: a breaker without a report would stay half-open
+            (backend.breaker.success if well else backend.breaker.failure)()
+        if well:
             self.worker.proven = True

@@ -95,7 +95,9 @@ class Worker(threading.Thread):
             if backend is None:
                 return
             with self._watched(backend):
-                self.proven = backend.probe()
+                self.proven = backend.well()
+            # Here a worker that dies or hangs has not counted: the supervisor does that.
+            (backend.breaker.success if self.proven else backend.breaker.failure)()
 
     def give_up_if_stuck(self, seconds: float) -> bool:
         """Abandon the worker if its tokenizer or model takes longer; its late result is dropped."""

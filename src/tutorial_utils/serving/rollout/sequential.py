@@ -12,8 +12,8 @@ Errors: Fisher's exact test of two proportions at looks that double in size, eac
 ALPHA (O'Brien and Fleming, Biometrics 35, 1979; Lan and DeMets, Biometrika 70, 1983). The shares
 sum to ALPHA, so the union bound holds whatever the error rate is. Most is spent after 200 answers.
 Ten points more errors are found by then in at least 90 % of trials if the stable version fails at
-most 5 % of its requests and answers as many as the canary. If it fails 10 %, in 80 %: with 200
-answers of each, even a single test without earlier looks would find only 88 %.
+most 5 % of its requests and answers as many as the canary. If it fails 10 %, in 80 %. For
+comparison: one look at 200 answers of each finds about 88 %, by the normal approximation.
 """
 
 import math
