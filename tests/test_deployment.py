@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import scipy.stats
 import tiny_models
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_serving import running
 
@@ -21,7 +21,7 @@ from tutorial_utils.serving.engine.request import InferenceFailed, Overloaded
 from tutorial_utils.serving.http import app
 from tutorial_utils.serving.rollout import traffic
 from tutorial_utils.serving.rollout.deployment import Deployment, NothingToDo, UnknownVersion
-from tutorial_utils.serving.rollout.traffic import Split, place
+from tutorial_utils.serving.rollout.traffic import place
 from tutorial_utils.serving.rollout.watcher import Watcher
 from tutorial_utils.serving.settings import Settings
 
@@ -74,7 +74,7 @@ def value(deployment: Deployment, name: str, **labels) -> float:
 
 def test_no_request_is_refused_unread_while_there_is_a_candidate(tmp_path):
     deployment = deploy(publish(tmp_path, 1, 2), version="1", max_waiting_texts=1)
-    deployment.stable.engine._batcher.limit = 0
+    deployment.stable._batcher.limit = 0
     assert isinstance(deployment.turn_away(), Overloaded)
     deployment.place(registry.load(tmp_path, "sentiment", "2"), share=0.5)
     assert deployment.turn_away() is None
@@ -226,18 +226,18 @@ def test_a_pinned_version_stays_also_when_it_is_withdrawn(tmp_path):
 
 def test_ten_thousand_callers_are_split_by_the_share_and_keep_their_version():
     ids = [f"caller-{i}" for i in range(10_000)]
-    split = Split(share=0.1, salt="2")
-    taken = [split.takes(caller) for caller in ids]
-    assert scipy.stats.chisquare([sum(taken), 10_000 - sum(taken)], [1_000, 9_000]).pvalue > 0.01
-    assert taken == [split.takes(caller) for caller in ids]
-    wider = Split(share=0.2, salt="2")
-    assert all(wider.takes(caller) for caller, was in zip(ids, taken, strict=True) if was)
-    other = Split(share=0.1, salt="3")
-    both = sum(split.takes(caller) and other.takes(caller) for caller in ids)
+    places = [place(caller, "2") for caller in ids]
+    taken = sum(at < 0.1 for at in places)
+    assert scipy.stats.chisquare([taken, 10_000 - taken], [1_000, 9_000]).pvalue > 0.01
+    assert places == [place(caller, "2") for caller in ids]
+    both = sum(
+        at < 0.1 and place(caller, "3") < 0.1 for caller, at in zip(ids, places, strict=True)
+    )
     assert scipy.stats.binomtest(both, 10_000, 0.01).pvalue > 0.01  # another trial, other callers
 
 
 @given(st.text(max_size=30), st.text(max_size=5))
+@settings(deadline=None)
 def test_every_caller_has_a_place(caller, salt):
     assert 0 <= place(caller, salt) < 1
 
@@ -246,10 +246,10 @@ def test_the_split_reaches_the_versions_and_a_caller_stays(tmp_path):
     async def scenario():
         deployment = deploy(publish(tmp_path, 1, 2), version="1")
         await deployment.try_out("2", share=0.3, shadow=0)
-        split = deployment.candidate.split
+        candidate = deployment.candidate
         for i in range(100):
             answer = await deployment.predict(["a"], caller=str(i))
-            assert answer.version == ("2" if split.takes(str(i)) else "1")
+            assert answer.version == ("2" if candidate.takes(str(i)) else "1")
         assert (await deployment.predict(["a"], version="2")).version == "2"
         with pytest.raises(UnknownVersion, match="1, 2"):
             await deployment.predict(["a"], version="../1")
@@ -502,7 +502,7 @@ def test_shutdown_cancels_shadows_on_their_loop_and_closes_every_engine(tmp_path
         deployment = service.deployment
         async with service.router.lifespan_context(service):
             deployment.place(model, share=0, shadow=1)
-            engines = [deployment.stable.engine, deployment.candidate.running.engine]
+            engines = [deployment.stable, deployment.candidate.engine]
             for _ in range(3):
                 await deployment.predict(["a"])
             await asyncio.to_thread(model.entered.wait, 30)
@@ -518,7 +518,7 @@ def test_closing_waits_for_engines_that_drain(tmp_path):
     async def scenario():
         model = Slow(registry.load(publish(tmp_path, 1, 2), "sentiment", "1"))
         deployment = Deployment(Settings(registry=tmp_path, version="1", deadline=60), model)
-        old = deployment.stable.engine
+        old = deployment.stable
         asking = asyncio.create_task(deployment.predict(["a"]))
         await asyncio.to_thread(model.entered.wait, 30)
         await deployment.switch("2")
@@ -535,10 +535,8 @@ def test_a_slow_canary_costs_its_callers_time_and_no_answer(tmp_path):
         model = Slow(registry.load(publish(tmp_path, 1, 2), "sentiment", "2"))
         deployment = deploy(tmp_path, version="1", deadline=4)
         deployment.place(model, share=1)
-        ask, given = deployment.stable.engine.predict, []
-        deployment.stable.engine.predict = lambda texts, left: (
-            given.append(left) or ask(texts, left)
-        )
+        ask, given = deployment.stable.predict, []
+        deployment.stable.predict = lambda texts, left: given.append(left) or ask(texts, left)
         answers = await asyncio.gather(*(deployment.predict(["a"]) for _ in range(5)))
         assert {answer.version for answer in answers} == {"1"}
         assert max(given) <= 2, "within the caller's own deadline"

@@ -383,7 +383,7 @@ def test_the_shadow_measures_how_often_another_version_disagrees(registry_path):
         for seed in range(10):
             await deployment.predict(sentences(30, seed))
             await deployment.shadow.settle()
-        watched = deployment.stable.engine.observer
+        watched = deployment.stable.observer
         watched.settle()
         state = watched.monitor.state()["disagreement"]
         running = deployment.roles

@@ -71,8 +71,8 @@ def test_a_candidate_that_answers_otherwise_is_judged_so(task):
         shadow = Shadow(
             TrafficMetrics(CollectorRegistry()), lambda _, error, agrees: judged.append(agrees)
         )
-        candidate = SimpleNamespace(version="2", retired=False, predict=predict)
-        shadow.mirror(candidate, 1.0, ["x"], expected)
+        engine = SimpleNamespace(version="2", predict=predict)
+        shadow.mirror(SimpleNamespace(engine=engine, shadow=1.0), ["x"], expected)
         await shadow.settle()
 
     asyncio.run(go())

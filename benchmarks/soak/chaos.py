@@ -52,7 +52,7 @@ class Faulty:
 def faulty_service(settings: Settings) -> app.Service:
     """The service, with faults in the model of its stable version."""
     application = app.create(settings)
-    backend = application.deployment.stable.engine.backends[0]
+    backend = application.deployment.stable.backends[0]
     backend.model = Faulty(backend.model)
     return application
 

@@ -6,7 +6,6 @@ puts its texts into batches, runs the model, and resolves the request's future.
 
 import asyncio
 import time
-from contextlib import suppress
 
 from tutorial_utils.registry import LoadedModel
 from tutorial_utils.serving.engine.backend import PROBE, Backend
@@ -71,6 +70,10 @@ class Engine:
         self._supervisor.start()
 
     @property
+    def version(self) -> str:
+        return self.model.manifest.version
+
+    @property
     def waiting(self) -> int:
         """Texts that are admitted and not answered, dropped or failed yet."""
         return self._batcher.waiting
@@ -106,21 +109,18 @@ class Engine:
         """
         seconds = self._settings.deadline if deadline is None else deadline
         request = Request(texts, seconds)
-        loop = asyncio.get_running_loop()
-        ended = loop.create_future()  # of this loop; the request's own belongs to threads
-        # First, since the caller waits for it: wake this coroutine.
-        request.future.add_done_callback(lambda _: _wake(loop, ended))
+        # First of the callbacks, since the caller waits for it: wake this coroutine.
+        answer = asyncio.wrap_future(request.future)
         # However the future ends, texts that no worker has taken give their places back.
         request.future.add_done_callback(lambda _: self._batcher.drop(request))
         if texts != [PROBE]:
             request.future.add_done_callback(lambda _: self._watch(request))
-        late = loop.call_later(seconds, request.fail, DeadlineExceeded())
+        late = asyncio.get_running_loop().call_later(seconds, request.fail, DeadlineExceeded())
         with self.metrics.outcome():
             try:
                 # Last: it wakes the worker, which needs the interpreter lock that `await` releases.
                 self._batcher.admit(request)
-                await ended
-                return request.future.result()
+                return await answer
             finally:
                 late.cancel()
                 request.future.cancel()  # the caller has left, if it is not answered
@@ -160,14 +160,3 @@ class Engine:
         if self.observer and answered and not future.result().fallback:
             rows = [item.row for item in request.items]
             self.observer.saw(rows, future.result().probabilities)
-
-
-def _wake(loop: asyncio.AbstractEventLoop, ended: asyncio.Future) -> None:
-    """Resolve ``ended``; called in any thread, perhaps after the loop has closed."""
-
-    def tell() -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    with suppress(RuntimeError):  # the loop is closed: nobody waits
-        loop.call_soon_threadsafe(tell)

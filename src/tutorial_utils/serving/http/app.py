@@ -39,9 +39,9 @@ class Service(Observed):
         """
         if self.leaving:
             raise HTTPException(503, "the service is stopping")
-        running, _ = self.deployment.find(version)
-        await running.probe()
-        return running.version
+        engine = self.deployment.find(version)
+        await engine.probe()
+        return engine.version
 
 
 def create(settings: Settings) -> Service:

@@ -56,7 +56,7 @@ def router(
         served = deployment.settings.model
         if model != served:
             raise UnknownVersion(f"no such model is served here; there is: {served}")
-        return deployment.find(request.path_params.get("version"))[0].model.manifest
+        return deployment.find(request.path_params.get("version")).model.manifest
 
     asked_for = Annotated[Manifest, Depends(known)]
 

@@ -9,7 +9,6 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tutorial_utils import registry
 from tutorial_utils.core.errors import TutorialError
@@ -18,8 +17,8 @@ from tutorial_utils.serving.engine.engine import Engine
 from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.engine.request import NoAnswer, Overloaded, Prediction
 from tutorial_utils.serving.rollout import traffic
-from tutorial_utils.serving.rollout.running import Running
 from tutorial_utils.serving.rollout.shadow import Shadow
+from tutorial_utils.serving.rollout.traffic import Candidate
 from tutorial_utils.serving.settings import LATEST, Settings
 
 log = logging.getLogger(__name__)
@@ -33,20 +32,6 @@ class UnknownVersion(TutorialError, LookupError):
 
 class NothingToDo(TutorialError, RuntimeError):
     """There is no candidate to promote, or no earlier version to go back to."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A version on trial."""
-
-    running: Running
-    split: traffic.Split
-    trial: traffic.Trial
-    by_hand: bool  # an operator began the trial, not the registry's watcher
-
-    @property
-    def role(self) -> str:
-        return traffic.CANARY if self.split.share > 0 else traffic.SHADOW
 
 
 class Deployment:
@@ -73,9 +58,9 @@ class Deployment:
         self.taken_back: set[str] = set()
         self.shadow = Shadow(self.metrics, self._judge)
         self._previous: str | None = None
-        self._draining: list[Running] = []
+        self._draining: dict[Engine, asyncio.Task] = {}  # until they are closed
         self.changing = asyncio.Lock()
-        self.metrics.draining.set_function(lambda: sum(r.in_flight > 0 for r in self._draining))
+        self.metrics.draining.set_function(lambda: sum(e.waiting > 0 for e in [*self._draining]))
         self.metrics.roles(self.roles)
 
     @property
@@ -84,23 +69,27 @@ class Deployment:
         return self._follows and not self._pinning
 
     @property
+    def _running(self) -> list[tuple[Engine, str]]:
+        """The engines that take requests, and their roles."""
+        running = [(self.stable, traffic.STABLE)]
+        if self.candidate:
+            running.append((self.candidate.engine, self.candidate.role))
+        return running
+
+    @property
     def roles(self) -> dict[str, str]:
         """version → role, of those that take requests."""
-        found = {self.stable.version: traffic.STABLE}
-        if self.candidate:
-            found[self.candidate.running.version] = self.candidate.role
-        return found
+        return {engine.version: role for engine, role in self._running}
 
-    def find(self, version: str | None = None) -> tuple[Running, str]:
-        """The stable version, or a running one by its number, and its role.
+    def find(self, version: str | None = None) -> Engine:
+        """The stable version, or a running one by its number.
 
         Raises:
             UnknownVersion: it does not run here.
         """
-        if version in (None, self.stable.version):
-            return self.stable, traffic.STABLE
-        if self.candidate and version == self.candidate.running.version:
-            return self.candidate.running, self.candidate.role
+        for engine, _ in self._running:
+            if version in (None, engine.version):
+                return engine
         known = ", ".join(sorted(self.roles, key=int))
         raise UnknownVersion(f"no such version runs here; there are: {known}")
 
@@ -109,7 +98,7 @@ class Deployment:
 
         None while there is a candidate, which may have room.
         """
-        return self.stable.engine.turn_away() if self.candidate is None else None
+        return self.stable.turn_away() if self.candidate is None else None
 
     async def predict(
         self, texts: list[str], caller: str | None = None, version: str | None = None
@@ -125,23 +114,21 @@ class Deployment:
             Overloaded, NoAnswer: as ``Engine.predict``.
         """
         if version:
-            return await self._ask(*self.find(version), texts)
-        candidate = self.candidate
+            return await self._ask(self.find(version), texts)
+        candidate, stable = self.candidate, self.stable
         name = caller if caller is not None else secrets.token_hex(16)
-        if candidate and candidate.split.takes(name):
+        if candidate and candidate.takes(name):
             return await self._try(candidate, texts)
-        running = self.stable
         try:
-            prediction = await self._ask(running, traffic.STABLE, texts)
+            prediction = await self._ask(stable, texts)
         except NoAnswer:
             if candidate:
                 candidate.trial.stable_answered(error=True)
             raise
         if candidate:
             candidate.trial.stable_answered(error=prediction.fallback)
-        if self.candidate and running is self.stable and not prediction.fallback:
-            share = self.candidate.split.shadow
-            self.shadow.mirror(self.candidate.running, share, texts, prediction)
+        if self.candidate and stable is self.stable and not prediction.fallback:
+            self.shadow.mirror(self.candidate, texts, prediction)
         return prediction
 
     async def switch(self, version: str = LATEST) -> None:
@@ -184,7 +171,7 @@ class Deployment:
         async with self.changing:
             if self.candidate is None:
                 raise NothingToDo("there is no candidate to promote")
-            self._replace(self.candidate.running)
+            self._change(self.candidate.engine)
 
     async def roll_back(self) -> None:
         """End the candidate's trial; without one, go back to the stable version before this one.
@@ -220,108 +207,109 @@ class Deployment:
             if on_trial:
                 raise NothingToDo("this version is the stable one")
             return
-        if self.candidate and self.candidate.running.model is model:
-            running = self.candidate.running
+        if self.candidate and self.candidate.engine.model is model:
+            engine = self.candidate.engine
         else:
-            running = self._start(model)
+            engine = self._start(model)
         if not on_trial:
-            return self._replace(running)
-        if self.candidate and self.candidate.running is not running:
-            self._retire(self.candidate.running)
-        split = traffic.Split(share, shadow, f"{self.settings.salt}:{running.version}")
+            return self._change(engine)
         trial = traffic.Trial(self.settings.max_errors, self.settings.min_agreement)
-        self.candidate = Candidate(running, split, trial, by_hand)
-        self.metrics.roles(self.roles)
-        log.info("version %s is a candidate", running.version)
+        salt = f"{self.settings.salt}:{engine.version}"
+        self._change(self.stable, Candidate(engine, trial, share, shadow, salt, by_hand))
+        log.info("version %s is a candidate", engine.version)
 
     def take_back(self, reason: str) -> None:
         """End the trial of the candidate. reason: as the metrics name it."""
         assert self.candidate
-        failed, self.candidate = self.candidate.running, None
-        self._retire(failed)
-        self._note_taken_back(failed.version, reason)
+        failed = self.candidate.engine.version
+        self._change(self.stable)
+        self._note_taken_back(failed, reason)
 
     async def close(self) -> None:
         """Finish the batches that have begun, fail the rest; every engine is closed afterwards."""
         await self.shadow.close()
-        trial = [self.candidate.running] if self.candidate else []
-        engines = [running.engine for running in (self.stable, *trial, *self._draining)]
+        for task in self._draining.values():
+            task.cancel()
+        engines = [*(engine for engine, _ in self._running), *self._draining]
         await asyncio.gather(*(asyncio.to_thread(engine.close) for engine in engines))
 
     async def _try(self, candidate: Candidate, texts: list[str]) -> Prediction:
         """An answer of the canary, or of the stable version in the time that is left."""
-        end, trial = time.monotonic() + self.settings.deadline, candidate.trial
-        part = CANARY_TIME * self.settings.deadline
+        end = time.monotonic() + self.settings.deadline
         try:
-            prediction = await self._ask(candidate.running, traffic.CANARY, texts, part)
-        except Overloaded:  # a busy machine is no fault of the version's
-            return await self._ask(self.stable, traffic.STABLE, texts, end - time.monotonic())
-        except NoAnswer:
+            part = CANARY_TIME * self.settings.deadline
+            prediction = await self._ask(candidate.engine, texts, part)
+        except (NoAnswer, Overloaded) as error:
+            at_fault = isinstance(error, NoAnswer)  # a busy machine is no fault of the version's
             try:
-                prediction = await self._ask(
-                    self.stable, traffic.STABLE, texts, end - time.monotonic()
-                )
+                prediction = await self._ask(self.stable, texts, end - time.monotonic())
             except NoAnswer:
-                trial.answered(error=True, by_both=True)
-                self._end_if_failed(candidate)
+                if at_fault:
+                    self._judge(candidate, error=True, by_both=True)
                 raise
-            trial.answered(error=True)
+            if at_fault:
+                self._judge(candidate, error=True)
         else:
-            trial.answered(prediction.fallback)
-        self._end_if_failed(candidate)
+            self._judge(candidate, error=prediction.fallback)
         return prediction
 
     async def _ask(
-        self, running: Running, role: str, texts: list[str], deadline: float | None = None
+        self, engine: Engine, texts: list[str], deadline: float | None = None
     ) -> Prediction:
+        labels = engine.version, self.roles[engine.version]
         try:
-            prediction = await running.predict(texts, deadline)
+            prediction = await engine.predict(texts, deadline)
         except NoAnswer:
-            self.metrics.errors.labels(running.version, role).inc()
+            self.metrics.errors.labels(*labels).inc()
             raise
-        self.metrics.answers.labels(running.version, role).inc()
+        self.metrics.answers.labels(*labels).inc()
         return prediction
 
-    def _judge(self, running: Running, error: bool, agrees: Sequence[bool] = ()) -> None:
-        """A candidate was asked in the background what the stable version had answered."""
-        candidate = self.candidate
-        if candidate is None or running is not candidate.running:
-            return
-        candidate.trial.compared(agrees)
-        if agrees and self.stable.engine.observer:
-            self.stable.engine.observer.disagreed([not same for same in agrees])
-        candidate.trial.answered(error)
-        self._end_if_failed(candidate)
+    def _judge(
+        self, candidate: Candidate, error: bool, agrees: Sequence[bool] = (), by_both: bool = False
+    ) -> None:
+        """Count an answer of the candidate, and end its trial if that shows it to be worse.
 
-    def _end_if_failed(self, candidate: Candidate) -> None:
-        if candidate is self.candidate and (reason := candidate.trial.verdict()):
+        agrees: which of its texts both versions answer alike. by_both: the stable version failed
+        them too.
+        """
+        if candidate is not self.candidate:  # its trial has ended
+            return
+        candidate.trial.answered(error, by_both)
+        candidate.trial.compared(agrees)
+        if agrees and self.stable.observer:
+            self.stable.observer.disagreed([not same for same in agrees])
+        if reason := candidate.trial.verdict():
             self.take_back(reason)
 
-    def _replace(self, new: Running) -> None:
-        old, self.stable = self.stable, new
-        self._previous = old.version
-        self.taken_back.discard(new.version)
-        if self.candidate and self.candidate.running is not new:
-            self._retire(self.candidate.running)
-        self.candidate = None
-        self._retire(old)
-        log.info("version %s replaces %s", new.version, old.version)
+    def _change(self, stable: Engine, candidate: Candidate | None = None) -> None:
+        """Let these take the requests from now on; an engine that no longer does, drains."""
+        before, old = self._running, self.stable
+        self.stable, self.candidate = stable, candidate
+        running = [engine for engine, _ in self._running]
+        for engine, _ in before:
+            if engine not in running:
+                self._draining[engine] = asyncio.create_task(self._drain(engine))
+        self.metrics.roles(self.roles)
+        if stable is not old:
+            self._previous = old.version
+            self.taken_back.discard(stable.version)
+            log.info("version %s replaces %s", stable.version, old.version)
+
+    async def _drain(self, engine: Engine) -> None:
+        await engine.drain()
+        del self._draining[engine]
 
     def _note_taken_back(self, version: str, reason: str) -> None:
         self.taken_back.add(version)
         self.metrics.roll_backs.labels(version, reason).inc()
         log.error("version %s was rolled back: %s", version, reason)
 
-    def _retire(self, running: Running) -> None:
-        self._draining = [r for r in self._draining if not r.closed] + [running]
-        running.retire()
-        self.metrics.roles(self.roles)
-
-    def _start(self, model: LoadedModel) -> Running:
+    def _start(self, model: LoadedModel) -> Engine:
         spare = self._fallback
         if spare is not None and spare.manifest.version == model.manifest.version:
             spare = None
-        return Running(model, Engine(model, self.settings, spare, self._engine_metrics))
+        return Engine(model, self.settings, spare, self._engine_metrics)
 
     async def load(self, version: str) -> LoadedModel:
         """The candidate's model if it is that version, else one read from the registry.
@@ -329,8 +317,8 @@ class Deployment:
         Raises:
             BadModel: it is broken or not there.
         """
-        if self.candidate and version == self.candidate.running.version:
-            return self.candidate.running.model
+        if self.candidate and version == self.candidate.engine.version:
+            return self.candidate.engine.model
         name = self.settings.registry, self.settings.model
         try:
             model = await asyncio.to_thread(registry.load, *name, version)

@@ -15,13 +15,14 @@ from tutorial_utils.serving.engine.request import (
     Overloaded,
     Prediction,
 )
-from tutorial_utils.serving.rollout.running import Running
-from tutorial_utils.serving.rollout.traffic import TrafficMetrics
+from tutorial_utils.serving.rollout.traffic import Candidate, TrafficMetrics
 
 log = logging.getLogger(__name__)
 
 MOST = 8  # requests asked of the candidate in the background; more are dropped, and counted
-Judge = Callable[[Running, bool, Sequence[bool]], None]  # candidate, did it err, which texts agree
+Judge = Callable[
+    [Candidate, bool, Sequence[bool]], None
+]  # candidate, did it err, which texts agree
 
 
 class Shadow:
@@ -35,11 +36,9 @@ class Shadow:
         self._tasks: set[asyncio.Task] = set()
         self._closed = False
 
-    def mirror(
-        self, candidate: Running, share: float, texts: list[str], answer: Prediction
-    ) -> None:
-        """Ask the candidate too, for a random ``share`` of the answers."""
-        if self._closed or random.random() >= share:
+    def mirror(self, candidate: Candidate, texts: list[str], answer: Prediction) -> None:
+        """Ask the candidate too, for a random share of the answers."""
+        if self._closed or random.random() >= candidate.shadow:
             return
         if len(self._tasks) >= MOST:
             return self._count(candidate, "dropped", len(texts))
@@ -58,11 +57,9 @@ class Shadow:
             task.cancel()
         await self.settle()
 
-    async def _compare(self, candidate: Running, texts: list[str], expected: Prediction) -> None:
-        if candidate.retired:  # since the task was made
-            return
+    async def _compare(self, candidate: Candidate, texts: list[str], expected: Prediction) -> None:
         try:
-            answer = await candidate.predict(texts)
+            answer = await candidate.engine.predict(texts)
         except (Overloaded, DeadlineExceeded):  # of a full machine, rather than of the version
             return self._count(candidate, "dropped", len(texts))
         except InferenceFailed:
@@ -78,8 +75,8 @@ class Shadow:
             self._count(candidate, "differs", len(agrees) - sum(agrees))
         self._judge(candidate, False, agrees or ())
 
-    def _count(self, candidate: Running, outcome: str, texts: int) -> None:
-        self._metrics.shadowed.labels(candidate.version, outcome).inc(texts)
+    def _count(self, candidate: Candidate, outcome: str, texts: int) -> None:
+        self._metrics.shadowed.labels(candidate.engine.version, outcome).inc(texts)
 
 
 def same_answers(expected: Prediction, found: Prediction) -> list[bool] | None:

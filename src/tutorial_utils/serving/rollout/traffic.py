@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from tutorial_utils.serving.engine.engine import Engine
 from tutorial_utils.serving.rollout import sequential
 from tutorial_utils.serving.rollout.sequential import Counts
 
@@ -81,15 +82,25 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Split:
-    """Shares of a candidate: of callers that it answers, and of answers it is asked for too."""
+class Candidate:
+    """A version on trial. Shares: of callers that it answers, and of answers it is asked for too.
 
-    share: float = 0.0
-    shadow: float = 0.0
-    salt: str = field(default="", repr=False)
+    by_hand: an operator began the trial, not the registry's watcher.
+    """
+
+    engine: Engine
+    trial: Trial
+    share: float
+    shadow: float
+    salt: str
+    by_hand: bool
+
+    @property
+    def role(self) -> str:
+        return CANARY if self.share > 0 else SHADOW
 
     def takes(self, caller: str) -> bool:
-        return self.share > 0 and place(caller, self.salt) < self.share
+        return place(caller, self.salt) < self.share
 
 
 class TrafficMetrics:

@@ -42,9 +42,9 @@ class Watcher:
         gone, usable = await asyncio.to_thread(self._read)
         async with deployment.changing:
             candidate = deployment.candidate
-            if candidate and candidate.running.version in gone:
+            if candidate and candidate.engine.version in gone:
                 deployment.take_back(traffic.BY_HAND)
-                deployment.taken_back.discard(candidate.running.version)  # the mark says it
+                deployment.taken_back.discard(candidate.engine.version)  # the mark says it
         stable = deployment.stable.version
         if stable in gone:
             if earlier := [version for version in usable if int(version) < int(stable)]:
