@@ -22,7 +22,7 @@ from tutorial_utils.serving.engine import supervisor
 from tutorial_utils.serving.engine.backend import PROBE, Backend
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.breaker import Breaker
-from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.metrics import EngineMetrics, Metrics
 from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
     InferenceFailed,
@@ -98,7 +98,7 @@ def worker(batcher: Batcher, *backends: Backend) -> Worker:
         model, waiting, queued, ready = backends[0].model, 0, (0, 0), staticmethod(lambda: True)
 
     Silent.backends = backends
-    return Worker(batcher, backends, Metrics().of(Silent), proven=True)
+    return Worker(batcher, backends, EngineMetrics(Metrics(), Silent), proven=True)
 
 
 @given(LENGTHS, st.integers(1, 200), st.integers(0, 100))

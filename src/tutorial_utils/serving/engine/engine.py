@@ -11,7 +11,7 @@ from tutorial_utils.registry import LoadedModel
 from tutorial_utils.serving.engine.backend import PROBE, Backend
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.breaker import Breaker
-from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.metrics import EngineMetrics, Metrics
 from tutorial_utils.serving.engine.observer import Observer
 from tutorial_utils.serving.engine.policy import BatchingPolicy
 from tutorial_utils.serving.engine.request import (
@@ -63,7 +63,7 @@ class Engine:
         name = model.manifest.name, model.manifest.version
         profile = getattr(model, "profile", None)  # what stands in for a model has none
         self.observer = Observer(profile, metrics.drift, name) if profile else None
-        self.metrics = metrics.of(self)
+        self.metrics = EngineMetrics(metrics, self)
         self._supervisor = Supervisor(
             self._batcher, self.backends, self.metrics, settings.hang_after
         )

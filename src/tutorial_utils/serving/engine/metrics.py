@@ -46,7 +46,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory, processor time, open files; on Linux
         self.refused = 0  # requests refused for want of room
-        self._engines: list[EngineMetrics] = []
+        self.shown: list[EngineMetrics] = []  # of the engines that are open
         counter = partial(Counter, namespace="serve", registry=self.registry)
         histogram = partial(Histogram, namespace="serve", registry=self.registry)
         self._requests = counter("requests", "Requests by route and status.", ("route", "status"))
@@ -77,12 +77,6 @@ class Metrics:
         for status in STATUSES:  # a counter exists before it counts, or its first is no increase
             self._requests.labels("/predict", str(status))
 
-    def of(self, engine) -> "EngineMetrics":
-        """The counters of an ``Engine``; its gauges are shown until they are closed."""
-        made = EngineMetrics(self, engine)
-        self._engines.append(made)
-        return made
-
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request. ``route`` is the route's pattern: a caller's path is no label."""
         self.refused += status == 429
@@ -104,11 +98,6 @@ class Metrics:
         """The exposition in Prometheus's text format."""
         return generate_latest(self.registry)
 
-    def forget(self, closed: "EngineMetrics") -> None:
-        """Show the gauges of an engine no longer."""
-        with suppress(ValueError):  # an engine may be closed twice
-            self._engines.remove(closed)
-
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Gauges of the open engines; of two engines of one version, those of the newer one.
 
@@ -124,7 +113,7 @@ class Metrics:
             "0 closed, 1 half-open, 2 open.",
             labels=(*VERSION, "answers_for"),
         )
-        engines = [(made.version, made.engine) for made in self._engines.copy()]
+        engines = [(made.version, made.engine) for made in self.shown.copy()]
         waiting = sum(engine.waiting for _, engine in engines)
         for version, engine in dict(engines).items():
             queued = engine.queued
@@ -141,12 +130,16 @@ class Metrics:
 
 
 class EngineMetrics:
-    """What one engine counts, under its model's name and version."""
+    """What one ``Engine`` counts, under its model's name and version.
+
+    Its gauges are shown until this is closed.
+    """
 
     def __init__(self, metrics: Metrics, engine):
         manifest = engine.model.manifest
         self.engine, self.version = engine, (manifest.name, manifest.version)
         self.all = metrics
+        metrics.shown.append(self)
         for counter, values in (  # a counter exists before it counts
             (metrics.unanswered, REASONS.values()),
             (metrics.restarts, RESTARTS),
@@ -187,4 +180,5 @@ class EngineMetrics:
         self.all.restarts.labels(*self.version, reason).inc()
 
     def close(self) -> None:
-        self.all.forget(self)
+        with suppress(ValueError):  # closed twice
+            self.all.shown.remove(self)
