@@ -143,7 +143,7 @@ class Deployment:
         self._pinning += pin  # at once: what the watcher is loading now is not taken up
         try:
             async with self.changing:
-                await self.take_up(version)
+                self.place(await self.load(version))
                 self._follows = not pin
         finally:
             self._pinning -= pin
@@ -186,18 +186,16 @@ class Deployment:
             if self._previous is None:
                 raise NothingToDo("there is no earlier version to go back to")
             failed = self.stable.version
-            await self.take_up(self._previous)
+            self.place(await self.load(self._previous))
             self._previous = None
             self._note_taken_back(failed, traffic.BY_HAND)
-
-    async def take_up(self, version: str) -> None:
-        """Let a version answer all requests. Hold ``changing``."""
-        self.place(await self.load(version))
 
     def place(
         self, model: LoadedModel, share: float = 0.0, shadow: float = 0.0, by_hand: bool = False
     ) -> None:
         """Let a loaded model answer: all requests, or those of its share of callers on trial.
+
+        Hold ``changing`` from the loading of the model until this returns.
 
         Raises:
             NothingToDo: a trial of the stable version.
