@@ -20,7 +20,7 @@ from tutorial_utils.core import provenance, records
 from tutorial_utils.data import labelled
 from tutorial_utils.graph import fusion, inspection
 from tutorial_utils.models import classifiers
-from tutorial_utils.optimize import answers, gate, report, run, stages, timing, variants
+from tutorial_utils.optimize import answers, gate, promotion, report, run, stages, timing, variants
 from tutorial_utils.optimize.job import QUICK, Effort, Job
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.optimize.variants import CannotExport
@@ -523,7 +523,7 @@ def test_a_run_from_model_folder_to_registry_resumed_and_refused(
     assert versions(out / "registry", "model") == ["1"]
 
     assert cli.main(command(tmp_path)) == 0
-    assert "This file is version 1 already" in (out / "report.md").read_text()
+    assert "Version 1 has these files and this recipe already" in (out / "report.md").read_text()
     assert versions(out / "registry", "model") == ["1"]
 
 
@@ -565,7 +565,29 @@ def test_a_withdrawn_version_is_not_the_newest_and_is_not_compared_with(clock, f
     withdraw(finished / "out" / "registry", "model", "2", "by mistake")
     assert cli.main(command(finished)) == 0
     assert "Promoted: model version 1." in capsys.readouterr().out
-    assert "version 1 already" in (finished / "out" / "report.md").read_text()
+    assert "Version 1 has these files" in (finished / "out" / "report.md").read_text()
+
+
+def test_another_version_of_the_same_number_is_measured_again(clock, finished, capsys):
+    for _ in range(2):
+        assert cli.main(command(finished)) == 0
+    assert stages_kept(capsys.readouterr().out) == len(stages.STAGES) - 1 + len(stages.STAGES)
+    manifest = finished / "out" / "registry" / "model" / "1" / "manifest.json"
+    values = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(values | {"created": "in another registry"}))
+    assert cli.main(command(finished)) == 0
+    assert stages_kept(capsys.readouterr().out) == len(stages.STAGES) - 1
+
+
+def test_the_same_weights_with_another_recipe_are_another_version(finished, tmp_path):
+    registry = finished / "out" / "registry" / "model"
+    classifier = classifiers.open_classifier(finished / "model")
+    job = replace(job_of(classifier, tmp_path / "job"), previous=registry / "1")
+    recipe = read_manifest(registry / "1").forms[0].recipe
+    evidence = gate.Evidence(agreement=1.0, time={timing.ONE_TEXT: Ratio(1, 1, 1)}, size=1.0)
+    for length, version in ((recipe.max_length, "1"), (16, "2")):
+        changed, file = replace(recipe, max_length=length), registry / "1" / "model.onnx"
+        assert promotion.promote(job, registry, file, changed, evidence)[0] == version
 
 
 def test_a_tiny_fp32_version_is_not_refused_for_the_size_of_its_graph(clock, finished, capsys):

@@ -11,7 +11,7 @@ from tutorial_utils.core import paths
 from tutorial_utils.models.classifiers import BadClassifier, Classifier
 from tutorial_utils.optimize.job import BUDGET, UNFUSED, Job
 from tutorial_utils.optimize.texts import Rows
-from tutorial_utils.registry import MODEL, TOKENIZER, read_manifest
+from tutorial_utils.registry import TOKENIZER, choose, read_manifest
 from tutorial_utils.runtime import batching, tokenization
 from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
@@ -79,11 +79,17 @@ def of_file(job: Job, path: Path) -> np.ndarray:
 
 def of_version(job: Job, folder: Path) -> np.ndarray:
     """Logits of a promoted version, which uses its own tokenizer."""
-    recipe, rows = read_manifest(folder).forms[0].recipe, job.texts.rows
+    (file, recipe), rows = as_served(folder), job.texts.rows
     if job.texts.texts is not None:
         tokenizer = tokenization.load(folder / TOKENIZER, recipe.max_length)
         rows = tuple(map(tuple, tokenization.encode(tokenizer, job.texts.texts)))
-    return Runnable(folder / MODEL, replace(recipe, token_budget=BUDGET), rows).build()()
+    return Runnable(file, replace(recipe, token_budget=BUDGET), rows).build()()
+
+
+def as_served(folder: Path) -> tuple[Path, Recipe]:
+    """The file and the recipe with which a server on this machine runs a version."""
+    form = choose(read_manifest(folder))
+    return folder / form.file, form.recipe
 
 
 def fidelity(

@@ -11,9 +11,11 @@ from tutorial_utils.optimize.gate import Evidence
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.timing import ONE_TEXT
 from tutorial_utils.registry import (
-    MODEL,
+    MANIFEST,
+    TOKENIZER,
     BadModel,
     ModelForm,
+    choose,
     read_manifest,
     versions,
     write_version,
@@ -36,10 +38,11 @@ def find_previous(folder: Path, classifier: Classifier) -> tuple[Path | None, st
         return None, None
     newest = folder / in_use[-1]
     try:
-        labels = read_manifest(newest).labels
+        manifest = read_manifest(newest)
+        choose(manifest)
     except BadModel as error:
         return None, f"There was no comparison with version {newest.name}: {error}"
-    if labels != classifier.labels:
+    if manifest.labels != classifier.labels:
         return None, f"There was no comparison with version {newest.name}: its labels differ."
     return newest, None
 
@@ -47,20 +50,20 @@ def find_previous(folder: Path, classifier: Classifier) -> tuple[Path | None, st
 def promote(
     job: Job, folder: Path, file: Path, recipe: Recipe, evidence: Evidence
 ) -> tuple[str, str | None]:
-    """Write the next version into the registry, unless ``file`` is already the version in use.
+    """Write the next version into the registry, unless it would equal the version in use.
 
     Returns:
         The number of the version, and possibly a note for the report.
     """
-    previous = job.previous
-    if previous and hashing.sha256(previous / MODEL) == hashing.sha256(file):
-        return previous.name, f"This file is version {previous.name} already; nothing was added."
+    tokenizer = job.folder / TOKENIZER
+    job.classifier.tokenizer().save(str(tokenizer))
+    if job.previous and _equal(job.previous, file, tokenizer, recipe):
+        name = job.previous.name
+        return name, f"Version {name} has these files and this recipe already; nothing was added."
     figures = {"agreement": evidence.agreement, "size": evidence.size}
     figures["time"] = evidence.time[ONE_TEXT].ratio
     if evidence.score:
         figures[evidence.score.metric] = evidence.score.score
-    tokenizer = job.folder / "tokenizer.json"
-    job.classifier.tokenizer().save(str(tokenizer))
     precision = "int8" if file.stem.endswith("int8") else "fp32"
     normal = _profile(job, file, recipe, tokenizer, evidence.agreement)
     written = write_version(
@@ -75,6 +78,19 @@ def promote(
         profile=normal,
     )
     return written.name, None if normal else NO_PROFILE
+
+
+def digest(version: Path) -> str:
+    """Which version this is, whatever its number: from its manifest, which has all checksums."""
+    return hashing.sha256(version / MANIFEST)[:16]
+
+
+def _equal(version: Path, file: Path, tokenizer: Path, recipe: Recipe) -> bool:
+    """Whether a version would answer as these files do, in the same way."""
+    manifest = read_manifest(version)
+    form = choose(manifest)
+    known = manifest.files[str(form.file)], manifest.files[TOKENIZER], form.recipe
+    return known == (hashing.sha256(file), hashing.sha256(tokenizer), recipe)
 
 
 def _profile(

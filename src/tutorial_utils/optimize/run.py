@@ -129,8 +129,8 @@ def _run(job: Job, progress: Callable[[str], None]) -> Found:
     found = Found()
     for number, stage in enumerate(STAGES, 1):
         label = f"[{number}/{len(STAGES)}] {stage.__name__}"
-        # Times are compared within one run, so a new version in use needs a new measurement.
-        key = f"_{job.previous.name}" if stage is evaluate and job.previous else ""
+        # Times are compared within one run, so another version in use needs a new measurement.
+        key = f"_{promotion.digest(job.previous)}" if stage is evaluate and job.previous else ""
         record = job.folder / f"{stage.__name__}{key}.json"
         if record.exists():
             progress(f"{label}: kept from the run before")

@@ -10,7 +10,6 @@ from tutorial_utils.optimize.answers import Fidelity
 from tutorial_utils.optimize.job import BUDGET, Job
 from tutorial_utils.optimize.timing import Entry, Ratios
 from tutorial_utils.optimize.variants import Variant
-from tutorial_utils.registry import MODEL, read_manifest
 
 LEAST_AGREEMENT = 0.95  # looser than the gate's, because it is measured on fewer texts
 BUDGETS = (BUDGET, 256, 512, 2048, 4096)  # tokens of a batch
@@ -136,8 +135,7 @@ def evaluate(job: Job, found: Found) -> Found:
     entries: dict[str, Entry] = {PYTORCH: (job.classifier, recipe)}
     entries |= {name: (job.file(name), recipe) for name in found.steps}
     if job.previous:
-        theirs = read_manifest(job.previous).forms[0].recipe
-        entries[BEFORE] = job.previous / MODEL, replace(theirs, token_budget=found.budget)
+        entries[BEFORE] = answers.as_served(job.previous)
     times: dict[str, dict[str, Measured]] = {}
     against: dict[str, Ratio] = {}
     for workload, rows in timing.workloads(job, found.budget).items():

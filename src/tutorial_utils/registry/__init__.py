@@ -6,6 +6,7 @@ model = registry.load(folder, "sentiment")
 
 from tutorial_utils.registry.loading import LoadedModel, choose, describe, load
 from tutorial_utils.registry.manifest import (
+    MANIFEST,
     MODEL,
     TOKENIZER,
     BadModel,
