@@ -365,7 +365,7 @@ def test_a_profile_that_cannot_be_read_is_refused_with_its_version(tmp_path):
     broken = {"features": {"length": 1}}
     forms, tokenizer = [ModelForm(first / "model.onnx")], first / "tokenizer.json"
     write_version(tmp_path, "sentiment", forms, tokenizer, ("no", "yes"), profile=broken)
-    with pytest.raises(BadModel, match=r"profile\.json is not usable .* publish"):
+    with pytest.raises(BadModel, match=r"profile\.json is not usable .* Write the version again"):
         registry.load(tmp_path, "sentiment", "2")
     assert registry.load(tmp_path, "sentiment", "1").profile is None
 
