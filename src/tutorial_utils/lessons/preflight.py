@@ -71,7 +71,11 @@ def _kernel() -> Found:
     # Jupyter replaces a bare `python` by the interpreter that it runs under.
     same = not command.is_absolute() or command.parent == Path(sys.executable).parent
     fix = "Run `python -m ipykernel install --sys-prefix` in this environment."
-    return ("OK" if same else "FAIL"), "kernel python3 is " + ("this" if same else "another"), fix
+    return (
+        ("OK" if same else "FAIL"),
+        "python3 runs " + ("this" if same else "another") + " interpreter",
+        fix,
+    )
 
 
 def _versions() -> Found:
