@@ -21,8 +21,8 @@ from tutorial_utils.serving.engine.request import InferenceFailed, Overloaded
 from tutorial_utils.serving.http import app
 from tutorial_utils.serving.rollout import traffic
 from tutorial_utils.serving.rollout.deployment import Deployment, NothingToDo, UnknownVersion
+from tutorial_utils.serving.rollout.registry_watcher import Watcher
 from tutorial_utils.serving.rollout.traffic import place
-from tutorial_utils.serving.rollout.watcher import Watcher
 from tutorial_utils.serving.settings import Settings
 
 

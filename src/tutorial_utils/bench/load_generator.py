@@ -24,7 +24,7 @@ import numpy as np
 from tutorial_utils.core.errors import InvalidArgument
 
 PATIENCE = 30.0  # seconds for an answer
-MOST = 300  # connections; a request that finds none free waits, and its latency includes that
+MAX_CONNECTIONS = 300  # a request that finds none free waits, and its latency includes that
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CLOSING = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
@@ -33,7 +33,7 @@ _CLOSING = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 class Reply:
     """An answer as it came; status 0: there was none, and ``error`` is the type of what happened.
 
-    ConnectionRefusedError: the request was never let in, so that none can be lost by it.
+    ConnectionRefusedError: the server refused the connection, so no request was lost.
     """
 
     status: int
@@ -107,7 +107,7 @@ class Connections:
         self._address = parts.hostname, parts.port or 80
         self._start = f"POST {parts.path or '/'} HTTP/1.1\r\nhost: {parts.netloc}\r\n"
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self._slots = asyncio.Semaphore(MOST)
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
 
     def request(self, body: dict | bytes, caller: str = "") -> bytes:
         """A request as it goes over the wire; bytes are sent as they are. caller: its name."""
@@ -127,7 +127,8 @@ class Connections:
                     head = await reader.readuntil(b"\r\n\r\n")
                     length = _LENGTH.search(head)
                     body = await reader.readexactly(int(length[1])) if length else b""
-            except (OSError, asyncio.IncompleteReadError) as error:  # a TimeoutError is an OSError
+            # A TimeoutError is an OSError.
+            except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
                 if writer:
                     writer.close()
                 return Reply(0, error=type(error).__name__)

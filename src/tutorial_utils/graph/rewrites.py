@@ -210,7 +210,10 @@ def _tables(total: ir.Value | None) -> dict[str, ir.Value | None]:
         elif node is not None and node.op_type == "Gather":
             table, index = node.inputs
             names = {"input_ids": "word", "token_type_ids": "type"}
-            found[names.get((index and index.name) or "", "position")] = table
+            name = names.get((index and index.name) or "", "position")
+            if name in found:
+                return {}
+            found[name] = table
         else:
             return {}
     return found

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from tutorial_utils.serving.http.errors import documented
 from tutorial_utils.serving.rollout.deployment import Deployment
-from tutorial_utils.serving.rollout.watcher import Watcher
+from tutorial_utils.serving.rollout.registry_watcher import Watcher
 from tutorial_utils.serving.settings import LATEST
 
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Body, FastAPI, Request, Response
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
@@ -17,7 +17,7 @@ from tutorial_utils.serving.http import admin, disconnects, errors, oip, schemas
 from tutorial_utils.serving.http.errors import documented
 from tutorial_utils.serving.http.middleware import Observed
 from tutorial_utils.serving.rollout.deployment import Deployment
-from tutorial_utils.serving.rollout.watcher import Watcher
+from tutorial_utils.serving.rollout.registry_watcher import Watcher
 from tutorial_utils.serving.settings import Settings
 
 PREDICT = "/predict"
@@ -86,7 +86,7 @@ def create(settings: Settings) -> Service:
     # With a limit of its length, pydantic also refuses a text that is not valid Unicode.
     text = Annotated[
         str,
-        Field(max_length=settings.max_characters, json_schema_extra={"pattern": r"\S"}),
+        Field(max_length=settings.max_characters, json_schema_extra={"pattern": schemas.NOT_BLANK}),
         AfterValidator(schemas.not_blank),
     ]
     checked_texts = Annotated[
@@ -130,7 +130,7 @@ def create(settings: Settings) -> Service:
     async def scrape() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    app.include_router(oip.router(deployment, metrics, TypeAdapter(checked_texts), app.probe))
+    app.include_router(oip.router(deployment, metrics, oip.Inference[checked_texts], app.probe))
     if settings.admin_token:
         token = settings.admin_token.get_secret_value()
         app.include_router(admin.router(deployment, watcher, token))

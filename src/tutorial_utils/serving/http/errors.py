@@ -8,7 +8,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.registry import BadModel
 from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
@@ -33,13 +32,8 @@ class Error(BaseModel):
     problems: list[Problem] = []
 
 
-class Invalid(TutorialError, ValueError):
-    """A well-formed request of the Open Inference Protocol that asks for something impossible."""
-
-
 # Exception → status, and the text for the caller. None: the exception's message, which we wrote.
 ANSWERS: dict[type[Exception], tuple[int, str | None]] = {
-    Invalid: (400, None),
     UnknownVersion: (404, None),
     BadModel: (409, None),
     NothingToDo: (409, None),

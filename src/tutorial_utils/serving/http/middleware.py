@@ -69,6 +69,8 @@ class Observed(FastAPI):
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
             return _error("compressed bodies are not accepted: send it uncompressed", 415)
+        if "inference-header-content-length" in headers:
+            return _error("tensors are read from JSON only; tritonclient: binary_data=False", 415)
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self.settings.max_body:
             limit = f"{self.settings.max_body:,} bytes"

@@ -1,47 +1,108 @@
 """The Open Inference Protocol, version 2: what clients of Triton, KServe and MLServer speak.
 
 One input, ``text`` (BYTES, one element a text), and two outputs: ``label`` (BYTES, one a text) and
-``probabilities`` (FP32, texts × labels).
+``probabilities`` (FP32, texts × labels). Tensors are JSON; Triton's extension for binary tensors
+would gain nothing for texts.
 Source: the specification "Open Inference Protocol" (kserve/open-inference-protocol).
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from itertools import chain
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from fastapi import APIRouter, Depends, Header, Request, Response
-from pydantic import TypeAdapter
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt
 
 import tutorial_utils
 from tutorial_utils.registry import Manifest
 from tutorial_utils.serving.engine.metrics import Metrics
-from tutorial_utils.serving.http import disconnects, oip_tensors
+from tutorial_utils.serving.engine.request import Prediction
+from tutorial_utils.serving.http import disconnects
 from tutorial_utils.serving.http.errors import documented
-from tutorial_utils.serving.http.schemas import Caller
+from tutorial_utils.serving.http.schemas import Caller, timing_headers
 from tutorial_utils.serving.rollout.deployment import Deployment, UnknownVersion
 
 Prober = Callable[..., Awaitable[str]]  # asks a version a question; returns which one answered
-# Not in OpenAPI, which describes requests without binary data only.
-JsonLength = Annotated[
-    int | None, Header(alias=oip_tensors.HEADER_LENGTH, ge=0, include_in_schema=False)
-]
+Texts = TypeVar("Texts")  # a list of texts with the limits of the settings
+
+
+def _flat(data: Any) -> Any:
+    """The protocol lets a client send the rows of a tensor as lists."""
+    nested = isinstance(data, list) and all(isinstance(row, list) for row in data)
+    return list(chain.from_iterable(data)) if nested else data
+
+
+class Tensor(BaseModel, Generic[Texts]):
+    """The texts."""
+
+    name: Literal["text"]
+    datatype: Literal["BYTES"]
+    shape: list[NonNegativeInt]
+    data: Annotated[Texts, BeforeValidator(_flat)]
+
+
+class Wanted(BaseModel):
+    """An output that the caller asks for."""
+
+    name: Literal["label", "probabilities"]
+
+
+class Inference(BaseModel, Generic[Texts]):
+    """A request: ``id`` is sent back."""
+
+    id: Annotated[str, Field(max_length=256)] = ""
+    inputs: Annotated[list[Tensor[Texts]], Field(min_length=1, max_length=1)]
+    outputs: Annotated[list[Wanted], Field(max_length=2)] = []
+
+
+class Output(BaseModel):
+    """Answers for all texts, row-major."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[str] | list[float]
+
+
+class Inferred(BaseModel):
+    """The answer, and which version gave it."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[Output]
+
+
+def answer(asked: Inference, prediction: Prediction) -> Inferred:
+    """The outputs that are asked for, or both."""
+    manifest, rows = prediction.manifest, prediction.probabilities
+    labels = [manifest.labels[best] for best in rows.argmax(axis=1)]
+    found = {
+        "label": Output(name="label", datatype="BYTES", shape=[len(labels)], data=labels),
+        "probabilities": Output(
+            name="probabilities", datatype="FP32", shape=[*rows.shape], data=rows.ravel().tolist()
+        ),
+    }
+    return Inferred(
+        model_name=manifest.name,
+        model_version=manifest.version,
+        id=asked.id or None,
+        outputs=[found[w.name] for w in asked.outputs] or [*found.values()],
+    )
 
 
 def router(
-    deployment: Deployment, metrics: Metrics, checks: TypeAdapter[list[str]], probe: Prober
+    deployment: Deployment, metrics: Metrics, request_type: type[Inference], probe: Prober
 ) -> APIRouter:
-    """The routes under ``/v2``. checks: what ``/predict`` demands of texts."""
+    """The routes under ``/v2``. request_type: with what ``/predict`` demands of texts."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-    of_model = APIRouter(responses=documented(404))
-    request_body = {"application/json": {"schema": oip_tensors.schema(checks)}}
-    in_binary: dict[str, Any] = {
-        "description": "Answered",
-        "content": {"application/octet-stream": {}},
-    }
+    # Triton's client names no content type.
+    of_model = APIRouter(responses=documented(404), strict_content_type=False)
 
     @routes.get("")
     async def server():
         about_us = {"name": "tutorial-utils", "version": tutorial_utils.__version__}
-        return about_us | {"extensions": ["binary_tensor_data"]}
+        return about_us | {"extensions": []}
 
     @routes.get("/health/live")
     async def live():
@@ -83,18 +144,25 @@ def router(
     @of_model.post(
         "/infer",
         dependencies=[Depends(known)],
-        response_model=oip_tensors.Inferred,
-        responses={200: in_binary, **documented(400, 408, 413, 415, 422, 429, 500, 503, 504)},
-        openapi_extra={"requestBody": {"required": True, "content": request_body}},
+        response_model=Inferred,
+        responses=documented(400, 408, 413, 415, 422, 429, 500, 503, 504),
     )
     async def infer(
-        request: Request, json_length: JsonLength = None, x_caller_id: Caller = None
+        asked: request_type,  # type: ignore[valid-type]  # it depends on the settings
+        request: Request,
+        x_caller_id: Caller = None,
     ) -> Response:
-        asked, texts = oip_tensors.parse(await request.body(), json_length, checks)
-        work = deployment.predict(texts, x_caller_id, request.path_params.get("version"))
+        (given,) = asked.inputs  # type: ignore[attr-defined]
+        count = len(given.data)
+        if given.shape not in ([count], [count, 1]):
+            told = f"the shape must be [texts] or [texts, 1]; {count} texts were sent"
+            raise HTTPException(400, told)
+        work = deployment.predict(given.data, x_caller_id, request.path_params.get("version"))
         prediction = await disconnects.unless_gone(request, work)
         metrics.prediction(prediction)
-        return oip_tensors.answer(asked, prediction)
+        content = answer(asked, prediction).model_dump_json(exclude_none=True)
+        headers = timing_headers(prediction)
+        return Response(content, headers=headers, media_type="application/json")
 
     async def in_path(version: str) -> None:
         """Describe the version in OpenAPI; in ``known`` it would be a query parameter too."""

@@ -8,6 +8,8 @@ from pydantic import BaseModel
 from tutorial_utils.serving.engine.metrics import STAGES
 from tutorial_utils.serving.engine.request import Prediction
 
+# For OpenAPI: a character that ``not_blank`` counts. Python has more white space than JavaScript.
+NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 Caller = Annotated[str | None, Header(max_length=256)]
 
 
