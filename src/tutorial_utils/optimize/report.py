@@ -1,4 +1,4 @@
-"""The report of a run of ``optimize``, for people (Markdown, figures) and for programs (JSON)."""
+"""The report of a run of ``optimize``, for people (Markdown, a figure) and for programs (JSON)."""
 
 from pathlib import Path
 
@@ -7,22 +7,20 @@ from matplotlib.figure import Figure
 from tutorial_utils import plots
 from tutorial_utils.core import paths, records
 from tutorial_utils.core.tables import Table
-from tutorial_utils.optimize import gate, timing
+from tutorial_utils.optimize import gate
 from tutorial_utils.optimize.run import Outcome
 from tutorial_utils.optimize.stages import PYTORCH, Measured
 
-REPORT, RESULT, GAINS, FRONT = "report.md", "report.json", "gains.png", "candidates.png"
+REPORT, RESULT, GAINS = "report.md", "report.json", "figures/gains.png"
 
 
 def write(outcome: Outcome, folder: Path) -> Path:
-    """Write report, JSON and figures into ``folder``; return the path of the report."""
+    """Write report, JSON and figure into ``folder``; return the path of the report."""
     folder = Path(folder)
-    drawn = {GAINS: gains(outcome)} | ({FRONT: front(outcome)} if _placed(outcome) else {})
-    for name, figure in drawn.items():
-        with paths.replacing(folder / "figures" / name) as temporary:
-            figure.savefig(temporary, dpi=100)
+    with paths.replacing(folder / GAINS) as temporary:
+        gains(outcome).savefig(temporary, dpi=100)
     paths.write(folder / RESULT, records.dumps(outcome))
-    paths.write(folder / REPORT, markdown(outcome, tuple(drawn)))
+    paths.write(folder / REPORT, markdown(outcome))
     return folder / REPORT
 
 
@@ -33,7 +31,7 @@ def headline(outcome: Outcome) -> str:
     return "Refused: " + "; ".join(map(str, outcome.missed)) + "."
 
 
-def markdown(outcome: Outcome, pictures: tuple[str, ...] = ()) -> str:
+def markdown(outcome: Outcome) -> str:
     """The whole report."""
     session, recipe = outcome.recipe.session, outcome.recipe
     parts = [
@@ -45,11 +43,11 @@ def markdown(outcome: Outcome, pictures: tuple[str, ...] = ()) -> str:
         "Times are relative to PyTorch fp32: 0.5 is half the time. All were measured side by "
         "side, each in its own process.",
         gain_table(outcome).markdown(),
+        f"![Bars: time of each step relative to PyTorch, for each workload.]({GAINS})",
         "## What was tried",
         "Each candidate was compared with the best file of earlier stages. Rejected candidates "
         "are listed too, with the reason.",
         trial_table(outcome).markdown(),
-        *(f"![{_ALT[name]}](figures/{name})" for name in pictures),
         "## The recipe",
         f"Steps: {', '.join(recipe.steps)}. Batches of {recipe.token_budget:,} tokens, sorted by "
         f"length; texts truncated to {recipe.max_length} tokens, padded on the "
@@ -60,12 +58,6 @@ def markdown(outcome: Outcome, pictures: tuple[str, ...] = ()) -> str:
         f"Measured on {outcome.machine}.",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-_ALT = {
-    GAINS: "Bars: time of each step relative to PyTorch, for each workload.",
-    FRONT: "Points: time and share of answers that differ from PyTorch's, for each candidate.",
-}
 
 
 def gain_table(outcome: Outcome) -> Table:
@@ -109,25 +101,3 @@ def gains(outcome: Outcome) -> Figure:
         intervals={key: (time.low, time.high) for key, time in times.items()},
         digits=2,
     )
-
-
-def front(outcome: Outcome) -> Figure:
-    """Every quantized candidate: its time, and how often its answer differs."""
-    points = _placed(outcome)
-    best = [t.name for t in outcome.trials if t.name in points and t.kept]
-    best = best or [min(points, key=lambda name: points[name][0])]
-    return plots.front(
-        points,
-        best,
-        title=f"{outcome.name}: quantized candidates",
-        x="time relative to the best fp32 file",
-        y="answers that differ from PyTorch's, %",
-    )
-
-
-def _placed(outcome: Outcome) -> dict[str, tuple[float, float]]:
-    return {
-        trial.name: (timing.mean(trial.times), 100 * (1 - trial.agreement))
-        for trial in outcome.trials
-        if trial.times and trial.agreement is not None
-    }
