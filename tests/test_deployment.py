@@ -454,6 +454,39 @@ def test_a_pin_holds_against_the_watcher_while_either_is_loading(tmp_path, gate,
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("trial", [False, True])
+def test_a_roll_back_holds_against_a_watcher_that_has_read_the_registry(
+    tmp_path, monkeypatch, trial
+):
+    read, go = threading.Event(), threading.Event()
+    versions = registry.versions
+
+    def answer_late(*name):
+        found = versions(*name)
+        read.set()
+        go.wait(30)
+        return found
+
+    async def scenario():
+        deployment = deploy(publish(tmp_path, 1))
+        publish(tmp_path, 2)
+        if trial:
+            await deployment.try_out("2", share=0.5, shadow=0)
+        else:
+            await deployment.switch("latest")
+        monkeypatch.setattr(registry, "versions", answer_late)
+        looking = asyncio.create_task(Watcher(deployment).look())
+        await asyncio.to_thread(read.wait, 30)
+        await deployment.roll_back()
+        go.set()
+        await looking
+        assert deployment.roles == {"1": "stable"}
+        assert deployment.taken_back == {"2"}
+        await deployment.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_pin_that_fails_leaves_the_registry_followed(tmp_path):
     async def scenario():
         deployment = deploy(publish(tmp_path, 1))

@@ -17,6 +17,7 @@ from service import publish, sentences
 from tutorial_utils import quality, registry
 from tutorial_utils.data import reviews
 from tutorial_utils.drift import profile as profiles
+from tutorial_utils.drift.limits import calibrated
 from tutorial_utils.drift.monitor import CALM, Monitor
 from tutorial_utils.drift.profile import BadProfile, Profile
 from tutorial_utils.drift.statistics import ORDERED, SHARES, Feature, unfamiliar
@@ -92,11 +93,11 @@ def test_the_limits_lie_between_those_of_one_check_and_of_independent_checks(nor
 
 def test_rarer_false_alarms_need_wider_limits_and_too_rare_ones_are_refused():
     feature = Feature(SHARES, np.array([0.5, 0.5]))
-    limits = [feature.calibrated(400, 250, 10, share).limit for share in (0.005, 0.001, 0.00025)]
+    limits = [calibrated(feature, 400, 250, 10, share).limit for share in (0.005, 0.001, 0.00025)]
     assert limits == sorted(set(limits))
     for share in (0.0002, 1):
         with pytest.raises(BadProfile, match=r"give 0\.00025 or more"):
-            feature.calibrated(400, 250, 10, share)
+            calibrated(feature, 400, 250, 10, share)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_rarer_false_alarms_need_wider_limits_and_too_rare_ones_are_refused():
 def test_without_drift_a_limit_is_exceeded_as_often_as_intended(texts, per_window, window):
     """Measured on other streams than those of the limit, each with its own reference."""
     shares = np.array([0.3, 0.7])
-    limit = Feature(SHARES, shares).calibrated(texts, window, 10, per_window).limit
+    limit = calibrated(Feature(SHARES, shares), texts, window, 10, per_window).limit
     rng, beyond, count = np.random.default_rng(1), 0, 20_000
     checks = window // 10
     for _ in range(count // 1_000):

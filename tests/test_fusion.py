@@ -6,7 +6,7 @@ import onnxruntime as ort
 import pytest
 
 from benchmarks.search import fusion_variants
-from tutorial_utils.graph import export, fusion, inspection, quantization, rewrites
+from tutorial_utils.graph import export, fusion, inspection, quantization
 from tutorial_utils.lessons import pipeline
 from tutorial_utils.runtime import inference
 from tutorial_utils.runtime.session import SessionRecipe
@@ -119,8 +119,8 @@ def test_a_fused_file_names_no_folder_of_its_exporter(tiny_onnx, tiny_fused):
 
 def test_a_graph_without_three_tables_keeps_its_embeddings(tiny_fused):
     model = ir.load(str(tiny_fused))
-    assert rewrites.fuse_embeddings(model) == 1
-    assert rewrites.fuse_embeddings(model) == 0
+    assert fusion_variants.fuse_embeddings(model) == 1
+    assert fusion_variants.fuse_embeddings(model) == 0
 
 
 def test_the_recipe_of_the_step_keeps_onnxruntime_from_fusing_again(tiny_onnx, tmp_path):

@@ -16,7 +16,7 @@ labels = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, m
 def test_f1_and_accuracy_are_those_of_scikit_learn(pairs):
     predicted, true = (np.array(values) for values in zip(*pairs, strict=True))
     found = quality.evaluate(predicted, true)
-    assert found.f1 == pytest.approx(f1_score(true, predicted, zero_division=0))
+    assert found.score == pytest.approx(f1_score(true, predicted, zero_division=0))
     assert found.accuracy == pytest.approx(accuracy_score(true, predicted))
 
 

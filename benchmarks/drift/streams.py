@@ -33,7 +33,7 @@ class Answered:
 
     @property
     def f1(self) -> float:
-        return quality.evaluate(self.probabilities.argmax(axis=1), self.truth).f1
+        return quality.evaluate(self.probabilities.argmax(axis=1), self.truth).score
 
 
 def joined(*parts: Answered) -> Answered:

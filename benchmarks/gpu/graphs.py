@@ -23,7 +23,8 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.gpu import weights
-from tutorial_utils.graph import export, fusion
+from benchmarks.search import fusion_variants
+from tutorial_utils.graph import export
 
 TINY = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -40,7 +41,7 @@ def build(folder: Path, config: dict) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         plain, fused = Path(temporary) / "plain.onnx", Path(temporary) / "fused.onnx"
         export.export(model, plain)
-        fusion.fuse_chosen(plain, fused, fusion.ALL)
+        fusion_variants.write(plain, fused, "all")
         for name, source, edit in (
             ("plain", plain, None),
             ("fused", fused, without_mask),

@@ -12,10 +12,11 @@ import onnx_ir as ir
 from onnx_ir.tape import Tape
 
 from tutorial_utils.graph import rewrites
-from tutorial_utils.graph.fusion import ALL, Fusions, fuse_chosen
+from tutorial_utils.graph.fusion import Fusions, fuse_chosen
 from tutorial_utils.graph.last_layer import read_one_position
 from tutorial_utils.graph.rewrites import array_of, constant, is_constant, producer
 
+ALL = Fusions("attention", "bias", skip_layer_norm=True)  # what ``fuse_chosen`` can do
 PAYING = Fusions("attention", "gelu")
 DEFAULT_EPSILON = 1e-5  # of LayerNormalization nodes without this attribute
 _MHA_MASK, _MHA_BIAS = 4, 5  # positions among the inputs of MultiHeadAttention
@@ -58,6 +59,24 @@ def pack(model: ir.Model) -> None:
     use_padding_mask(model)
 
 
+def fuse_embeddings(model: ir.Model) -> int:
+    """Three looked-up tables, their sum and its normalization become EmbedLayerNormalization."""
+    norms = rewrites.nodes(model, "LayerNormalization")
+    tables = _tables(norms[0].inputs[0]) if norms else {}
+    inputs = {value.name for value in model.graph.inputs}
+    if set(tables) != {"word", "type", "position"} or "token_type_ids" not in inputs:
+        return 0
+    ids, types = rewrites.as_int32(model, "input_ids"), rewrites.as_int32(model, "token_type_ids")
+    given = [ids, types, tables["word"], tables["position"], tables["type"], *norms[0].inputs[1:3]]
+    epsilon = {"epsilon": norms[0].attributes["epsilon"].as_float()}
+    tape = Tape()
+    tape.op_multi_out(
+        "EmbedLayerNormalization", given, epsilon, domain=rewrites.ORT_DOMAIN, num_outputs=2
+    )
+    rewrites.replace(model, norms[0], tape)
+    return 1
+
+
 def approximate_gelu(model: ir.Model) -> int:
     """Gelu with tanh instead of the error function; differs by up to about 0.0005."""
 
@@ -88,19 +107,19 @@ SEARCHED: dict[str, tuple[Fusions, Callable[[ir.Model], object] | None]] = {
     "none": (Fusions(), None),
     "LayerNormalization taken apart": (Fusions(), split_layer_norm),
     "only SkipLayerNormalization": (Fusions(skip_layer_norm=True), None),
-    "only EmbedLayerNormalization": (Fusions(embeddings=True), None),
+    "only EmbedLayerNormalization": (Fusions(), fuse_embeddings),
     "only Gelu": (Fusions(gelu="gelu"), None),
     "only FastGelu (approximate)": (Fusions(gelu="gelu"), approximate_gelu),
     "only BiasGelu": (Fusions(gelu="bias"), None),
     "only MultiHeadAttention": (Fusions("multi-head"), use_padding_mask),
     "only packed QKV": (Fusions("multi-head"), pack),
     "only Attention": (Fusions("attention"), None),
-    "all": (ALL, None),
-    "all but Attention": (replace(ALL, attention="none"), None),
-    "all but SkipLayerNormalization": (replace(ALL, skip_layer_norm=False), None),
-    "all but EmbedLayerNormalization": (replace(ALL, embeddings=False), None),
-    "all but BiasGelu": (replace(ALL, gelu="none"), None),
-    "all, Gelu for BiasGelu": (replace(ALL, gelu="gelu"), None),
+    "all": (ALL, fuse_embeddings),
+    "all but Attention": (replace(ALL, attention="none"), fuse_embeddings),
+    "all but SkipLayerNormalization": (replace(ALL, skip_layer_norm=False), fuse_embeddings),
+    "all but EmbedLayerNormalization": (ALL, None),
+    "all but BiasGelu": (replace(ALL, gelu="none"), fuse_embeddings),
+    "all, Gelu for BiasGelu": (replace(ALL, gelu="gelu"), fuse_embeddings),
     "Attention and Gelu": (PAYING, None),
     "Attention, Gelu, one position": (PAYING, read_one_position),
     "packed QKV and Gelu": (replace(PAYING, attention="multi-head"), pack),
@@ -142,3 +161,23 @@ def _projection(
         return None
     given, weight = product.inputs
     return (given, weight, bias) if is_constant(weight) else None
+
+
+def _tables(total: ir.Value | None) -> dict[str, ir.Value | None]:
+    """The embedding tables whose rows are summed to ``total``, by the ids that look them up."""
+    found: dict[str, ir.Value | None] = {}
+    values = [total]
+    while values:
+        node = producer(values.pop())
+        if node is not None and node.op_type == "Add":
+            values += node.inputs
+        elif node is not None and node.op_type == "Gather":
+            table, index = node.inputs
+            names = {"input_ids": "word", "token_type_ids": "type"}
+            name = names.get((index and index.name) or "", "position")
+            if name in found:
+                return {}
+            found[name] = table
+        else:
+            return {}
+    return found

@@ -1,11 +1,7 @@
 """The steps' stored figures as Markdown, and the ledger as a figure."""
 
-import json
-import math
-
 from benchmarks.common import Folder, section
 from benchmarks.stages import notes
-from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.core import records
 from tutorial_utils.core.machine import Machine
 from tutorial_utils.lessons import figures, ledger
@@ -40,14 +36,4 @@ def for_readme(found: dict) -> str:
 
 
 def ledger_rows(found: dict) -> tuple[ledger.Row, ...]:
-    return tuple(_row(stored) for stored in found.get("ledger", ()))
-
-
-def _row(stored: dict) -> ledger.Row:
-    """Rebuild a row from its ``asdict`` form. Older results have no interval for ``labelling``."""
-    if "latency_ratio" not in stored:
-        return records.loads(ledger.Row, json.dumps(stored))
-    values = dict(stored)
-    latency = Ratio(values.pop("latency_ratio"), *values.pop("latency_interval"))
-    labelling = Ratio(1 / values.pop("throughput_ratio"), math.nan, math.nan)
-    return ledger.Row(**values, latency=latency, labelling=labelling)
+    return records.typed(tuple[ledger.Row, ...], found.get("ledger", ()))

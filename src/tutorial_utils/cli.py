@@ -19,11 +19,7 @@ EXIT_CODES = """exit codes: 0 done (optimize: promoted), 1 refused by the gate o
 2 the input or the machine is not suitable, 3 a fault of this package, 130 interrupted"""
 LIMITS = {  # field of ``gate.Limits`` → its flag, default and help
     "score_fall": ("--max-score-fall", 0.005, "how far F1 may fall"),
-    "rmse_rise": (
-        "--max-rmse-rise",
-        0.01,
-        "how far RMSE may rise, in labels' standard deviations",
-    ),
+    "rmse_rise": ("--max-rmse-rise", 0.01, "how far RMSE may rise, in labels' deviations"),
     "agreement": ("--min-agreement", 0.98, "least share of texts with PyTorch's answer"),
     "latency": ("--max-latency", 1.0, "time relative to PyTorch fp32"),
     "size": ("--max-size", 1.0, "size relative to PyTorch fp32"),

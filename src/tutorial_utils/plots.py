@@ -29,11 +29,14 @@ STYLE: dict[Any, Any] = {
 
 
 def figure(title: str, *, rows: int = 1, columns: int = 1, size=None) -> tuple[Figure, np.ndarray]:
-    """A figure in the series' style and its axes (a flat array); the title says the finding."""
+    """A figure in the series' style and its axes (a flat array); the title says the finding.
+
+    A title that is wider than the figure is broken into lines.
+    """
     with matplotlib.rc_context(STYLE):
         fig, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
     pyplot.close(fig)  # the notebook shows it once, through ``show``
-    fig.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
+    fig.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold", wrap=True)
     return fig, axes.ravel()
 
 
@@ -138,12 +141,14 @@ def front(
     chosen = sorted(points[name] for name in best)
     axis.step(*zip(*chosen, strict=True), where="post", color=BLUE, linestyle=":")
     widest = max(px for px, _ in points.values())
-    for i, (name, (px, py)) in enumerate(sorted(points.items(), key=lambda item: item[1])):
-        colour, marker = (BLUE, "o") if name in best else (GREY, "x")
+    for name, (px, py) in points.items():
+        # Labels of the front lie above it, all others below their points, so they do not touch.
+        colour, marker, above = (BLUE, "o", 7) if name in best else (GREY, "x", -15)
         axis.plot(px, py, marker, color=colour, markersize=10, clip_on=False)
-        left = px > 0.7 * widest or (i % 2 and px > 0.2 * widest)  # neighbours: one label a side
-        place = {"ha": "right" if left else "left", "color": colour if name in best else "black"}
-        label(axis, name, (px, py), (-9 if left else 9, 7), **place)
+        left = px > (0.2 if name in best else 0.85) * widest
+        offset, side = (-9, "right") if left else (9, "left")
+        shade = BLUE if name in best else "black"
+        label(axis, name, (px, py), (offset, above), ha=side, color=shade)
     axis.margins(y=0.15)
     axis.set(xlabel=x, ylabel=y, xlim=(0, None), ylim=(0, None))
     return fig

@@ -51,10 +51,6 @@ class Quality:
     targets: tuple["Quality", ...] = ()
 
     @property
-    def f1(self) -> float:
-        return self.score
-
-    @property
     def worsening(self) -> tuple[float, float, float]:
         """How much worse than the reference, and the ends of its 95 % interval; below 0: better.
 
@@ -255,20 +251,12 @@ def _f1_scorer(predicted: np.ndarray, labels: np.ndarray, classes: Sequence[int]
     F1 is 2 TP / (2 TP + FP + FN), and 0 without any of them.
     """
     ours, true = (a.reshape(len(a), -1, 1) == np.asarray(classes) for a in (predicted, labels))
-    hits = (ours & true).sum(axis=1, dtype=np.int32)  # (n, classes)
-    wrong = (ours ^ true).sum(axis=1, dtype=np.int32)
-
-    def total(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """``weights @ counts``, where a text has counts of one or two classes among many."""
-        texts, columns = np.nonzero(counts)
-        size = len(weights), counts.shape[1]
-        places = columns + size[1] * np.arange(size[0])[:, None]
-        values = weights[:, texts] * counts[texts, columns]
-        return np.bincount(places.ravel(), values.ravel(), size[0] * size[1]).reshape(size)
+    hits = (ours & true).sum(axis=1, dtype=float)  # (n, classes)
+    wrong = (ours ^ true).sum(axis=1, dtype=float)
 
     def score(weights: np.ndarray) -> np.ndarray:
-        twice = 2 * total(weights, hits)
-        return (twice / np.maximum(twice + total(weights, wrong), 1)).mean(axis=1)
+        twice = 2 * weights @ hits
+        return (twice / np.maximum(twice + weights @ wrong, 1)).mean(axis=1)
 
     return score
 

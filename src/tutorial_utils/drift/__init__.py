@@ -1,1 +1,1 @@
-"""Has traffic changed since a version was made: drift statistics, profile, monitor."""
+"""Has traffic changed since a version was made: statistics, limits, reference profile, monitor."""

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from tokenizers import Tokenizer
 
 from tutorial_utils import quality
+from tutorial_utils.drift.limits import calibrated, least_per_window
 from tutorial_utils.drift.statistics import (
     DISAGREEMENT,
     LABELS,
@@ -20,7 +21,6 @@ from tutorial_utils.drift.statistics import (
     SHARES,
     BadProfile,
     Feature,
-    least_per_window,
     unfamiliar,
     values_of,
 )
@@ -96,9 +96,9 @@ class Profile:
         # Each stretch as long as a window is one chance for an alarm to begin.
         windows = 10_000 / window * len(found)
         per_window = max(1 / windows, least_per_window(window))
-        features = {n: f.calibrated(texts, window, every, per_window) for n, f in found.items()}
+        features = {n: calibrated(f, texts, window, every, per_window) for n, f in found.items()}
         rate = Feature(RATE, np.array([1 - disagreement, disagreement]))
-        features[DISAGREEMENT] = rate.calibrated(None, window, every, per_window)
+        features[DISAGREEMENT] = calibrated(rate, None, window, every, per_window)
         return cls(features, texts, task, window, every, round(per_window * windows, 9), familiar)
 
     @classmethod

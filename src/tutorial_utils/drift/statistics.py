@@ -1,14 +1,12 @@
-"""Drift statistics: features of texts in bins, distances between histograms, and their limits.
+"""Drift statistics: features of texts in bins, and distances between histograms.
 
 A window of traffic is a histogram for each feature. Its distance from the reference is a number
-between 0 and 1. A simulation finds how large that number becomes without drift, for these bins,
-this window and this size of the reference. Tables of critical values do not apply, because
-overlapping windows are checked again and again.
+between 0 and 1; ``limits`` finds how large it becomes without drift.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
@@ -21,9 +19,6 @@ LENGTH, VOCABULARY, CONFIDENCE = "length", "vocabulary", "confidence"
 LABELS, DISAGREEMENT = "labels", "disagreement"
 ORDERED, SHARES, RATE = "ordered", "shares", "rate"  # kinds of features, see ``Feature``
 BINS = 16  # of an ordered feature, about equally full
-# The simulation of a limit: fewest and most streams, and texts of each stream.
-_STREAMS, _MOST_STREAMS, _LENGTH = 200, 2_000, 5_000
-_EXCEEDED = 10  # fewest simulated windows beyond a limit; with fewer, the limit would be noise
 
 
 class BadProfile(TutorialError, ValueError):
@@ -66,57 +61,6 @@ class Feature:
         if self.kind == SHARES:
             return np.abs(apart).sum(axis=-1) / 2
         return np.maximum(apart[..., -1], 0)
-
-    def calibrated(
-        self, texts: int | None, window: int, every: int, per_window: float
-    ) -> "Feature":
-        """This feature with a limit that, without drift, a share ``per_window`` of windows exceeds.
-
-        texts: size of the reference. A small reference is inexact too, so each simulated window is
-        compared with a newly drawn reference. None: the shares are exact.
-
-        Raises:
-            BadProfile: ``per_window`` is below ``least_per_window``, or not below 1.
-        """
-        least = least_per_window(window)
-        if not least * (1 - 1e-9) <= per_window < 1:
-            raise BadProfile(
-                f"No limit can be simulated that a share {per_window:g} of the windows exceeds: "
-                f"with windows of {window} texts, give {least:g} or more, below 1."
-            )
-        streams = max(_STREAMS, math.ceil(_EXCEEDED / (per_window * _windows(window)) - 1e-6))
-        rng = np.random.default_rng(0)
-        worst = [
-            self._largest(rng, min(_STREAMS, streams - start), texts, window, every)
-            for start in range(0, streams, _STREAMS)
-        ]
-        limit = float(np.quantile(np.concatenate(worst), 1 - per_window, method="higher"))
-        return replace(self, limit=limit)
-
-    def _largest(
-        self, rng: np.random.Generator, streams: int, texts: int | None, window: int, every: int
-    ) -> np.ndarray:
-        """Largest distance in each stretch of ``window`` texts without drift, (stretches,)."""
-        p = self.shares / self.shares.sum()
-        checks, stretches = window // every, _windows(window)
-        drawn = rng.multinomial(every, p, size=(streams, (stretches + 1) * checks)).astype(np.int32)
-        summed = np.cumsum(drawn, axis=1)
-        windows = summed[:, checks:] - summed[:, :-checks]
-        windows = windows.reshape(streams, stretches, checks, len(p))
-        shares = None
-        if texts is not None:
-            shares = rng.multinomial(texts, p, size=(streams, stretches, 1)) / texts
-        return self.distance(windows, shares).max(axis=-1).ravel()
-
-
-def least_per_window(window: int) -> float:
-    """The smallest share of windows beyond a limit for which the limit can be simulated."""
-    return _EXCEEDED / (_MOST_STREAMS * _windows(window))
-
-
-def _windows(window: int) -> int:
-    """Windows in one simulated stream, not overlapping."""
-    return max(1, _LENGTH // window)
 
 
 def values_of(

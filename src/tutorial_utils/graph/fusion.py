@@ -50,10 +50,6 @@ class Fusions:
     attention: str = "none"
     gelu: str = "none"
     skip_layer_norm: bool = False
-    embeddings: bool = False
-
-
-ALL = Fusions("attention", "bias", skip_layer_norm=True, embeddings=True)
 
 
 def fuse(source: Path, target: Path) -> dict[str, int]:
@@ -124,6 +120,4 @@ def fuse_chosen(source: Path, target: Path, fusions: Fusions) -> Path:
     optimize(model)
     rewrites.fold_weights(model)
     rewrites.use_mask_index(model)
-    if fusions.embeddings:
-        rewrites.fuse_embeddings(model)
     return rewrites.save(model, target)

@@ -39,26 +39,10 @@ def mask_for_bias(model: ir.Model, op: str, mask: int, bias: int) -> int:
     """
     found = [n for n in nodes(model, op) if len(n.inputs) > bias and n.inputs[bias] is not None]
     for node in found:
-        node.replace_input_with(mask, _as_int32(model, "attention_mask"))
+        node.replace_input_with(mask, as_int32(model, "attention_mask"))
         node.replace_input_with(bias, None)
         node.resize_inputs(mask + 1)
     return len(found)
-
-
-def fuse_embeddings(model: ir.Model) -> int:
-    """Three looked-up tables, their sum and its normalization become EmbedLayerNormalization."""
-    norms = nodes(model, "LayerNormalization")
-    tables = _tables(norms[0].inputs[0]) if norms else {}
-    inputs = {value.name for value in model.graph.inputs}
-    if set(tables) != {"word", "type", "position"} or "token_type_ids" not in inputs:
-        return 0
-    ids, types = _as_int32(model, "input_ids"), _as_int32(model, "token_type_ids")
-    given = [ids, types, tables["word"], tables["position"], tables["type"], *norms[0].inputs[1:3]]
-    epsilon = {"epsilon": norms[0].attributes["epsilon"].as_float()}
-    tape = Tape()
-    tape.op_multi_out("EmbedLayerNormalization", given, epsilon, domain=ORT_DOMAIN, num_outputs=2)
-    replace(model, norms[0], tape)
-    return 1
 
 
 def split_skip_layer_norm(model: ir.Model) -> int:
@@ -107,7 +91,7 @@ def nodes(model: ir.Model, op: str) -> list[ir.Node]:
     return [node for node in model.graph if node.op_type == op]
 
 
-def _as_int32(model: ir.Model, name: str) -> ir.Value:
+def as_int32(model: ir.Model, name: str) -> ir.Value:
     """The model input of that name cast to int32, by an existing node if there is one."""
     given = next(value for value in model.graph.inputs if value.name == name)
     casts = [node for node in given.consumers() if is_int32_of(node.outputs[0], name)]
@@ -197,23 +181,3 @@ def without_shapes(model: ir.Model) -> onnx.ModelProto:
     proto = ir.to_proto(model)
     del proto.graph.value_info[:]
     return proto
-
-
-def _tables(total: ir.Value | None) -> dict[str, ir.Value | None]:
-    """The embedding tables whose rows are summed to ``total``, by the ids that look them up."""
-    found: dict[str, ir.Value | None] = {}
-    values = [total]
-    while values:
-        node = producer(values.pop())
-        if node is not None and node.op_type == "Add":
-            values += node.inputs
-        elif node is not None and node.op_type == "Gather":
-            table, index = node.inputs
-            names = {"input_ids": "word", "token_type_ids": "type"}
-            name = names.get((index and index.name) or "", "position")
-            if name in found:
-                return {}
-            found[name] = table
-        else:
-            return {}
-    return found

@@ -33,7 +33,6 @@ class Row:
     step: str
     position: int  # place among the steps
     latency_ms: float
-    latency_p95_ms: float
     texts_per_s: float
     size_mb: float
     f1: float

@@ -18,12 +18,10 @@ from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.data import assets
 from tutorial_utils.registry import ModelForm, check_name, write_version
 from tutorial_utils.runtime.recipe import Recipe
-from tutorial_utils.runtime.session import SessionRecipe
+from tutorial_utils.runtime.session import UNFUSED, SessionRecipe
 
 MODELS = ("classifier", "bert-base")
 STEPS = ("pytorch", "exported", "fused", "int8", "tuned")
-# Fusions that cost time and were left out; ONNX Runtime would do them again at load.
-REFUSING = ("SkipLayerNormFusion", "BiasGeluFusion")
 CALIBRATION_SENTENCES = 512
 PROFILE_SENTENCES = 1_000  # the first test sentences; drift is tried on the others
 
@@ -83,7 +81,7 @@ def recipe(step: str) -> Recipe:
         UnknownStep: there is no such step.
     """
     done = STEPS[1 : position(step) + 1]
-    disabled = REFUSING if "fused" in done else ()
+    disabled = UNFUSED if "fused" in done else ()
     session = SessionRecipe(disabled_optimizers=disabled)
     if step != "tuned":
         return Recipe(steps=done, session=session)

@@ -71,11 +71,8 @@ def _kernel() -> Found:
     # Jupyter replaces a bare `python` by the interpreter that it runs under.
     same = not command.is_absolute() or command.parent == Path(sys.executable).parent
     fix = "Run `python -m ipykernel install --sys-prefix` in this environment."
-    return (
-        ("OK" if same else "FAIL"),
-        "python3 runs " + ("this" if same else "another") + " interpreter",
-        fix,
-    )
+    found = f"python3 runs {'this' if same else 'another'} interpreter"
+    return ("OK" if same else "FAIL"), found, fix
 
 
 def _versions() -> Found:

@@ -9,13 +9,13 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.core import paths
 from tutorial_utils.models.classifiers import BadClassifier, Classifier
-from tutorial_utils.optimize.job import BUDGET, UNFUSED, Job
+from tutorial_utils.optimize.job import BUDGET, Job
 from tutorial_utils.optimize.texts import Rows
 from tutorial_utils.registry import TOKENIZER, choose, read_manifest
 from tutorial_utils.runtime import batching, tokenization
 from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
-from tutorial_utils.runtime.session import SessionRecipe
+from tutorial_utils.runtime.session import UNFUSED, SessionRecipe
 
 LOGIT_TOLERANCE = 1e-3  # fp32 steps may change a logit only by rounding
 

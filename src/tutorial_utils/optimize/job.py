@@ -6,11 +6,9 @@ from pathlib import Path
 from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.runtime.recipe import Recipe
-from tutorial_utils.runtime.session import SessionRecipe
+from tutorial_utils.runtime.session import UNFUSED, SessionRecipe
 
 BUDGET = 1024  # tokens of a batch, unless another budget turns out faster
-# ONNX Runtime would apply these fusions at load, although they make the file slower.
-UNFUSED = ("SkipLayerNormFusion", "BiasGeluFusion")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ move memory that is already in use (``MADV_COLLAPSE``, from version 6.1; madvise
 
 import ctypes
 import errno
-import mmap
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,53 +15,34 @@ HUGE = 2 << 20  # bytes
 _COLLAPSE = 25  # MADV_COLLAPSE of Linux, which Python's mmap module does not name
 
 
-def collapse(regions: Iterable[tuple[int, int]]) -> int:
+def collapse(pages: Iterable[int]) -> int:
     """Move memory of this process into huge pages; return how many bytes lie in them now.
 
-    regions: start and end addresses, the end excluded. Only whole huge pages are moved, and
-    nothing where the system has no such pages or none free: that costs time, never a result.
+    pages: addresses, as ``anonymous()`` gives them. Where the system has no huge pages or none
+    free, nothing is moved: that costs time, never a result.
     """
     if not sys.platform.startswith("linux"):
         return 0
     system = ctypes.CDLL(None, use_errno=True)
     system.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     moved = 0
-    for start, end in regions:
-        first, last = -(-start // HUGE) * HUGE, end // HUGE * HUGE
-        for page in range(first, last, HUGE):
-            if system.madvise(page, HUGE, _COLLAPSE) == 0:
-                moved += HUGE
-            elif ctypes.get_errno() == errno.EINVAL:  # this system cannot
-                return moved
+    for page in sorted(pages):
+        if system.madvise(page, HUGE, _COLLAPSE) == 0:
+            moved += HUGE
+        elif ctypes.get_errno() == errno.EINVAL:  # this system cannot
+            break
     return moved
 
 
-def anonymous(maps: Path = Path("/proc/self/maps")) -> list[tuple[int, int]]:
-    """Regions of this process's writable memory: heap and allocations, no files, no stacks.
+def anonymous(maps: Path = Path("/proc/self/maps")) -> set[int]:
+    """Addresses of whole huge pages in this process's heap and allocations: no files, no stacks.
 
     maps: as proc_pid_maps(5) describes it. Empty where it is missing: on other systems than Linux.
     """
-    found = []
+    pages: set[int] = set()
     for line in maps.read_text(encoding="utf-8").splitlines() if maps.exists() else ():
         span, rights, _, _, inode, *name = line.split(maxsplit=5)
         if rights == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
             start, end = (int(address, 16) for address in span.split("-"))
-            if end - start >= HUGE + mmap.PAGESIZE:
-                found.append((start, end))
-    return found
-
-
-def added(
-    before: Iterable[tuple[int, int]], after: Iterable[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """The parts of ``after`` that are in none of ``before``; both as ``anonymous()`` gives them."""
-    known, found = sorted(before), []
-    for start, end in after:
-        for first, last in known:
-            if first < end and last > start:
-                if first > start:
-                    found.append((start, first))
-                start = max(start, last)
-        if start < end:
-            found.append((start, end))
-    return found
+            pages.update(range(-(-start // HUGE) * HUGE, end - HUGE + 1, HUGE))
+    return pages

@@ -30,6 +30,8 @@ LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+# Fusions that make our files slower. ONNX Runtime would apply them at load.
+UNFUSED = ("SkipLayerNormFusion", "BiasGeluFusion")
 ERRORS_ONLY = 3  # ORT log severity; its C++ warnings go past Python's sys.stderr
 
 
@@ -144,10 +146,10 @@ def _open(path: Path | str, recipe: SessionRecipe) -> ort.InferenceSession:
     if recipe.provider == "openvino":  # a plugin's devices are part of the options
         options.add_provider_for_devices(openvino_devices(), recipe.provider_options)
         providers = None
-    before = huge_pages.anonymous() if recipe.huge_pages else []
+    before = huge_pages.anonymous() if recipe.huge_pages else set()
     session = ort.InferenceSession(str(path), options, providers, disabled_optimizers=disabled)
     if recipe.huge_pages:
         # Only what this session added: while a server loads a second version, moving the pages of
         # the first one would delay its answers.
-        huge_pages.collapse(huge_pages.added(before, huge_pages.anonymous()))
+        huge_pages.collapse(huge_pages.anonymous() - before)
     return session

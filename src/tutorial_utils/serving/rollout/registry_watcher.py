@@ -34,7 +34,8 @@ class Watcher:
         """Stop using withdrawn versions; use the newest if it is newer than all that run.
 
         A broken version is refused, and what runs stays. An operator comes first: a pinned version
-        and a trial begun by hand are left alone, also if the operator acts while a version loads.
+        and a trial begun by hand are left alone, and a version that was rolled back stays away,
+        also if that happens while the registry is read or a version loads.
         """
         deployment, settings = self.deployment, self.deployment.settings
         if not deployment.follows:
@@ -71,7 +72,8 @@ class Watcher:
         deployment = self.deployment
         newer = int(version) > int(deployment.stable.version)
         by_hand = deployment.candidate is not None and deployment.candidate.by_hand
-        return deployment.follows and version not in deployment.roles and not (newer and by_hand)
+        known = {*deployment.roles, *deployment.taken_back}
+        return deployment.follows and version not in known and not (newer and by_hand)
 
     def _read(self) -> tuple[dict[str, str], list[str]]:
         """Withdrawn versions, and those in use that have not failed here, oldest first."""

@@ -1,0 +1,29 @@
+"""Charts: titles stay inside the figure, and labels of neighbours do not touch."""
+
+import itertools
+
+from tutorial_utils import plots
+
+
+def test_a_title_wider_than_the_figure_is_broken_into_lines():
+    fig, _ = plots.figure("one step of many that this long title tells about " * 4)
+    fig.canvas.draw()
+    (title,) = [
+        text for text in fig.findobj(plots.matplotlib.text.Text) if "title" in text.get_text()
+    ]
+    assert title.get_window_extent().x1 <= fig.bbox.x1
+    assert title.get_window_extent().y1 <= fig.bbox.y1
+
+
+def test_labels_beside_a_front_do_not_touch():
+    points = {
+        "per tensor": (0.41, 2.85), "reduce_range": (0.42, 1.3), "int8": (0.45, 1.15),
+        "smoothed": (0.44, 0.4), "popular": (0.59, 0.95), "QUInt8 weights": (0.71, 1.1),
+        "static": (0.72, 3.9), "fp32": (1.0, 0.0),
+    }  # fmt: skip
+    best = ("per tensor", "reduce_range", "smoothed", "fp32")
+    fig = plots.front(points, best, title="t", x="x", y="y")
+    fig.canvas.draw()
+    labels = [text.get_window_extent() for text in fig.axes[0].texts]
+    assert len(labels) == len(points)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(labels, 2))
