@@ -13,6 +13,7 @@ from tutorial_utils.models import finetuning
 
 
 @pytest.mark.built
+@pytest.mark.slow  # thousands of sentences, one by one, in fp32
 def test_the_chain_keeps_the_answers():
     labels = reviews.splits().test.labels
     expected = measure.evaluate("pytorch")
