@@ -37,6 +37,7 @@ REPORTS: dict[str, Callable[[dict, Folder], None] | None] = {  # None: no report
     "claims": None,
     "ray": None,
     "aa": None,
+    "switch_pages": None,
 }
 DOCS = ROOT / "docs"
 

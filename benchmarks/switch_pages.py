@@ -5,21 +5,21 @@
 Memory is moved to huge pages for nothing (``none``), the new version (``own``), or all anonymous
 memory of the process (``all``). Each measurement has a process of its own, because moved memory
 stays moved; the modes are in random order in each round. Callers send one text at a time while a
-version is loaded and closed. The model's recipe should have ``huge_pages``. Prints one JSON object:
-for each mode, p99 and longest latency in ms (medians over the rounds) and seconds of a load, and
-the ratios of ``own`` and ``all`` to ``none`` with their intervals.
+version is loaded and closed. The model's recipe should have ``huge_pages``. Writes to
+``switch_pages.json``, for each mode: p99 and longest latency in ms (medians over the rounds),
+seconds of a load, and the ratios of ``own`` and ``all`` to ``none`` with their intervals.
 """
 
 import argparse
 import asyncio
 import dataclasses
-import json
 import random
 import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.common import run_folder
 from benchmarks.isolated import in_a_process
 from tutorial_utils import registry
 from tutorial_utils.bench.intervals import Ratio
@@ -111,4 +111,7 @@ if __name__ == "__main__":
     parser.add_argument("model")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    print(json.dumps(run(options.registry, options.model, options.rounds), indent=1))
+    folder, name = run_folder(), options.model
+    found = run(options.registry, name, options.rounds)
+    folder.keep("switch_pages", folder.read("switch_pages") | {name: found})
+    print(found, f"Written to {folder}.", sep="\n")

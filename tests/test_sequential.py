@@ -84,6 +84,12 @@ def test_ten_points_more_errors_are_found_within_200_answers(stable, share, text
     assert found >= 0.90
 
 
+@pytest.mark.parametrize("texts_at_fault", [False, True])
+def test_they_are_mostly_found_where_the_stable_version_fails_a_tenth(texts_at_fault):
+    found = rolled_back_for_errors(0.2, 0.1, 0.5, 200, texts_at_fault=texts_at_fault)
+    assert found >= 0.75
+
+
 def test_a_canary_that_always_fails_is_rolled_back_at_the_first_look_even_with_all_callers():
     assert rolled_back_for_errors(1.0, 0.02, 1.0, FIRST) == 1
 

@@ -1,1 +1,1 @@
-"""What every package may use: errors, paths, hashing, the machine, tables."""
+"""What every package may use: errors, paths, hashing, tables, records, the machine, provenance."""

@@ -1,4 +1,4 @@
-"""The root of all errors that this package raises on purpose, and the general ones.
+"""The root of all errors that this package raises on purpose, and errors of no particular package.
 
 Such an error says what is wrong and how to fix it. Where callers rely on ``ValueError`` or
 ``RuntimeError``, its class derives from that as well.

@@ -1,7 +1,7 @@
 """What a result depends on: the code that makes it, and the libraries that this code imports.
 
 A result on disk is used again as long as its provenance is unchanged. The provenance is computed
-from the source, with the graph of imports by ``grimp``: no list of modules is kept by hand.
+from the source, with the graph of imports by ``grimp``. Only ``NEUTRAL`` is kept by hand.
 """
 
 import ast

@@ -2,7 +2,7 @@
 
 A classifier reads one position of the last hidden states, mostly the first. In the last layer,
 products, sums, normalizations and Gelus of all other positions are therefore wasted; only their
-keys and values are needed. The answer changes by nothing but rounding.
+keys and values are needed. The answer changes only by rounding.
 """
 
 import functools

@@ -1,1 +1,1 @@
-"""What only the series needs: its pipeline, ledger, claims, exercises, preflight."""
+"""What only the series needs: pipeline, ledger, measuring, figures, exercises, preflight, notebooks."""

@@ -1,4 +1,4 @@
-"""Running a model file: sessions and providers, recipes, tokenization, batching."""
+"""Running a model file: sessions, recipes, tokenization, batching, inference, huge pages."""
 
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import SessionRecipe, open_session

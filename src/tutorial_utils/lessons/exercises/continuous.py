@@ -1,4 +1,4 @@
-"""References of the exercises in 06_continuous_optimization."""
+"""Reference solutions of the exercises in 06_continuous_optimization."""
 
 import math
 

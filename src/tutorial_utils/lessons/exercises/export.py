@@ -1,4 +1,4 @@
-"""References of the exercises in 01_export."""
+"""Reference solutions of the exercises in 01_export."""
 
 import numpy as np
 

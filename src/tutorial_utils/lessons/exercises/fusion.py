@@ -1,4 +1,4 @@
-"""References of the exercises in 02_fusion."""
+"""Reference solutions of the exercises in 02_fusion."""
 
 from tutorial_utils.lessons.exercises.core import exercise
 

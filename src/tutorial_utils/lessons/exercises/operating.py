@@ -1,4 +1,4 @@
-"""References of the exercises in 07_operating."""
+"""Reference solutions of the exercises in 07_operating."""
 
 import hashlib
 from collections.abc import Sequence

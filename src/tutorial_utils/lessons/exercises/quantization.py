@@ -1,4 +1,4 @@
-"""References of the exercises in 03_quantization."""
+"""Reference solutions of the exercises in 03_quantization."""
 
 from tutorial_utils.lessons.exercises.core import exercise
 

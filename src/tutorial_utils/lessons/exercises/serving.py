@@ -1,4 +1,4 @@
-"""References of the exercises in 05_serving."""
+"""Reference solutions of the exercises in 05_serving."""
 
 import numpy as np
 

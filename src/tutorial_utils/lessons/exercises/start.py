@@ -1,4 +1,4 @@
-"""References of the exercises in 00_start_here."""
+"""Reference solutions of the exercises in 00_start_here."""
 
 import math
 

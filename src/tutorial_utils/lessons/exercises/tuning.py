@@ -1,4 +1,4 @@
-"""References of the exercises in 04_runtime_tuning."""
+"""Reference solutions of the exercises in 04_runtime_tuning."""
 
 from tutorial_utils.lessons.exercises.core import exercise
 

@@ -3,7 +3,7 @@
 A batch that fails is halved, and the halves are tried: one that was too large for memory then fits,
 and a text that breaks the model is found, so that exactly its caller fails. When a single text
 fails, either the text or the model is at fault. So the model is asked a harmless question: if it
-answers, the text was poison. If not, its breaker counts a failure, and the next backend is asked.
+answers, the text is at fault. If not, its breaker counts a failure, and the next backend is asked.
 """
 
 import logging

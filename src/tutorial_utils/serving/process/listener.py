@@ -5,9 +5,13 @@ between, the system resets the connection, and the caller loses what it has sent
 socket closes, the system is told to begin no new connections, and those that have begun are
 accepted.
 
-At 600 new connections a second, over 5 shutdowns, this many of 3,000 were lost: without it 4 at a
-round trip of 1 ms and 30 at 10 ms (those that began within one round trip), with it none. On one
-machine none are lost either way. ``python -m benchmarks.load.closing`` counts them.
+How many of 3,000 connections were lost at shutdown, with 600 new ones a second:
+
+    round trip     without it    with it
+    1 ms                    4          0
+    10 ms                  30          0
+
+``python -m benchmarks.load.closing`` counts them.
 """
 
 import ctypes

@@ -5,14 +5,14 @@ roll back a canary that is as good as it should be in at most ``ALPHA`` of trial
 trial lasts. Both assume that texts are independent of each other.
 
 Agreement: Wald's sequential probability ratio test (A. Wald, Ann. Math. Stat. 16, 1945) without
-its lower boundary, so that a trial goes on. Its ratio is a non-negative martingale when the
+its lower boundary: no trial ends as good. Its ratio is a non-negative martingale when the
 agreement is ``limit + margin``; the chance that it ever reaches 1 / ALPHA is at most ALPHA (Ville).
 
 Errors: Fisher's exact test of two proportions at looks that double in size, each with its share of
 ALPHA (O'Brien and Fleming, Biometrics 35, 1979; Lan and DeMets, Biometrika 70, 1983). The shares
 sum to ALPHA, so the union bound holds whatever the error rate is. Most is spent after 200 answers.
 Ten points more errors are found by then in at least 90 % of trials if the stable version fails at
-most 5 % of its requests and answers as many as the canary. If it fails 10 %, in 80 %. For
+most 5 % of its requests and answers as many as the canary. If it fails 10 %, in about 80 %. For
 comparison: one look at 200 answers of each finds about 88 %, by the normal approximation.
 """
 
