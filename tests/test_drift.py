@@ -397,17 +397,22 @@ def test_the_shadow_measures_how_often_another_version_disagrees(registry_path):
     assert running == {"1": "stable", "2": "shadow"}
 
 
-def test_the_gauges_are_those_of_the_newest_engine(normal):
-    registered = CollectorRegistry()
-    metrics = DriftMetrics(registered)
-    labels = {"model": "m", "version": "1", "feature": "length"}
-    first, second = (Observer(normal, metrics, ("m", "1")) for _ in range(2))
-    second.saw([[1, 2]] * 250, np.full((250, 2), 0.5))
-    second.settle()
+def test_the_gauges_are_those_of_the_newest_engine(registry_path):
+    metrics, settings = Metrics(), Settings(registry=registry_path)
+    model = registry.load(registry_path, "sentiment", "1")
+    labels = {"model": "sentiment", "version": "1", "feature": "length"}
+
+    def filled() -> float | None:
+        return metrics.registry.get_sample_value("serve_drift_filled", labels)
+
+    first, second = (Engine(model, settings, None, metrics) for _ in range(2))
+    second.observer.saw([[1, 2]] * 250, np.full((250, 2), 0.5))
+    second.observer.settle()
+    assert filled() == 1
     first.close()
-    assert registered.get_sample_value("serve_drift_filled", labels) == 1
+    assert filled() == 1
     second.close()
-    assert registered.get_sample_value("serve_drift_filled", labels) is None
+    assert filled() is None
 
 
 def test_texts_are_dropped_if_the_queue_is_full(normal, monkeypatch):

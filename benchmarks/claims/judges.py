@@ -98,8 +98,8 @@ def _latency(x: Figures) -> tuple[str, str]:
     loss = "excluded" if kept else "not excluded"
     more = ", even less than claimed" if x["time"]["high"] < 0.4 else ""
     return word, (
-        f"{times(x['time'])} of PyTorch{more}; {f1(x['f1'])}: a loss above {SAME_QUALITY} is {loss}; "
-        f"same label for {x['agreement']:.1%}"
+        f"{times(x['time'])} of PyTorch{more}; {f1(x['f1'])}: "
+        f"a loss above {SAME_QUALITY} is {loss}; same label for {x['agreement']:.1%}"
     )
 
 

@@ -26,6 +26,18 @@ WRONG = {
         ),
     ],
     "03.pareto": [
+        # In any order.
+        lambda points: [
+            name
+            for name, (x, y) in points.items()
+            if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points.values())
+        ],
+        # Equal points beat each other.
+        lambda points: sorted(
+            name
+            for name, (x, y) in points.items()
+            if not any(a <= x and b <= y for n, (a, b) in points.items() if n != name)
+        ),
         # Only the fastest.
         lambda points: [min(points, key=points.get)],
         # Everything.

@@ -20,4 +20,4 @@ def table(numbers: Iterable[int]) -> Table:
     """The stored verdicts on some of the claims."""
     verdicts = json.loads(default_file().read_text(encoding="utf-8"))["verdicts"]
     rows = [(str(n), verdicts[str(n)]["claim"], verdicts[str(n)]["word"]) for n in numbers]
-    return Table.of(("claim", "what is claimed", "it"), rows)
+    return Table.of(("claim", "what is claimed", "result"), rows)

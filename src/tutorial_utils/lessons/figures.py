@@ -94,7 +94,7 @@ def ledger(rows: Sequence[Row]) -> Figure:
     """
     last, same = rows[-1], "PyTorch in the same run = 1"
     more, sooner = last.labelling.inverse().ratio, last.latency.inverse().ratio
-    gained = f"{more:.1f} × the texts a second, {sooner:.1f} × sooner"
+    gained = f"{more:.1f} × the texts per second, {sooner:.1f} × faster"
     title = f"From {rows[0].step} to {last.step}: {gained}" if len(rows) > 1 else "The reference"
     fig, (upper, lower) = plots.figure(title, rows=2, size=(9, 2.4 + 1.1 * len(rows)))
     upper.set_xlabel(f"p50 latency, {same}; BERT-base shape 1 × 128 (less is better)")

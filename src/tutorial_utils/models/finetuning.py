@@ -1,4 +1,4 @@
-"""The PyTorch side: fine-tune the classifier once and load it; make a model of the BERT-base shape."""
+"""The PyTorch side: fine-tune the classifier once, load it; make a BERT-base shape."""
 
 import functools
 import json

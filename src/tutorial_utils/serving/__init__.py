@@ -2,7 +2,7 @@
 
 Only these private parts of other packages are used; their versions are bounded in
 ``pyproject.toml``. uvicorn: ``Server.on_tick``, ``handle_exit``, ``shutdown``, ``servers`` and
-``server_state`` with its type (in ``process.server``); ``HttpToolsProtocol`` with its attributes and
-methods, and ``RequestResponseCycle`` (in ``process.connection``).
+``server_state`` with its type (in ``process.server``); ``HttpToolsProtocol`` with its attributes
+and methods, and ``RequestResponseCycle`` (in ``process.connection``).
 The ``_cli_…`` arguments of pydantic-settings' ``BaseSettings`` are public in spite of their names.
 """

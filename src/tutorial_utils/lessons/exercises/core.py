@@ -42,7 +42,7 @@ class Result:
         return self.message
 
 
-TRY_FIRST = "Write it and run the cell again: a wrong answer is told where it fails, with a hint."
+TRY_FIRST = "Write it and run the cell again: if it is wrong, you see where, with a hint."
 EXERCISES: dict[str, Exercise] = {}
 
 
@@ -114,6 +114,8 @@ def _difference(given: Any, expected: Any) -> str | None:
     """
     if given is None and expected is not None:  # numpy would turn it into NaN
         return "gives None: does the function return its result?"
+    if isinstance(expected, bool) and isinstance(given, bool | np.bool_):
+        return None if given == expected else f"gives {given}, expected {expected}"
     try:
         wanted = np.asarray(expected, dtype=float)
         found = np.asarray(given, dtype=float)

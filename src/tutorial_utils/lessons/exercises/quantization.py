@@ -1,15 +1,20 @@
 """Reference solutions of the exercises in 03_quantization."""
 
+import numpy as np
+
 from tutorial_utils.lessons.exercises.core import exercise
 
 
 @exercise(
     "03.asymmetric",
-    [([-0.3, 0.0, 0.9, 2.1],), ([0.5, 1.0, 2.0],), ([-4.0, -1.0],), ([-1.0, 1.0, 3.0],)],
+    [
+        (np.array(values),)
+        for values in ([-0.3, 0.0, 0.9, 2.1], [0.5, 1.0, 2.0], [-4.0, -1.0], [-1.0, 1.0, 3.0])
+    ],
     "Stretch the range until it holds 0; 256 levels have 255 steps; the zero point is the level "
     "on which 0 lands, rounded.",
 )
-def _asymmetric(values: list[float]) -> tuple[float, int]:
+def _asymmetric(values: np.ndarray) -> tuple[float, int]:
     low, high = min(*values, 0.0), max(*values, 0.0)
     scale = (high - low) / 255
     return scale, round(-low / scale)
@@ -34,7 +39,8 @@ def _megabytes(weights: dict[str, float], quantized: list[str]) -> float:
         ({"a": (10.0, 3.0), "b": (20.0, 1.0), "c": (25.0, 2.0)},),
         ({"a": (1.0, 1.0), "b": (2.0, 2.0), "c": (0.5, 3.0)},),
         ({"a": (1.0, 2.0), "b": (1.0, 3.0)},),
-        ({"left": (1.0, 3.0), "middle": (2.0, 2.0), "right": (3.0, 1.0)},),
+        ({"right": (3.0, 1.0), "middle": (2.0, 2.0), "left": (1.0, 3.0)},),
+        ({"a": (1.0, 1.0), "b": (1.0, 1.0)},),
     ],
     "A point is beaten when another one is no worse in both numbers and better in one. Return the "
     "names that nothing beats, sorted.",

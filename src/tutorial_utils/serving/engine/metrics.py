@@ -36,6 +36,12 @@ REASONS: dict[type[BaseException], str] = {  # why a request has no answer; the 
 }
 RESTARTS = ("died", "hung")
 STAGES = ("queue", "tokenize", "inference")
+DRIFT = {  # fields of the monitor's ``State``
+    "distance": "Of the last window from the profile, 0 to 1.",
+    "limit": "Distance beyond which an alarm begins.",
+    "drifting": "1 from the limit on, until well below it.",
+    "filled": "Share of the window that is full; 1: it is judged.",
+}
 STATUSES = (200, 422, 429, 500, 503, 504)  # of ``/predict``; others count when they come
 
 
@@ -113,6 +119,10 @@ class Metrics:
             "0 closed, 1 half-open, 2 open.",
             labels=(*VERSION, "answers_for"),
         )
+        drift = {
+            name: GaugeMetricFamily(f"serve_drift_{name}", text, labels=(*VERSION, "feature"))
+            for name, text in DRIFT.items()
+        }
         engines = [(made.version, made.engine) for made in self.shown.copy()]
         waiting = sum(engine.waiting for _, engine in engines)
         for version, engine in dict(engines).items():
@@ -125,8 +135,13 @@ class Metrics:
                 manifest = backend.model.manifest
                 named = manifest.name, manifest.version, version[1]
                 breakers.add_metric(named, STATES[backend.breaker.state])
+            for feature, state in (
+                engine.observer.monitor.state().items() if engine.observer else ()
+            ):
+                for name, family in drift.items():
+                    family.add_metric((*version, feature), float(getattr(state, name)))
         yield GaugeMetricFamily("serve_waiting_texts", "Texts not answered yet.", waiting)
-        yield from (texts, tokens, ready, info, breakers)
+        yield from (texts, tokens, ready, info, breakers, *drift.values())
 
 
 class EngineMetrics:

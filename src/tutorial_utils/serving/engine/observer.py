@@ -8,13 +8,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.core import GaugeMetricFamily
 
 from tutorial_utils.drift.monitor import Monitor
 from tutorial_utils.drift.profile import Profile
@@ -24,37 +22,16 @@ log = logging.getLogger(__name__)
 MOST = 1_000  # answers in the queue; more are dropped, and counted
 PAUSE = 0.05  # seconds in which answers gather, since waking for each takes its time from the model
 VERSION = ("model", "version")
-GAUGES = {  # fields of ``State``
-    "distance": "Of the last window from the profile, 0 to 1.",
-    "limit": "Distance beyond which an alarm begins.",
-    "drifting": "1 from the limit on, until well below it.",
-    "filled": "Share of the window that is full; 1: it is judged.",
-}
 
 
 class DriftMetrics:
-    """Drift of the versions that have a profile, as Prometheus sees it.
-
-    shown: observers whose gauges are collected; of two of one version, those of the newer one.
-    """
+    """What observers count, by version. ``Metrics`` collects the gauges from the open engines."""
 
     def __init__(self, registry: CollectorRegistry):
         counter = partial(Counter, namespace="serve_drift", registry=registry)
         self.alarms = counter("alarms", "Alarms that have begun.", (*VERSION, "feature"))
         self.texts = counter("texts", "Texts that were watched.", VERSION)
         self.dropped = counter("dropped_texts", "Texts left out: too many waited.", VERSION)
-        self.shown: list[Observer] = []
-        registry.register(self)
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The protocol of prometheus_client's custom collectors."""
-        states = {seen.version: seen.monitor.state() for seen in self.shown.copy()}
-        for name, text in GAUGES.items():
-            gauge = GaugeMetricFamily(f"serve_drift_{name}", text, labels=(*VERSION, "feature"))
-            for version, features in states.items():
-                for feature, state in features.items():
-                    gauge.add_metric((*version, feature), float(getattr(state, name)))
-            yield gauge
 
 
 class Observer:
@@ -64,15 +41,13 @@ class Observer:
     """
 
     def __init__(self, profile: Profile, metrics: DriftMetrics, version: tuple[str, str]):
-        self.monitor, self.version = Monitor(profile), version
-        self._metrics = metrics
+        self.monitor = Monitor(profile)
         self._waiting: queue.Queue = queue.Queue(MOST)
         self._texts = metrics.texts.labels(*version)
         self._dropped = metrics.dropped.labels(*version)
         self._alarms = {f: metrics.alarms.labels(*version, f) for f in profile.features}
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)
         self._thread.start()
-        metrics.shown.append(self)
 
     def saw(self, rows: Sequence[Sequence[int]], probabilities: np.ndarray) -> None:
         """Take the texts of an answer; one put into a queue, by the thread that answered."""
@@ -87,11 +62,9 @@ class Observer:
         self._waiting.join()
 
     def close(self) -> None:
-        """Put what waits into its window, and end the thread. Counters stay, gauges go."""
+        """Put what waits into its window, and end the thread."""
         self._waiting.put(None)
         self._thread.join()
-        with suppress(ValueError):  # closed twice
-            self._metrics.shown.remove(self)
 
     def _put(self, taken: tuple, texts: int) -> None:
         try:
