@@ -58,6 +58,17 @@ def test_an_error_that_the_user_can_fix_is_code_2_and_one_line(error, raising, c
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "limit",
+    ["--min-agreement 2", "--max-latency -1", "--rounds 1", "--seconds 0", "--max-texts 3",
+     "--max-size nan"],
+)  # fmt: skip
+def test_a_limit_that_nothing_can_meet_is_code_2_before_anything_runs(limit, capsys, tmp_path):
+    assert cli.main([*OPTIMIZE, *limit.split()]) == 2
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("command", "extra"), [("optimize", "learn"), ("serve", "serve")])
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(command, extra, raising, capsys):
     raising(ModuleNotFoundError("No module named 'a'", name="a.b"), command)

@@ -373,6 +373,14 @@ def test_the_admin_routes_open_with_the_token_only(tmp_path):
         assert (
             client.post("/admin/switch", headers=key, json={"version": "../1"}).status_code == 422
         )
+        for path, body in (  # a misspelt field must not mean its default
+            ("switch", {"verison": "1"}),
+            ("switch", {}),
+            ("candidate", {"version": "2", "canary_share": 0.1}),
+        ):
+            answer = client.post(f"/admin/{path}", headers=key, json=body)
+            assert answer.status_code == 422, body
+        assert client.get("/info").json()["running"] == {"1": "stable"}
     with running(Settings(registry=tmp_path)) as client:
         assert client.post("/admin/promote", headers=key).status_code == 404
 

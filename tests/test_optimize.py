@@ -516,9 +516,9 @@ def test_a_run_from_model_folder_to_registry_resumed_and_refused(
     assert result["times"]["one text"]["pytorch"]["ratio"] == 1
     assert (out / report.GAINS).stat().st_size > 1_000
 
-    assert cli.main(command(tmp_path, "--min-agreement", "1.01")) == 1
+    assert cli.main(command(tmp_path, "--max-size", "0.01")) == 1
     said = capsys.readouterr().out
-    assert "Refused: agreement with PyTorch: " in said
+    assert "Refused: size of the weights against PyTorch: " in said
     assert "latency against version 1" in said
     assert versions(out / "registry", "model") == ["1"]
 

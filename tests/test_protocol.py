@@ -150,6 +150,17 @@ def test_a_million_letters_are_refused_and_thirty_two_texts_accepted(client):
     assert client.post(INFER, json=tensor(*["a"] * 32)).status_code == 200
 
 
+def test_each_route_counts_under_its_whole_pattern(client):
+    for path in ("", "/ready", "/versions/2", "/versions/2/ready"):
+        assert client.get(f"/v2/models/sentiment{path}").status_code == 200
+        pattern = f"/v2/models/{{model}}{path.replace('2', '{version}')}"
+        metrics = client.get("/metrics").text
+        assert f'serve_requests_total{{route="{pattern}",status="200"}}' in metrics
+    client.post(INFER, json=tensor("a joy"))
+    assert 'route="/v2/models/{model}/infer"' in client.get("/metrics").text
+    assert 'route=""' not in client.get("/metrics").text
+
+
 def test_health_and_metadata(client):
     assert client.get("/v2/health/live").status_code == 200
     assert client.get("/v2/health/ready").status_code == 200

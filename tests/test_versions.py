@@ -157,6 +157,8 @@ def test_the_latest_version_is_the_newest_in_use(tmp_path):
     for _ in range(3):
         tiny_models.add(tmp_path, tiny_models.classifier())
     assert newest() == "3"
+    with pytest.raises(BadModel, match=r"of 'topic', only models named \['sentiment'\]"):
+        registry.load(tmp_path, "topic")
     registry.withdraw(tmp_path, "sentiment", "3", "worse")
     assert newest() == "2"
     for version in "12":

@@ -107,7 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     triton = command("triton", _triton, "write a version for Triton Inference Server", stored)
     triton.add_argument("--version", default="latest", help="its number, or latest")
     triton.add_argument("--out", type=Path, required=True, help="Triton's model repository")
-    withdraw = command("withdraw", _withdraw, "take a version out of use, for all services", stored)
+    withdraw = command(
+        "withdraw",
+        _withdraw,
+        "take a version out of use, for all services that follow the registry",
+        stored,
+    )
     withdraw.add_argument("--version", required=True, help="its number")
     withdraw.add_argument("--reason", default="by hand", help="what others are told")
     withdraw.add_argument("--undo", action="store_true", help="bring it back into use")
@@ -118,10 +123,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
     command.add_argument("source", help="folder of save_pretrained, or a name on the hub")
-    command.add_argument("--data", type=Path, help="labelled texts: CSV, TSV or JSON lines")
+    command.add_argument("--data", type=Path, help="CSV, TSV or JSON lines with text and label")
     command.add_argument("--out", type=Path, required=True, help="folder for the report and files")
     command.add_argument("--registry", type=Path, help="folder of models; OUT/registry by default")
-    command.add_argument("--model", default="model", help="its name in the registry")
+    command.add_argument("--model", default="model", help="its name in the registry (%(default)s)")
     for field, (flag, default, text) in LIMITS.items():
         text += " (%(default)s)"
         command.add_argument(flag, dest=field, type=float, default=default, help=text)
@@ -173,7 +178,7 @@ def _ledger(options: argparse.Namespace) -> None:
     with paths.replacing(target) as temporary:
         figures.ledger(rows).savefig(temporary, dpi=100)
     print(ledger.table(rows))
-    print(f"\n{rows[-1].machine}\nfigure: {target.name} in {target.parent.name}/")
+    print(f"\n{rows[-1].machine}\nfigure: {target}")
 
 
 def _notebooks(options: argparse.Namespace) -> None:

@@ -132,12 +132,7 @@ class Profile:
     def to_dict(self) -> dict:
         """The content of ``profile.json``."""
         features = {
-            name: {
-                "kind": f.kind,
-                "limit": f.limit,
-                "shares": f.shares.tolist(),
-                "edges": f.edges.tolist(),
-            }
+            name: vars(f) | {"shares": f.shares.tolist(), "edges": f.edges.tolist()}
             for name, f in self.features.items()
         }
         kept = {k: getattr(self, k) for k in ("texts", "task", "window", "every", "false_alarms")}

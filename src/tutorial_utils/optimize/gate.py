@@ -6,9 +6,10 @@ hide a slow-down. A measurement that is too noisy to decide is refused, and the 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from tutorial_utils.bench.intervals import RESOLUTION, Ratio
+from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.core.tables import Table
 from tutorial_utils.quality import Quality
 
@@ -35,6 +36,10 @@ class Limits:
     latency: float = 1.0
     size: float = 1.0
     slower: float = 1.05
+
+    def __post_init__(self) -> None:
+        if not (min(astuple(self)) >= 0 and self.agreement <= 1):
+            raise InvalidArgument("Limits are not below 0, and agreement is a share of at most 1.")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.data.labelled import FEWEST
 from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.runtime.recipe import Recipe
@@ -24,6 +26,10 @@ class Effort:
     seconds: float = 0.3
     max_texts: int = 4_000
     thorough: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rounds < 2 or self.seconds <= 0 or self.max_texts < FEWEST:
+            raise InvalidArgument(f"Give at least 2 rounds, some seconds, and {FEWEST} texts.")
 
 
 QUICK = Effort(rounds=5, seconds=0.1, max_texts=2_000, thorough=False)

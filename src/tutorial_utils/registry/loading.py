@@ -12,6 +12,7 @@ from tutorial_utils.drift.profile import BadProfile, Profile
 from tutorial_utils.registry import store
 from tutorial_utils.registry.manifest import (
     FIX,
+    MANIFEST,
     PROFILE,
     TOKENIZER,
     BadModel,
@@ -152,9 +153,10 @@ def _find(registry: Path, name: str, version: str) -> Path:
             "back with `python -m tutorial_utils withdraw --undo`."
         )
     if not known:
+        others = sorted(path.parent.parent.name for path in Path(registry).glob(f"*/1/{MANIFEST}"))
         raise BadModel(
-            f"The registry {Path(registry).name!r} holds no version of {name!r}. Write one with "
-            "`python -m tutorial_utils publish`, or check --registry and --model."
+            f"The registry {str(registry)!r} holds no version of {name!r}, only models named "
+            f"{others}. Write one with `optimize` or `publish`, or check --registry and --model."
         )
     raise BadModel(f"{name!r} has no version {version!r}: there are {', '.join(known)}.")
 

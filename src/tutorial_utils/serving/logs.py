@@ -49,7 +49,8 @@ def configure(form: str = "json") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("tutorial_utils").setLevel(logging.INFO)
+    for name in ("tutorial_utils", "uvicorn.error"):  # the latter says where it listens
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def request_id(given: str | None) -> str:

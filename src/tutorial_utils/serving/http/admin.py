@@ -11,16 +11,15 @@ from starlette.exceptions import HTTPException
 from tutorial_utils.serving.http.errors import documented
 from tutorial_utils.serving.rollout.deployment import Deployment
 from tutorial_utils.serving.rollout.registry_watcher import Watcher
-from tutorial_utils.serving.settings import LATEST
 
 
-class Switch(BaseModel):
+class Switch(BaseModel, extra="forbid"):
     """A version to serve: a number pins it, ``latest`` follows the registry again."""
 
-    version: Annotated[str, Field(pattern=r"^(latest|[0-9]{1,9})$")] = LATEST
+    version: Annotated[str, Field(pattern=r"^(latest|[0-9]{1,9})$")]
 
 
-class Try(BaseModel):
+class Try(BaseModel, extra="forbid"):
     """A version to try: the share of callers it answers, and of answers it is compared with."""
 
     version: Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]

@@ -7,6 +7,7 @@ Source: the specification "Open Inference Protocol" (kserve/open-inference-proto
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import chain
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -22,6 +23,8 @@ from tutorial_utils.serving.http.errors import documented
 from tutorial_utils.serving.http.schemas import Caller, timing_headers
 from tutorial_utils.serving.rollout.deployment import Deployment, UnknownVersion
 
+MODEL = "/v2/models/{model}"
+VERSION = MODEL + "/versions/{version}"
 Prober = Callable[..., Awaitable[str]]  # asks a version a question; returns which one answered
 Texts = TypeVar("Texts")  # a list of texts with the limits of the settings
 
@@ -95,20 +98,19 @@ def router(
     deployment: Deployment, metrics: Metrics, request_type: type[Inference], probe: Prober
 ) -> APIRouter:
     """The routes under ``/v2``. request_type: with what ``/predict`` demands of texts."""
-    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
     # Triton's client names no content type.
-    of_model = APIRouter(responses=documented(404), strict_content_type=False)
+    routes = APIRouter(tags=["Open Inference Protocol"], strict_content_type=False)
 
-    @routes.get("")
+    @routes.get("/v2")
     async def server():
         about_us = {"name": "tutorial-utils", "version": tutorial_utils.__version__}
         return about_us | {"extensions": []}
 
-    @routes.get("/health/live")
+    @routes.get("/v2/health/live")
     async def live():
         return {"live": True}
 
-    @routes.get("/health/ready", responses=documented(429, 500, 503, 504))
+    @routes.get("/v2/health/ready", responses=documented(429, 500, 503, 504))
     async def ready():
         await probe()
         return {"ready": True}
@@ -121,7 +123,6 @@ def router(
 
     asked_for = Annotated[Manifest, Depends(known)]
 
-    @of_model.get("")
     async def metadata(manifest: asked_for):
         labels = manifest.labels
         in_order = {"parameters": {"labels": ",".join(labels)}}
@@ -136,17 +137,10 @@ def router(
             ],
         }
 
-    @of_model.get("/ready", responses=documented(429, 500, 503, 504))
     async def model_ready(manifest: asked_for):
         await probe(manifest.version)
         return {"name": manifest.name, "version": manifest.version, "ready": True}
 
-    @of_model.post(
-        "/infer",
-        dependencies=[Depends(known)],
-        response_model=Inferred,
-        responses=documented(400, 408, 413, 415, 422, 429, 500, 503, 504),
-    )
     async def infer(
         asked: request_type,  # type: ignore[valid-type]  # it depends on the settings
         request: Request,
@@ -167,11 +161,12 @@ def router(
     async def in_path(version: str) -> None:
         """Describe the version in OpenAPI; in ``known`` it would be a query parameter too."""
 
-    routes.include_router(of_model, prefix="/models/{model}")
-    by_version = [Depends(in_path)]
-    routes.include_router(
-        of_model, prefix="/models/{model}/versions/{version}", dependencies=by_version
-    )
+    problems = documented(400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+    for path, asks in ((MODEL, [Depends(known)]), (VERSION, [Depends(known), Depends(in_path)])):
+        add = partial(routes.add_api_route, dependencies=asks)
+        add(path, metadata, responses=documented(404))
+        add(f"{path}/ready", model_ready, responses=documented(404, 429, 500, 503, 504))
+        add(f"{path}/infer", infer, methods=["POST"], response_model=Inferred, responses=problems)
     return routes
 
 
