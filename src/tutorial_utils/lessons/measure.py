@@ -20,7 +20,6 @@ from tutorial_utils.runtime.inference import onnx_predict
 
 ONE_BY_ONE = 20  # texts a call where each is padded and run alone: all take the same time
 TOGETHER = 500  # texts a call where they are sorted and batched
-QUICK_SENTENCES = 500  # scored where TUTORIAL_PACE=quick only checks that lessons run
 
 
 def latency_candidate(step: str, batch: int = 1, length: int = 128) -> timer.Candidate:
@@ -40,15 +39,20 @@ def labelling_candidate(step: str) -> Labelling:
     recipe = pipeline.recipe(step)
     if step == "tuned":
         return Labelling(
-            path, recipe.in_bulk(), recipe.token_budget, None, TOGETHER, recipe.workers
+            path, recipe.in_bulk(), recipe.token_budget, None, _pace(TOGETHER), recipe.workers
         )
-    return Labelling(path, recipe.session, items=ONE_BY_ONE)
+    return Labelling(path, recipe.session, items=_pace(ONE_BY_ONE))
 
 
 def sentences() -> reviews.Reviews:
     """The test sentences that a step is scored on: all, or a few with TUTORIAL_PACE=quick."""
     test = reviews.splits().test
-    return test.take(range(QUICK_SENTENCES)) if os.environ.get("TUTORIAL_PACE") == "quick" else test
+    return test.take(range(_pace(len(test))))
+
+
+def _pace(texts: int) -> int:
+    """A quarter of the texts with TUTORIAL_PACE=quick, which only checks that lessons run."""
+    return texts // 4 if os.environ.get("TUTORIAL_PACE") == "quick" else texts
 
 
 def predictions(step: str, first: int | None = None) -> np.ndarray:
