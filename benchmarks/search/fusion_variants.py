@@ -12,11 +12,10 @@ import onnx_ir as ir
 from onnx_ir.tape import Tape
 
 from tutorial_utils.graph import rewrites
-from tutorial_utils.graph.fusion import Fusions, fuse_chosen
+from tutorial_utils.graph.fusion import ALL, Fusions, fuse_chosen
 from tutorial_utils.graph.last_layer import read_one_position
 from tutorial_utils.graph.rewrites import array_of, constant, is_constant, producer
 
-ALL = Fusions("attention", "bias", skip_layer_norm=True)  # what ``fuse_chosen`` can do
 PAYING = Fusions("attention", "gelu")
 DEFAULT_EPSILON = 1e-5  # of LayerNormalization nodes without this attribute
 _MHA_MASK, _MHA_BIAS = 4, 5  # positions among the inputs of MultiHeadAttention

@@ -52,6 +52,9 @@ class Fusions:
     skip_layer_norm: bool = False
 
 
+ALL = Fusions("attention", "bias", skip_layer_norm=True)
+
+
 def fuse(source: Path, target: Path) -> dict[str, int]:
     """Write ``source`` with every fusion that applies to ``target``; return how often each did."""
     model, counts = optimize_for_ort(ir.load(str(source)))
