@@ -4,10 +4,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import tiny_models
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -58,6 +61,16 @@ def test_conda_uses_the_same_ranges_constraints_and_python():
     assert PROJECT["requires-python"] == f"=={python}.*"
     makefile = (ROOT / "Makefile").read_text()
     assert "--constraint constraints.txt --editable '.[learn,serve,scale,test]'" in makefile
+
+
+def test_the_tested_versions_run_on_every_python_3_11():
+    """Debian 12 has 3.11.2; pip looks for minutes before it gives up on a version that needs more."""
+    needed = {}
+    for name in re.findall(r"^([\w.-]+)==", CONSTRAINTS, re.MULTILINE):
+        with suppress(metadata.PackageNotFoundError):  # only other tools need it
+            needed[name] = metadata.metadata(name)["Requires-Python"] or ""
+    assert len(needed) > 100
+    assert [n for n, r in needed.items() if not SpecifierSet(r).contains("3.11.0")] == []
 
 
 def test_every_pin_says_what_needs_it():
