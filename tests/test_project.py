@@ -64,7 +64,7 @@ def test_conda_uses_the_same_ranges_constraints_and_python():
 
 
 def test_the_tested_versions_run_on_every_python_3_11():
-    """Debian 12 has 3.11.2; pip looks for minutes before it gives up on a version that needs more."""
+    """Debian 12 has 3.11.2, and pip searches for minutes before it gives up on such a version."""
     needed = {}
     for name in re.findall(r"^([\w.-]+)==", CONSTRAINTS, re.MULTILINE):
         with suppress(metadata.PackageNotFoundError):  # only other tools need it
