@@ -231,6 +231,7 @@ def test_afterwards_nothing_waits_and_nothing_was_a_5xx(client):
     assert SECRET not in "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_no_fault_in_the_openapi_description(registry_path, tmp_path):
     # OpenAPI cannot express that the shape must be the number of texts: there, 400 is right.
     (tmp_path / "schemathesis.toml").write_text(

@@ -27,9 +27,8 @@ class Machine:
 
     def __str__(self) -> str:
         features = ", ".join(self.features) or "no vector extensions of note"
-        return (
-            f"{self.processor}, {self.cores} cores, {self.memory_gb} GB, {self.system} ({features})"
-        )
+        size = f"{self.cores} cores, {self.memory_gb} GB"
+        return f"{self.processor}, {size}, {self.system} ({features})"
 
 
 @functools.cache
