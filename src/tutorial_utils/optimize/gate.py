@@ -38,8 +38,8 @@ class Limits:
     slower: float = 1.05
 
     def __post_init__(self) -> None:
-        if not (min(astuple(self)) >= 0 and self.agreement <= 1):
-            raise InvalidArgument("Limits are not below 0, and agreement is a share of at most 1.")
+        if not (all(limit >= 0 for limit in astuple(self)) and self.agreement <= 1):
+            raise InvalidArgument("Give limits of 0 or more, and an agreement of at most 1.")
 
 
 @dataclass(frozen=True)

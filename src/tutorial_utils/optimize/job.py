@@ -28,7 +28,7 @@ class Effort:
     thorough: bool = True
 
     def __post_init__(self) -> None:
-        if self.rounds < 2 or self.seconds <= 0 or self.max_texts < FEWEST:
+        if self.rounds < 2 or not self.seconds > 0 or self.max_texts < FEWEST:
             raise InvalidArgument(f"Give at least 2 rounds, some seconds, and {FEWEST} texts.")
 
 
