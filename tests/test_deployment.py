@@ -55,8 +55,8 @@ def broken(monkeypatch):
     """Lets a version load well and fail afterwards."""
     load, names = registry.load, set()
 
-    def load_or_break(folder, name, version="latest"):
-        model = load(folder, name, version)
+    def load_or_break(folder, name, version="latest", **given):
+        model = load(folder, name, version, **given)
         return Broken(model) if model.manifest.version in names else model
 
     monkeypatch.setattr(registry, "load", load_or_break)
@@ -415,11 +415,11 @@ def gate(monkeypatch):
 
     load = registry.load
 
-    def load_late(folder, name, version="latest"):
+    def load_late(folder, name, version="latest", **given):
         if version in Gate.held:
             Gate.entered.set()
             assert Gate.go.wait(30)
-        return load(folder, name, version)
+        return load(folder, name, version, **given)
 
     monkeypatch.setattr(registry, "load", load_late)
     yield Gate

@@ -255,8 +255,12 @@ def test_a_full_queue_that_moves_does_not_make_the_service_unready(start):
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), RuntimeException("Failed to allocate memory for requested buffer of size 7")],
-    ids=["MemoryError", "ONNX Runtime's"],
+    [
+        MemoryError(),
+        RuntimeException("Failed to allocate memory for requested buffer of size 7"),
+        RuntimeException("Available memory of 7 is smaller than requested bytes of 8"),
+    ],
+    ids=["MemoryError", "ONNX Runtime's", "that of a limit"],
 )
 def test_a_batch_too_large_for_memory_is_halved_until_it_fits(start, solo, error):
     def before(inputs):

@@ -22,6 +22,7 @@ from tutorial_utils.graph import fusion, inspection
 from tutorial_utils.models import classifiers
 from tutorial_utils.optimize import answers, gate, promotion, report, run, stages, timing, variants
 from tutorial_utils.optimize.job import QUICK, Effort, Job
+from tutorial_utils.optimize.target import CPU, CUDA, TARGETS
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.optimize.variants import CannotExport
 from tutorial_utils.quality import Quality
@@ -33,6 +34,9 @@ from tutorial_utils.registry import (
     withdraw,
     write_version,
 )
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.batching import Padding
+from tutorial_utils.runtime.inference import onnx_predict
 
 WORDS = ("good", "bad", "fine", "poor", "film", "plot", "actor", "scene", "joy", "bore", "a", "the")
 SIZE = {
@@ -543,6 +547,51 @@ def test_the_default_command_tunes_and_promotes_with_labelled_data(clock, tmp_pa
     assert {f"latency against PyTorch, {w}" for w in result["times"]} <= named
 
 
+def test_a_version_for_a_gpu_has_a_form_in_fp16_and_one_for_a_cpu(clock, tmp_path, monkeypatch):
+    """The whole run on the CPU: the same code with the provider swapped."""
+    swapped = replace(CUDA, session=replace(CUDA.session, provider="cpu"))
+    monkeypatch.setitem(TARGETS, "cuda", swapped)
+    clock.update({"paying_fp16": 0.5, "4096": 1.0, "1024": 0.7})
+    data, low = str(data_of(tmp_path)), ("--min-agreement", "0.9")
+    assert cli.main(command(tmp_path, "--data", data, *low, "--provider", "cuda")) == 0
+    version = tmp_path / "out" / "registry" / "model" / "1"
+    ours, spare = read_manifest(version).forms
+    assert (ours.precision, ours.recipe.steps[-2:]) == ("fp16", ("fused_paying_fp16", "tuned"))
+    assert (ours.recipe.session, ours.recipe.token_budget) == (swapped.session, 1024)
+    assert (spare.precision, spare.recipe.steps) == ("fp32", ("exported", "fused_paying"))
+    assert (spare.recipe.session, spare.recipe.token_budget) == (CPU.session, CPU.budget)
+    result = json.loads((tmp_path / "out" / "report.json").read_text())
+    tried = {t["stage"]: t["name"] for t in result["trials"]}
+    assert set(tried) == {"export", "fuse", "to_fp16", "tune"}
+    assert inspection.op_counts(version / "model.onnx")["Attention"]
+    rows = [[2, 5, 3], [2, 6, 7, 8, 9, 3]]
+    inputs = batching.pad(rows)
+    expected = classifiers.open_classifier(tmp_path / "model").predictor()(inputs)
+    for form in (ours, spare):
+        found = onnx_predict(version / form.file, form.recipe.session)(inputs)
+        assert np.allclose(found, expected, atol=0.05 if form is ours else 1e-3)
+    assert inspection.weight_megabytes(version / "model.onnx") < 0.6 * inspection.weight_megabytes(
+        version / str(spare.file)
+    )
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "PyTorch ran on the CPU, because its build here knows no GPU" in text
+
+
+@pytest.mark.parametrize(("side", "counted"), [("right", 2), ("left", 0)])
+def test_a_gpu_gets_numbers_of_tokens_only_if_padding_is_on_the_right(side, counted, tmp_path):
+    classifier = classifiers.open_classifier(save(tmp_path / "model", "distilbert"))
+    given = Texts(tuple((2, *[5 + i % 20] * 8, 3) for i in range(40)))  # nothing to pad
+    classifier = replace(classifier, padding=Padding(0, side))
+    job = Job(classifier, given, tmp_path / "work", target=CUDA)
+    job.folder.mkdir()
+    answers.store_reference(job)
+    variants.exported(job)
+    made = variants.fused(job)
+    assert [v.problem for v in made] == [None] * len(made)
+    sums = inspection.op_counts(job.file("fused"))["ReduceSum"]
+    assert sums == (1 if counted else 0)
+
+
 @pytest.mark.slow
 def test_the_default_command_with_real_timing(tmp_path):
     fast = ["--rounds", "2", "--seconds", "0.01", "--max-latency", "1e9", "--min-agreement", "0.9"]
@@ -571,12 +620,14 @@ def test_a_withdrawn_version_is_not_the_newest_and_is_not_compared_with(clock, f
 def test_another_version_of_the_same_number_is_measured_again(clock, finished, capsys):
     for _ in range(2):
         assert cli.main(command(finished)) == 0
-    assert stages_kept(capsys.readouterr().out) == len(stages.STAGES) - 1 + len(stages.STAGES)
+    assert stages_kept(capsys.readouterr().out) == len(stages.stages(CPU)) - 1 + len(
+        stages.stages(CPU)
+    )
     manifest = finished / "out" / "registry" / "model" / "1" / "manifest.json"
     values = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(values | {"created": "in another registry"}))
     assert cli.main(command(finished)) == 0
-    assert stages_kept(capsys.readouterr().out) == len(stages.STAGES) - 1
+    assert stages_kept(capsys.readouterr().out) == len(stages.stages(CPU)) - 1
 
 
 def test_the_same_weights_with_another_recipe_are_another_version(finished, tmp_path):
@@ -585,9 +636,11 @@ def test_the_same_weights_with_another_recipe_are_another_version(finished, tmp_
     job = replace(job_of(classifier, tmp_path / "job"), previous=registry / "1")
     recipe = read_manifest(registry / "1").forms[0].recipe
     evidence = gate.Evidence(agreement=1.0, time={timing.ONE_TEXT: Ratio(1, 1, 1)}, size=1.0)
+    found = stages.Found(steps=("kept",))
+    shutil.copy(registry / "1" / "model.onnx", job.file("kept"))
     for length, version in ((recipe.max_length, "1"), (16, "2")):
-        changed, file = replace(recipe, max_length=length), registry / "1" / "model.onnx"
-        assert promotion.promote(job, registry, file, changed, evidence)[0] == version
+        changed = replace(recipe, max_length=length)
+        assert promotion.promote(job, registry, found, changed, evidence)[0] == version
 
 
 def test_a_tiny_fp32_version_is_not_refused_for_the_size_of_its_graph(clock, finished, capsys):

@@ -165,7 +165,7 @@ class Blocked:
 @pytest.fixture
 def blocked(registry_path, monkeypatch):
     model = Blocked(registry.load(registry_path, "sentiment"))
-    monkeypatch.setattr(registry, "load", lambda *_: model)
+    monkeypatch.setattr(registry, "load", lambda *_, **__: model)
     yield model
     model.go.set()
 
@@ -290,7 +290,7 @@ def test_an_answer_of_the_fallback_is_marked(registry_path, monkeypatch):
         def logits(self, inputs):
             raise RuntimeError
 
-    def load_or_break(folder, name, version):
+    def load_or_break(folder, name, version, **given):
         return load(folder, name, version) if version == "1" else Broken()
 
     monkeypatch.setattr(registry, "load", load_or_break)
@@ -309,7 +309,7 @@ def test_an_exception_in_the_model_is_a_500_without_its_message(registry_path, m
         def logits(self, inputs):
             raise RuntimeError("secret path /etc/model")
 
-    monkeypatch.setattr(registry, "load", lambda *_: Broken())
+    monkeypatch.setattr(registry, "load", lambda *_, **__: Broken())
     with running(Settings(registry=registry_path)) as client:
         answer = client.post("/predict", json={"texts": ["a"]})
         assert answer.status_code == 500

@@ -21,7 +21,7 @@ LIMITS = {  # field of ``gate.Limits`` → its flag, default and help
     "score_fall": ("--max-score-fall", 0.005, "how far F1 may fall"),
     "rmse_rise": ("--max-rmse-rise", 0.01, "how far RMSE may rise, in labels' deviations"),
     "agreement": ("--min-agreement", 0.98, "least share of texts with PyTorch's answer"),
-    "latency": ("--max-latency", 1.0, "time relative to PyTorch fp32"),
+    "latency": ("--max-latency", 1.0, "time relative to PyTorch: fp32 on a CPU, fp16 on a GPU"),
     "size": ("--max-size", 1.0, "size relative to PyTorch fp32"),
     "slower": ("--max-slower", 1.05, "time relative to the version promoted before"),
 }
@@ -126,6 +126,10 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, help="CSV, TSV or JSON lines with text and label")
     command.add_argument("--out", type=Path, required=True, help="folder for the report and files")
     command.add_argument("--registry", type=Path, help="folder of models; OUT/registry by default")
+    text = (
+        "where it is to run (%(default)s); cuda: fp16 on an NVIDIA GPU, with a CPU form beside it"
+    )
+    command.add_argument("--provider", choices=("cpu", "cuda"), default="cpu", help=text)
     command.add_argument("--model", default="model", help="its name in the registry (%(default)s)")
     for field, (flag, default, text) in LIMITS.items():
         text += " (%(default)s)"
@@ -195,7 +199,7 @@ def _notebooks(options: argparse.Namespace) -> None:
 
 def _optimize(options: argparse.Namespace) -> int:
     from tutorial_utils import optimize
-    from tutorial_utils.optimize import gate, report
+    from tutorial_utils.optimize import gate, report, target
 
     effort = optimize.QUICK if options.quick else optimize.Effort()
     names = ("rounds", "seconds", "max_texts")
@@ -208,6 +212,7 @@ def _optimize(options: argparse.Namespace) -> int:
         name=options.model,
         limits=gate.Limits(**{f.name: getattr(options, f.name) for f in fields(gate.Limits)}),
         effort=replace(effort, **given),
+        target=target.TARGETS[options.provider],
         progress=_tell,
     )
     report.write(outcome, options.out)

@@ -95,6 +95,17 @@ def narrow(source: Path, target: Path) -> int:
     return passed
 
 
+def count_tokens(source: Path, target: Path) -> int:
+    """Write ``source`` with numbers of tokens instead of padding masks to ``target``, for GPUs.
+
+    Return how many Attention nodes take them. Only for padding on the right.
+    """
+    model = ir.load(str(source))
+    count = rewrites.count_tokens(model)
+    rewrites.save(model, target)
+    return count
+
+
 def fuse_chosen(source: Path, target: Path, fusions: Fusions) -> Path:
     """Write ``source`` with just these fusions to ``target``, and return ``target``.
 

@@ -32,6 +32,23 @@ def use_mask_index(model: ir.Model) -> int:
     return mask_for_bias(model, "Attention", _ATTENTION_MASK, _ATTENTION_BIAS)
 
 
+def count_tokens(model: ir.Model) -> int:
+    """Give Attention nodes the number of tokens of each text instead of their padding mask.
+
+    The fast attention kernels of GPUs take no mask, only these numbers (int32, one for each text).
+    They say the same only if all padding is on the right.
+    """
+    found = [n for n in nodes(model, "Attention") if is_int32_of(n.inputs[3], "attention_mask")]
+    if found:
+        tape = Tape()
+        axis = constant(model, "token_axis", np.array([1]))
+        counts = tape.op("ReduceSum", [as_int32(model, "attention_mask"), axis], {"keepdims": 0})
+        model.graph.insert_before(found[0], tape.nodes)
+        for node in found:
+            node.replace_input_with(3, counts)
+    return len(found)
+
+
 def mask_for_bias(model: ir.Model, op: str, mask: int, bias: int) -> int:
     """Give the ``op`` nodes that have an attention bias the padding mask instead.
 

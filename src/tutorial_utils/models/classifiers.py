@@ -73,9 +73,9 @@ class Classifier:
         given = random_inputs(2, 16, vocabulary=self.vocabulary)
         return {name: torch.from_numpy(given[name]) for name in self.inputs}
 
-    def predictor(self) -> Predict:
-        """Padded inputs → logits, by PyTorch on all cores."""
-        return predictor(self.module(), self.inputs)
+    def predictor(self, device: str = "cpu") -> Predict:
+        """Padded inputs → logits, by PyTorch: on all cores, or in fp16 on a GPU (``cuda``)."""
+        return predictor(self.module(), self.inputs, device)
 
 
 def open_classifier(source: str | Path) -> Classifier:

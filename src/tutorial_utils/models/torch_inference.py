@@ -17,13 +17,19 @@ def torch_predict(model: str) -> Predict:
     return predictor({"classifier": finetuning.load, "bert-base": finetuning.bert_base}[model]())
 
 
-def predictor(module, inputs: Sequence[str] = INPUTS) -> Predict:
-    """Padded inputs → logits, by a PyTorch module on all cores. inputs: those that it takes."""
+def predictor(module, inputs: Sequence[str] = INPUTS, device: str = "cpu") -> Predict:
+    """Padded inputs → logits, by a PyTorch module: on all cores, or in fp16 on a GPU.
+
+    inputs: those that it takes. device: ``cpu`` or ``cuda``.
+    """
     import torch
+
+    if device != "cpu":
+        module = module.half().to(device)
 
     def predict(given: dict[str, np.ndarray]) -> np.ndarray:
         with scoped.torch_threads(machine.cores()), torch.inference_mode():
-            tensors = {name: torch.from_numpy(given[name]) for name in inputs}
-            return module(**tensors).logits.numpy()
+            tensors = {name: torch.from_numpy(given[name]).to(device) for name in inputs}
+            return module(**tensors).logits.float().cpu().numpy()
 
     return predict

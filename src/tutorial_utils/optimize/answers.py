@@ -9,10 +9,10 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.core import paths
 from tutorial_utils.models.classifiers import BadClassifier, Classifier
-from tutorial_utils.optimize.job import BUDGET, Job
+from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.texts import Rows
 from tutorial_utils.registry import TOKENIZER, choose, read_manifest
-from tutorial_utils.runtime import batching, tokenization
+from tutorial_utils.runtime import batching, memory, tokenization
 from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import UNFUSED, SessionRecipe
@@ -22,11 +22,15 @@ LOGIT_TOLERANCE = 1e-3  # fp32 steps may change a logit only by rounding
 
 @dataclass(frozen=True)
 class Runnable:
-    """An ONNX file or a PyTorch model with token ids to run on; a ``timer.Candidate``."""
+    """An ONNX file or a PyTorch model with token ids to run on; a ``timer.Candidate``.
+
+    device: of a PyTorch model; an ONNX file has its provider in the recipe.
+    """
 
     model: Path | Classifier
     recipe: Recipe
     rows: Rows
+    device: str = "cpu"
 
     @property
     def items(self) -> int:
@@ -35,7 +39,7 @@ class Runnable:
     def build(self) -> Callable[[], np.ndarray]:
         """Load the model; return a function that computes all logits, (rows, labels)."""
         if isinstance(self.model, Classifier):
-            predict = self.model.predictor()
+            predict = self.model.predictor(self.device)
         else:
             predict = onnx_predict(self.model, self.recipe.session)
         batches = batching.by_tokens([len(row) for row in self.rows], self.recipe.token_budget)
@@ -71,10 +75,21 @@ def reference(job: Job) -> np.ndarray:
     return np.load(job.folder / "reference.npy")
 
 
-def of_file(job: Job, path: Path) -> np.ndarray:
-    """A file's logits for all texts, float32 (n, labels)."""
-    recipe = replace(job.recipe(), session=SessionRecipe(disabled_optimizers=UNFUSED))
+def of_file(job: Job, path: Path, session: SessionRecipe | None = None) -> np.ndarray:
+    """A file's logits for all texts, float32 (n, labels); by default on the target's provider."""
+    session = session or replace(job.target.session, huge_pages=False)
+    recipe = replace(job.recipe(), session=session)
     return Runnable(path, recipe, job.texts.rows).build()()
+
+
+def largest_budget(job: Job, path: Path) -> int:
+    """The largest of the target's token budgets that fits into the memory of its device."""
+    most = max(job.target.budgets)
+    if not job.target.accelerated:
+        return most
+    predict = onnx_predict(path, job.target.session)
+    (row,) = job.classifier.random_rows(1, job.classifier.max_length)
+    return memory.largest_budget(predict, row, most, job.classifier.padding)
 
 
 def of_version(job: Job, folder: Path) -> np.ndarray:
@@ -83,7 +98,7 @@ def of_version(job: Job, folder: Path) -> np.ndarray:
     if job.texts.texts is not None:
         tokenizer = tokenization.load(folder / TOKENIZER, recipe.max_length)
         rows = tuple(map(tuple, tokenization.encode(tokenizer, job.texts.texts)))
-    return Runnable(file, replace(recipe, token_budget=BUDGET), rows).build()()
+    return Runnable(file, replace(recipe, token_budget=job.target.budget), rows).build()()
 
 
 def as_served(folder: Path) -> tuple[Path, Recipe]:
@@ -128,10 +143,13 @@ def spread(job: Job) -> tuple[float, ...] | None:
 
 
 def problem(job: Job, path: Path) -> str | None:
-    """Why an fp32 file does not compute the same as the PyTorch model, or None if it does."""
+    """Why an fp32 file does not compute the same as the PyTorch model, or None if it does.
+
+    On the CPU, where both compute in fp32; GPUs round the factors of fp32 products (TF32).
+    """
     right = reference(job)
     try:
-        logits = of_file(job, path)
+        logits = of_file(job, path, SessionRecipe(disabled_optimizers=UNFUSED))
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
         return f"cannot be run: {cause(error)}"
     largest = float(np.abs(logits - right).max())

@@ -23,8 +23,8 @@ class Limits:
     the standard deviation of the labels.
     certain: these two limits hold for the whole 95 % interval, not only for the difference itself.
     agreement: lowest share of texts with PyTorch's answer.
-    latency: time relative to PyTorch fp32. slower: time relative to the version in use, measured in
-    the same run. Both apply to each workload separately.
+    latency: time relative to PyTorch (fp32 on a CPU, fp16 on a GPU). slower: time relative to the
+    version in use, measured in the same run. Both apply to each workload separately.
     size: bytes of the weights relative to PyTorch fp32. The graph does not count: it can be larger
     than the weights of a tiny model.
     """

@@ -1,4 +1,4 @@
-"""The input of a run of ``optimize``: a classifier, its texts, and the effort."""
+"""The input of a run of ``optimize``: a classifier, its texts, the target, and the effort."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,11 +6,9 @@ from pathlib import Path
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.data.labelled import FEWEST
 from tutorial_utils.models.classifiers import Classifier
+from tutorial_utils.optimize.target import CPU, Target
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.runtime.recipe import Recipe
-from tutorial_utils.runtime.session import UNFUSED, SessionRecipe
-
-BUDGET = 1024  # tokens of a batch, unless another budget turns out faster
 
 
 @dataclass(frozen=True)
@@ -48,12 +46,13 @@ class Job:
     folder: Path
     effort: Effort = Effort()
     previous: Path | None = None
+    target: Target = CPU
 
     def file(self, name: str) -> Path:
         """Path of the candidate ``name``."""
         return self.folder / f"{name}.onnx"
 
-    def recipe(self, budget: int = BUDGET, steps: tuple[str, ...] = ()) -> Recipe:
+    def recipe(self, budget: int | None = None, steps: tuple[str, ...] = ()) -> Recipe:
         """How a candidate runs, both when it is timed and in the registry."""
-        session = SessionRecipe(disabled_optimizers=UNFUSED, huge_pages=True)
-        return Recipe(steps, session, budget, self.classifier.max_length, self.classifier.padding)
+        classifier, tokens = self.classifier, budget or self.target.budget
+        return Recipe(steps, self.target.session, tokens, classifier.max_length, classifier.padding)

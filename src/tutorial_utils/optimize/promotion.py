@@ -1,5 +1,6 @@
 """Find the version that a new one is compared with, and add the new one to the registry."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize import answers
 from tutorial_utils.optimize.gate import Evidence
 from tutorial_utils.optimize.job import Job
+from tutorial_utils.optimize.stages import Found
+from tutorial_utils.optimize.target import CPU
 from tutorial_utils.optimize.timing import ONE_TEXT
 from tutorial_utils.registry import (
     MANIFEST,
@@ -48,14 +51,14 @@ def find_previous(folder: Path, classifier: Classifier) -> tuple[Path | None, st
 
 
 def promote(
-    job: Job, folder: Path, file: Path, recipe: Recipe, evidence: Evidence
+    job: Job, folder: Path, found: Found, recipe: Recipe, evidence: Evidence
 ) -> tuple[str, str | None]:
     """Write the next version into the registry, unless it would equal the version in use.
 
     Returns:
         The number of the version, and possibly a note for the report.
     """
-    tokenizer = job.folder / TOKENIZER
+    tokenizer, file = job.folder / TOKENIZER, job.file(found.best)
     job.classifier.tokenizer().save(str(tokenizer))
     if job.previous and _equal(job.previous, file, tokenizer, recipe):
         name = job.previous.name
@@ -64,12 +67,19 @@ def promote(
     figures["time"] = evidence.time[ONE_TEXT].ratio
     if evidence.score:
         figures[evidence.score.metric] = evidence.score.score
-    precision = "int8" if file.stem.endswith("int8") else "fp32"
+    smaller = job.target.precision
+    precision = smaller if file.stem.endswith(smaller) else "fp32"
+    features = () if job.target.accelerated else machine.describe().features
+    forms = [ModelForm(file, recipe, precision, features)]
+    if job.target.accelerated:
+        steps = tuple(dict.fromkeys((found.graphs[0], found.spare)))
+        cpu = replace(recipe, steps=steps, session=CPU.session, token_budget=CPU.budget)
+        forms.append(ModelForm(job.file(found.spare), cpu, "fp32"))
     normal = _profile(job, file, recipe, tokenizer, evidence.agreement)
     written = write_version(
         folder.parent,
         folder.name,
-        [ModelForm(file, recipe, precision, machine.describe().features)],
+        forms,
         tokenizer,
         job.classifier.labels,
         task=job.classifier.task,

@@ -40,8 +40,8 @@ def markdown(outcome: Outcome) -> str:
         "## The gate",
         gate.table(outcome.checks).markdown(),
         "## What each step gained and cost",
-        "Times are relative to PyTorch fp32: 0.5 is half the time. All were measured side by "
-        "side, each in its own process.",
+        f"Times are relative to {outcome.baseline}: 0.5 is half the time. All were measured side "
+        "by side, each in its own process.",
         gain_table(outcome).markdown(),
         f"![Bars: time of each step relative to PyTorch, for each workload.]({GAINS})",
         "## What was tried",
@@ -97,7 +97,7 @@ def gains(outcome: Outcome) -> Figure:
     return plots.bars(
         {key: time.ratio for key, time in times.items()},
         title=f"{outcome.name}: what each step gained",
-        unit="time relative to PyTorch fp32 (less is better)",
+        unit=f"time relative to {outcome.baseline} (less is better)",
         intervals={key: (time.low, time.high) for key, time in times.items()},
         digits=2,
     )

@@ -19,7 +19,8 @@ from tutorial_utils.models import classifiers
 from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize import answers, gate, promotion
 from tutorial_utils.optimize.job import Effort, Job
-from tutorial_utils.optimize.stages import STAGES, Found, Measured, Trial, evaluate
+from tutorial_utils.optimize.stages import Found, Measured, Trial, evaluate, stages
+from tutorial_utils.optimize.target import CPU, Target, torch_device
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.registry import check_name
 from tutorial_utils.runtime.recipe import Recipe
@@ -30,6 +31,7 @@ class Outcome:
     """The result of a run: promoted as ``version``, or refused because of the ``missed`` checks.
 
     times: workload → candidate → its time; PyTorch is first. quality: None without labels.
+    baseline: what times are relative to.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Outcome:
     notes: tuple[str, ...]
     machine: str
     version: str | None
+    baseline: str = CPU.baseline
 
     @property
     def promoted(self) -> bool:
@@ -62,35 +65,39 @@ def optimize(
     name: str = "model",
     limits: gate.Limits = gate.Limits(),
     effort: Effort = Effort(),
+    target: Target = CPU,
     progress: Callable[[str], None] = print,
 ) -> Outcome:
     """Make the classifier in ``source`` fast, and promote it to a registry if the gate allows it.
 
     data: labelled texts (``labelled.read``); without them, agreement is measured on random tokens
-    and accuracy not at all. registry: ``out/registry`` by default. A second call continues the
-    first.
+    and accuracy not at all. registry: ``out/registry`` by default. target: where the version is to
+    run. A second call continues the first.
 
     Raises:
         BadName: ``name`` cannot be a model's name in a registry.
+        ProviderUnavailable: the target's provider does not run here.
         BadClassifier, BadData: the model or the data cannot be used.
         CannotExport: the model cannot be exported to an ONNX file that computes the same.
     """
     check_name(name)
+    target.check()
+    target = replace(target, device=torch_device(target.device))
     model_folder = Path(registry or Path(out, "registry")) / name
     classifier = classifiers.open_classifier(source)
     given = labelled.read(data, classifier.labels, classifier.task) if data else None
     texts = Texts.of(classifier, given, effort.max_texts)
-    folder = Path(out, "work", fingerprint(classifier, data, effort))
+    folder = Path(out, "work", fingerprint(classifier, data, effort, target))
     previous, note = promotion.find_previous(model_folder, classifier)
-    job = Job(classifier, texts, folder, effort, previous)
+    job = Job(classifier, texts, folder, effort, previous, target)
     found = _run(job, progress)
     recipe = job.recipe(found.budget, steps=(*found.steps, "tuned"))
     evidence = _evidence(job, found)
     checks = gate.check(evidence, limits)
-    notes = [*found.notes, *([note] if note else []), *_notes(texts, evidence.score, limits)]
+    notes = [*found.notes, *([note] if note else []), *_notes(job, evidence.score, limits)]
     version = None
     if all(check.passed for check in checks):
-        version, note = promotion.promote(job, model_folder, job.file(found.best), recipe, evidence)
+        version, note = promotion.promote(job, model_folder, found, recipe, evidence)
         notes += [note] if note else []
     return Outcome(
         name=name,
@@ -104,10 +111,13 @@ def optimize(
         notes=tuple(notes),
         machine=str(machine.describe()),
         version=version,
+        baseline=target.baseline,
     )
 
 
-def fingerprint(classifier: Classifier, data: Path | None, effort: Effort) -> str:
+def fingerprint(
+    classifier: Classifier, data: Path | None, effort: Effort, target: Target = CPU
+) -> str:
     """A hash of everything that stored results depend on; see the module.
 
     It covers all files in the model's folder, or the commit of a model on the hub.
@@ -115,7 +125,7 @@ def fingerprint(classifier: Classifier, data: Path | None, effort: Effort) -> st
     folder, pace = Path(classifier.source), os.environ.get("TUTORIAL_PACE")
     if folder.is_dir():  # its content counts, not its path
         classifier = replace(classifier, source="")
-    known = (machine.describe(), effort, pace, classifier, provenance.of(_run))
+    known = (machine.describe(), effort, target, pace, classifier, provenance.of(_run))
     digest = hashlib.sha256(repr(known).encode())
     files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
     for file in [*files, *([Path(data)] if data else [])]:
@@ -126,9 +136,9 @@ def fingerprint(classifier: Classifier, data: Path | None, effort: Effort) -> st
 def _run(job: Job, progress: Callable[[str], None]) -> Found:
     """Run all stages; the results of stages that an earlier run finished are read from JSON."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    found = Found()
-    for number, stage in enumerate(STAGES, 1):
-        label = f"[{number}/{len(STAGES)}] {stage.__name__}"
+    found, todo = Found(budget=job.target.budget), stages(job.target)
+    for number, stage in enumerate(todo, 1):
+        label = f"[{number}/{len(todo)}] {stage.__name__}"
         # Times are compared within one run, so another version in use needs a new measurement.
         key = f"_{promotion.digest(job.previous)}" if stage is evaluate and job.previous else ""
         record = job.folder / f"{stage.__name__}{key}.json"
@@ -164,13 +174,22 @@ def _evidence(job: Job, found: Found) -> gate.Evidence:
     )
 
 
-def _notes(texts: Texts, score: quality.Quality | None, limits: gate.Limits) -> list[str]:
+def _notes(job: Job, score: quality.Quality | None, limits: gate.Limits) -> list[str]:
+    texts, notes = job.texts, []
+    if job.target.accelerated and job.target.device == "cpu":
+        notes.append(
+            "PyTorch ran on the CPU, because its build here knows no GPU. So the times relative to "
+            "it say nothing about PyTorch on the GPU."
+        )
     if not score:
         return [
+            *notes,
             "Accuracy was not measured: no labelled texts were given (--data). Agreement was "
-            f"measured on {len(texts)} rows of random tokens, which say less than real texts."
+            f"measured on {len(texts)} rows of random tokens, which say less than real texts.",
         ]
-    notes = [f"A quarter of {len(texts):,} texts chose the candidates; the gate used the others."]
+    notes.append(
+        f"A quarter of {len(texts):,} texts chose the candidates; the gate used the others."
+    )
     wide = score.high is not None and score.low is not None and score.high - score.low
     if wide and wide > 2 * gate.tolerated(score, limits):
         notes.append(

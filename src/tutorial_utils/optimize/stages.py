@@ -1,18 +1,18 @@
 """The stages of ``optimize`` in order. Each takes the results so far and adds its own."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.graph import inspection
 from tutorial_utils.optimize import answers, timing, variants
 from tutorial_utils.optimize.answers import Fidelity
-from tutorial_utils.optimize.job import BUDGET, Job
+from tutorial_utils.optimize.job import Job
+from tutorial_utils.optimize.target import CPU, Target
 from tutorial_utils.optimize.timing import Entry, Ratios
 from tutorial_utils.optimize.variants import Variant
 
 LEAST_AGREEMENT = 0.95  # looser than the gate's, because it is measured on fewer texts
-BUDGETS = (BUDGET, 256, 512, 2048, 4096)  # tokens of a batch
 PYTORCH, BEFORE = "pytorch", "promoted before"
 
 
@@ -60,7 +60,7 @@ class Found:
     megabytes: float = 0.0
     graphs: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
-    budget: int = BUDGET
+    budget: int = CPU.budget
     times: Mapping[str, Mapping[str, Measured]] = field(default_factory=dict)
     against: Ratios = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
@@ -70,6 +70,11 @@ class Found:
     def best(self) -> str:
         """Name of the best file so far."""
         return self.steps[-1]
+
+    @property
+    def spare(self) -> str:
+        """Name of the fp32 file with the fusions that pay on a CPU, or the nearest to it."""
+        return self.graphs[-1]
 
     def tried(self, trials: Iterable[Trial]) -> "Found":
         """These results and more trials; the file that is kept is the best from then on."""
@@ -103,25 +108,37 @@ def fuse(job: Job, found: Found) -> Found:
 
 def quantize(job: Job, found: Found) -> Found:
     """Quantize every fp32 graph, because the fastest one may be another in INT8."""
+    return _in_fewer_bits(job, found, "quantize", variants.int8)
+
+
+def to_fp16(job: Job, found: Found) -> Found:
+    """Convert every fp32 graph to fp16, because the fastest one may be another there."""
+    return _in_fewer_bits(job, found, "to_fp16", variants.fp16)
+
+
+def _in_fewer_bits(
+    job: Job, found: Found, stage: str, make: Callable[[Job, str], Variant]
+) -> Found:
     graphs = found.graphs if job.effort.thorough else (found.best,)
-    made = [variants.int8(job, graph) for graph in graphs]
+    made = [make(job, graph) for graph in graphs]
     close = {v.name: answers.fidelity(job, job.file(v.name)) for v in made if not v.problem}
     raced = timing.race(job, (found.best, *close))
     right = {name: times for name, times in raced.items() if not _wrong(close[name])}
     best = timing.fastest(right, found.best)
-    return found.tried(_trial(job, "quantize", v, best, raced, close.get(v.name)) for v in made)
+    return found.tried(_trial(job, stage, v, best, raced, close.get(v.name)) for v in made)
 
 
 def tune(job: Job, found: Found) -> Found:
     """Find the fastest token budget of a batch. The session keeps all cores, see notebook 04."""
     if job.texts.labels is None or not job.effort.thorough:
         return found
-    entries: dict[str, Entry] = {
-        str(budget): (job.file(found.best), job.recipe(budget)) for budget in BUDGETS
-    }
+    file = job.file(found.best)
+    most = answers.largest_budget(job, file)
+    budgets = [budget for budget in job.target.budgets if budget <= most] or [most]
+    entries: dict[str, Entry] = {str(budget): (file, job.recipe(budget)) for budget in budgets}
     verdicts = timing.compare(job, entries, job.texts.rows[: timing.TEXTS_TIMED]).verdicts
     raced = {name: {timing.TEXTS: ratio} for name, ratio in verdicts.items()}
-    best = timing.fastest(raced, str(BUDGET))
+    best = timing.fastest(raced, str(budgets[0]))
     trials = (
         Trial("tune", f"batches of {n} tokens", n == best, timing.why(n, best, times), times)
         for n, times in raced.items()
@@ -150,7 +167,12 @@ def evaluate(job: Job, found: Found) -> Found:
     return replace(found, times=times, against=against)
 
 
-STAGES = (reference, export, fuse, quantize, tune, evaluate)
+SMALLER = {"int8": quantize, "fp16": to_fp16}
+
+
+def stages(target: Target) -> tuple[Callable[[Job, Found], Found], ...]:
+    """The stages for a target, in order."""
+    return (reference, export, fuse, SMALLER[target.precision], tune, evaluate)
 
 
 def _trial(

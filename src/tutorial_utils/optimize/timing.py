@@ -9,7 +9,7 @@ from tutorial_utils.bench import timer
 from tutorial_utils.bench.intervals import RESOLUTION, Ratio
 from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize.answers import Runnable
-from tutorial_utils.optimize.job import BUDGET, Job
+from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.texts import Rows
 from tutorial_utils.runtime.recipe import Recipe
 
@@ -20,12 +20,12 @@ TEXTS_TIMED = 200
 ONE_TEXT, ONE_BATCH, TEXTS = "one text", "one batch", "texts"
 
 
-def workloads(job: Job, budget: int = BUDGET) -> dict[str, Rows]:
+def workloads(job: Job, budget: int | None = None) -> dict[str, Rows]:
     """A text of median length, a batch of such texts, and the first of the user's own texts."""
     real = job.texts.labels is not None
     lengths = [len(row) for row in job.texts.rows]
     length = int(np.median(lengths)) if real else min(128, job.classifier.max_length)
-    rows = job.classifier.random_rows(max(1, budget // length), length)
+    rows = job.classifier.random_rows(max(1, (budget or job.target.budget) // length), length)
     batch = tuple(map(tuple, rows))
     if not job.effort.thorough:
         return {ONE_TEXT: batch[:1]}
@@ -36,7 +36,10 @@ def workloads(job: Job, budget: int = BUDGET) -> dict[str, Rows]:
 def compare(job: Job, entries: Mapping[str, Entry], rows: Rows) -> timer.Comparison:
     """Time all entries on one workload; the first is the reference."""
     return timer.compare(
-        {name: Runnable(model, recipe, rows) for name, (model, recipe) in entries.items()},
+        {
+            name: Runnable(model, recipe, rows, job.target.device)
+            for name, (model, recipe) in entries.items()
+        },
         rounds=job.effort.rounds,
         seconds=job.effort.seconds,
         minimum_calls=1,

@@ -7,10 +7,10 @@ problem, and the run continues with the others.
 from dataclasses import dataclass
 
 from tutorial_utils.core.errors import TutorialError
-from tutorial_utils.graph import export, fusion, inspection, quantization
+from tutorial_utils.graph import export, fusion, half_precision, inspection, quantization
 from tutorial_utils.optimize import answers
 from tutorial_utils.optimize.answers import cause
-from tutorial_utils.optimize.job import BUDGET, Job
+from tutorial_utils.optimize.job import Job
 from tutorial_utils.runtime import batching
 
 CALIBRATED = 512  # most texts for measuring the ranges of activations
@@ -54,6 +54,8 @@ def fused(job: Job) -> list[Variant]:
         undone = fusion.unfuse(path, paying)
         if fusion.narrow(paying, paying) or any(undone.values()):
             notes["fused_paying"] = None
+        if job.target.precision == "fp16" and job.classifier.padding.side == "right":
+            fusion.count_tokens(path, path)
     except Exception as error:  # on graphs of unknown families, rewriters raise any type
         note = f"Fusing {family} failed, so its file is unfused."
         return [Variant("fused", f"cannot be fused: {cause(error)}", note)]
@@ -67,13 +69,24 @@ def int8(job: Job, source: str) -> Variant:
     """
     name, padding = f"{source}_int8", job.classifier.padding
     rows = [job.texts.rows[i] for i in job.texts.choosing[:CALIBRATED]]
-    batches = batching.by_tokens([len(row) for row in rows], BUDGET)
+    batches = batching.by_tokens([len(row) for row in rows], job.target.budget)
     inputs = [batching.pad([rows[i] for i in batch], padding=padding) for batch in batches]
     try:
         quantization.recommended(job.file(source), job.file(name), inputs)
         answers.of_file(job, job.file(name))
     except Exception as error:  # the quantizer asserts on unknown graphs
         return Variant(name, f"cannot be quantized: {cause(error)}")
+    return Variant(name)
+
+
+def fp16(job: Job, source: str) -> Variant:
+    """The variant ``source`` in half precision."""
+    name = f"{source}_fp16"
+    try:
+        half_precision.to_fp16(job.file(source), job.file(name))
+        answers.of_file(job, job.file(name))
+    except Exception as error:  # the converter asserts on unknown graphs
+        return Variant(name, f"cannot be used in fp16: {cause(error)}")
     return Variant(name)
 
 

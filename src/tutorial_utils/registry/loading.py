@@ -1,6 +1,8 @@
 """One version of a model, opened for serving: verified, complete, and run once."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,12 @@ from tutorial_utils.registry.manifest import (
     ModelForm,
     read_manifest,
 )
-from tutorial_utils.runtime import batching, tokenization
+from tutorial_utils.runtime import batching, memory, tokenization
 from tutorial_utils.runtime.batching import INPUTS
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import ProviderUnavailable, open_session, provider_problem
+
+log = logging.getLogger(__name__)
 
 WARM_UP = ["Warm.", "A sentence of ordinary length, so that no first caller waits for memory."]
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -33,7 +37,8 @@ WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 class LoadedModel:
     """A version ready to run. form: the one of its forms that runs here.
 
-    profile: of the traffic that is normal for it, if it has one.
+    profile: of the traffic that is normal for it, if it has one. spare: the same version in its
+    form for a CPU, where ``form`` needs another device, which may fail.
     """
 
     manifest: Manifest
@@ -41,6 +46,7 @@ class LoadedModel:
     session: ort.InferenceSession
     tokenizer: Tokenizer
     profile: Profile | None = None
+    spare: "LoadedModel | None" = None
 
     @property
     def recipe(self) -> Recipe:
@@ -57,10 +63,12 @@ class LoadedModel:
         return self.session.run(["logits"], given)[0]
 
 
-def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
+def load(registry: Path, name: str, version: str = "latest", gpu_memory: int = 0) -> LoadedModel:
     """Open a version in the form that suits this machine, verified, and run it once.
 
-    version: a number, or ``latest`` for the newest in use.
+    version: a number, or ``latest`` for the newest in use. gpu_memory: bytes of a GPU's memory
+    that it may use; 0: what is free. On a GPU, the recipe's token budget is lowered until a batch
+    fits, and the version's form for a CPU is opened as well.
 
     A model can keep weights in other files (``TensorProto.external_data``). ONNX Runtime refuses
     paths that leave the model's folder, and in the folder are only verified files.
@@ -77,6 +85,24 @@ def load(registry: Path, name: str, version: str = "latest") -> LoadedModel:
             f"name the wrong model. {FIX}"
         )
     form = choose(manifest)
+    if form.recipe.session.provider == "cpu":
+        first = manifest.forms[0].recipe.session.provider
+        if problem := provider_problem(first):
+            log.warning("%s runs on the CPU, since %s does not here: %s", manifest, first, problem)
+        return _open(folder, manifest, form)
+    on_cpu = next((f for f in manifest.forms if f.recipe.session.provider == "cpu"), None)
+    spare = _open(folder, manifest, on_cpu) if on_cpu else None
+    try:
+        return replace(_fitted(_open(folder, manifest, _limited(form, gpu_memory))), spare=spare)
+    except BadModel as error:  # its libraries are there, the device is not
+        if spare is None or not isinstance(error.__cause__, ProviderUnavailable):
+            raise
+        log.warning("%s runs on the CPU: %s", manifest, error.__cause__)
+        return spare
+
+
+def _open(folder: Path, manifest: Manifest, form: ModelForm) -> LoadedModel:
+    """One form of a version, run once."""
     if WEIGHTS_FOLDER in form.recipe.session.config:
         raise BadModel(
             f"{manifest}: its recipe sets {WEIGHTS_FOLDER}, and weights from another folder are "
@@ -180,6 +206,31 @@ def _check_signature(model: LoadedModel) -> None:
             f"{outputs}; a text classifier takes some of {sorted(INPUTS)} and gives ['logits']. "
             f"Export it as notebook 01 shows. {FIX}"
         )
+
+
+def _limited(form: ModelForm, gpu_memory: int) -> ModelForm:
+    """The form with a limit of GPU memory in bytes; 0: none."""
+    session = form.recipe.session
+    if session.provider != "cuda" or not gpu_memory:
+        return form
+    options = session.provider_options | {"gpu_mem_limit": str(gpu_memory)}
+    session = replace(session, provider_options=options)
+    return replace(form, recipe=replace(form.recipe, session=session))
+
+
+def _fitted(model: LoadedModel) -> LoadedModel:
+    """The model with a token budget whose largest batch fits into the memory of its device."""
+    recipe = model.recipe
+    row = list(islice(cycle(model.encode(WARM_UP)[-1]), recipe.max_length))
+    try:
+        budget = memory.largest_budget(model.logits, row, recipe.token_budget, recipe.padding)
+    except Exception as error:
+        raise BadModel(
+            f"{model.manifest} cannot answer a text of {recipe.max_length} tokens on "
+            f"{model.form.provider} ({type(error).__name__}). Free or allow more memory of the "
+            "device, or serve a version for a CPU."
+        ) from error
+    return replace(model, form=replace(model.form, recipe=replace(recipe, token_budget=budget)))
 
 
 def _warm_up(model: LoadedModel) -> None:

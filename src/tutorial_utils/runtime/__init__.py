@@ -1,4 +1,4 @@
-"""Running a model file: sessions, recipes, tokenization, batching, inference, huge pages."""
+"""Running a model file: sessions, recipes, tokenization, batching, inference, memory."""
 
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import SessionRecipe, open_session

@@ -1,7 +1,9 @@
 """One ONNX Runtime session from a recipe. What was asked for is what runs, or an error says why."""
 
+import contextlib
 import ctypes
 import functools
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +21,10 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
 }
 _FIXES = {
-    "cuda": "Install onnxruntime-gpu with its CUDA and cuDNN libraries on a machine with a GPU",
-    "tensorrt": "Install onnxruntime-gpu and TensorRT on a machine with a GPU",
+    "cuda": 'Use a machine with an NVIDIA GPU and its driver, with pip install ".[gpu]" in the '
+    "repository",
+    "tensorrt": 'Use a machine with an NVIDIA GPU, with pip install ".[gpu]" in the repository and '
+    "TensorRT",
     "coreml": "Use onnxruntime on macOS",
     "openvino": 'Install the plugin: pip install ".[openvino]" in the repository',
 }
@@ -113,12 +117,21 @@ def provider_problem(provider: str) -> str | None:
         return f"its plugin (onnxruntime-ep-openvino) {there}"
     if PROVIDERS[provider] not in ort.get_available_providers():
         return "this ONNX Runtime build does not contain it"
+    if provider in ("cuda", "tensorrt"):
+        _load_cuda()
     for library in Path(ort.__file__).parent.glob(f"capi/*onnxruntime_providers_{provider}*"):
         try:
             ctypes.CDLL(str(library))
         except OSError as error:
             return str(error).split(": cannot open")[0] + " is missing"
     return None
+
+
+@functools.cache
+def _load_cuda() -> None:
+    """Load the CUDA libraries that NVIDIA's packages or PyTorch brought, where there are any."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what is missing
+        ort.preload_dlls()
 
 
 def openvino_devices() -> list:

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     max_waiting_texts: int = Field(256, ge=1, description="accepted and not yet answered")
     deadline: float = Field(5.0, gt=0, description="a request that waits longer is a 504")
     max_age: float = Field(0.1, gt=0, description="limit for shorter texts to overtake a long one")
+    gpu_memory: int = Field(0, ge=0, description="bytes that it may use of a GPU; 0: what is free")
     hang_after: float = Field(5.0, gt=0, description="limit for one run of model or tokenizer")
     breaker_failures: int = Field(3, ge=1, description="in a row that open the circuit breaker")
     breaker_cooldown: float = Field(5.0, gt=0, description="until the model is probed again")

@@ -31,6 +31,13 @@ class Backend:
             raise ValueError("the logits are not finite, or not one row for each text")
         return logits
 
+    def too_many(self, rows: Sequence[Sequence[int]]) -> bool:
+        """Is the batch larger than this backend takes?
+
+        Batches are made for the first model. A fallback on a CPU takes fewer tokens than a GPU.
+        """
+        return self.fallback and len(rows) * max(map(len, rows)) > self.model.recipe.token_budget
+
     def well(self) -> bool:
         """Does the model answer a harmless question?"""
         try:

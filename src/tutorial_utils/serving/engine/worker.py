@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from tutorial_utils.runtime.memory import is_allocation_failure
 from tutorial_utils.serving.engine.backend import Backend
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.metrics import EngineMetrics
@@ -117,10 +118,13 @@ class Worker(threading.Thread):
             for item in items:
                 item.request.fail(Unavailable())
             return
+        backend = backends[0]
+        if len(items) > 1 and backend.too_many([item.row for item in items]):
+            self._halve(items, backends)
+            return
         began = time.perf_counter()
         for item in items:
             item.request.begun = min(item.request.begun, began)
-        backend = backends[0]
         try:
             with self._watched(backend):
                 rows = [item.row for item in items]
@@ -128,7 +132,7 @@ class Worker(threading.Thread):
                     rows = backend.model.encode([item.text for item in items])
                 logits = backend.logits(rows)
         except Exception as error:
-            self._halve(items, backends, error)
+            self._failed(items, backends, error)
             return
         backend.breaker.success()
         self.proven, self.answered = True, time.perf_counter()
@@ -138,13 +142,16 @@ class Worker(threading.Thread):
         self._read += sum(lengths)
         self._metrics.batch(len(rows), sum(lengths), max(lengths) * len(rows))
 
-    def _halve(self, items: list[Item], backends: list[Backend], error: Exception) -> None:
+    def _halve(self, items: list[Item], backends: list[Backend]) -> None:
+        middle = len(items) // 2
+        self.answer(items[:middle], backends)
+        self.answer(items[middle:], backends)
+
+    def _failed(self, items: list[Item], backends: list[Backend], error: Exception) -> None:
         if is_allocation_failure(error):
             self._metrics.allocation_failures.inc()
         if len(items) > 1:
-            middle = len(items) // 2
-            self.answer(items[:middle], backends)
-            self.answer(items[middle:], backends)
+            self._halve(items, backends)
             return
         log.error("inference failed: %s", type(error).__name__)
         backend, others = backends[0], backends[1:]
@@ -185,11 +192,3 @@ class Worker(threading.Thread):
                 self._since = None
                 if self._abandoned:
                     raise Abandoned
-
-
-def is_allocation_failure(error: Exception) -> bool:
-    """Was memory too small? ONNX Runtime has no error type for it, only messages."""
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        sign in words for sign in ("failed to allocate", "out of memory", "bad_alloc")
-    )

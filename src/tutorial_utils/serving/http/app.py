@@ -52,7 +52,8 @@ def create(settings: Settings) -> Service:
     """
 
     def load(version: str) -> registry.LoadedModel:
-        return registry.load(settings.registry, settings.model, version)
+        wanted = settings.registry, settings.model, version
+        return registry.load(*wanted, gpu_memory=settings.gpu_memory)
 
     model = load(settings.version)
     fallback = load(settings.fallback) if settings.fallback else None

@@ -304,10 +304,10 @@ class Deployment:
         log.error("version %s was rolled back: %s", version, reason)
 
     def _start(self, model: LoadedModel) -> Engine:
-        spare = self._fallback
-        if spare is not None and spare.manifest.version == model.manifest.version:
-            spare = None
-        return Engine(model, self.settings, spare, self._engine_metrics)
+        fallback = self._fallback
+        if fallback is None or fallback.manifest.version == model.manifest.version:
+            fallback = getattr(model, "spare", None)  # what stands in for a model has none
+        return Engine(model, self.settings, fallback, self._engine_metrics)
 
     async def load(self, version: str) -> LoadedModel:
         """The candidate's model if it is that version, else one read from the registry.
@@ -317,9 +317,10 @@ class Deployment:
         """
         if self.candidate and version == self.candidate.engine.version:
             return self.candidate.engine.model
-        name = self.settings.registry, self.settings.model
+        given = self.settings
+        wanted = given.registry, given.model, version
         try:
-            model = await asyncio.to_thread(registry.load, *name, version)
+            model = await asyncio.to_thread(registry.load, *wanted, gpu_memory=given.gpu_memory)
         except BadModel:
             self.metrics.loads.labels("refused").inc()
             raise

@@ -1,0 +1,74 @@
+"""Where a version is to run: its provider, the precision of its files, and PyTorch beside it."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx.parser
+
+from tutorial_utils.runtime.session import UNFUSED, SessionRecipe, open_session
+
+_NOTHING = """<ir_version: 10, opset_import: ["" : 18]>
+nothing (float[1] x) => (float[1] y) { y = Identity (x) }"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a version is made for.
+
+    precision: of the smaller files, ``int8`` or ``fp16``. session: how files are opened, with the
+    provider. budgets: tokens of a batch to choose from; the first is the default. device: where
+    PyTorch runs, with which the files are compared. accelerated: they run on a device with memory
+    of its own, which can be missing or fail. So batches are fitted to that memory, and a version
+    gets a second form, fp32 for a CPU.
+    """
+
+    precision: str
+    session: SessionRecipe
+    budgets: tuple[int, ...]
+    device: str = "cpu"
+    accelerated: bool = False
+
+    @property
+    def budget(self) -> int:
+        """Tokens of a batch, unless another budget turns out faster."""
+        return self.budgets[0]
+
+    @property
+    def baseline(self) -> str:
+        """What times are relative to."""
+        return "PyTorch fp32" if self.device == "cpu" else "PyTorch fp16 on the GPU"
+
+    def check(self) -> None:
+        """Open a session on the provider.
+
+        Raises:
+            ProviderUnavailable: it does not run here; the message says why and what to do.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "nothing.onnx")
+            onnx.save(onnx.parser.parse_model(_NOTHING), path)
+            open_session(path, self.session)
+
+
+CPU = Target(
+    "int8",
+    SessionRecipe(disabled_optimizers=UNFUSED, huge_pages=True),
+    (1024, 256, 512, 2048, 4096),
+)
+# Threads have nothing to do beside a GPU, so they should not spin.
+CUDA = Target(
+    "fp16",
+    SessionRecipe("cuda", spinning=False),
+    (4096, 1024, 16_384, 65_536),
+    device="cuda",
+    accelerated=True,
+)
+TARGETS = {"cpu": CPU, "cuda": CUDA}
+
+
+def torch_device(wanted: str) -> str:
+    """``wanted`` if PyTorch has it here, else ``cpu``: its usual build knows no GPU."""
+    import torch
+
+    return wanted if wanted == "cpu" or torch.cuda.is_available() else "cpu"
