@@ -275,6 +275,14 @@ def test_a_batch_too_large_for_memory_is_halved_until_it_fits(start, solo, error
     assert engine.ready()
 
 
+def test_a_worker_that_ends_with_the_engine_has_not_died(start):
+    engine = start()
+    supervisor = engine._supervisor
+    supervisor.stop(5)
+    supervisor.look()  # as if it had begun to look just before
+    assert value(engine, "serve_worker_restarts_total") == 0
+
+
 def test_a_worker_that_dies_is_replaced_and_ready_only_after_an_answer(start):
     sick = threading.Event()
 

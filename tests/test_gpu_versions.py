@@ -210,6 +210,17 @@ def test_without_a_gpu_the_form_for_a_cpu_is_opened_and_the_log_says_so(tmp_path
     assert "sentiment 2 runs on the CPU, since cuda does not here: lib" in caplog.text
 
 
+@pytest.mark.skipif(session.provider_problem("cuda") is None, reason="there is a GPU")
+def test_what_the_service_says_while_it_opens_a_version_is_in_the_format_of_its_log(tmp_path):
+    command = [sys.executable, "-m", "tutorial_utils", "serve", "--port", "0"]
+    command += ["--registry", str(two_forms(tmp_path))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+        line = server.stdout.readline()
+        server.terminate()
+        server.communicate(timeout=60)
+    assert "runs on the CPU" in json.loads(line)["event"]
+
+
 def test_with_a_gpu_both_forms_are_opened_and_the_budget_is_fitted(tmp_path, gpu, monkeypatch):
     asked = []
     monkeypatch.setattr(memory, "largest_budget", lambda *given: asked.append(given) or 256)

@@ -127,15 +127,20 @@ def test_a_flag_overrides_its_variable_and_help_lists_all_flags(monkeypatch, cap
     assert all(f"--{name.replace('_', '-')}" in printed for name in settings.Settings.model_fields)
 
 
-def test_the_image_passes_the_linter_does_not_run_as_root_and_installs_only_serve():
+@pytest.mark.parametrize(
+    ("file", "installed"), [("Dockerfile", "serve"), ("docker/gpu/Dockerfile", "serve,gpu")]
+)
+def test_an_image_passes_the_linter_does_not_run_as_root_and_installs_what_it_needs(
+    file, installed
+):
     hadolint = Path(sys.executable).parent / "hadolint"
-    command = [hadolint, "--failure-threshold=style", ROOT / "Dockerfile"]
+    command = [hadolint, "--failure-threshold=style", ROOT / file]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    text = (ROOT / "Dockerfile").read_text()
+    text = (ROOT / file).read_text()
     last = text[text.rindex("\nFROM ") :]
     assert re.search(r"^USER (?!0|root)\d+", last, re.M)
-    assert re.findall(r"'\.\[(.*)\]'", text) == ["serve"]
+    assert re.findall(r"'\.\[(.*)\]'", text) == [installed]
     assert re.search(r"^HEALTHCHECK .*\\\n.*/readyz", last, re.M)
     (entry,) = re.findall(r"^ENTRYPOINT (\[.*\])$", last, re.M)
     python, _, package, command, *flags = json.loads(entry)

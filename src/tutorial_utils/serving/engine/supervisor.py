@@ -56,6 +56,8 @@ class Supervisor(threading.Thread):
     def look(self) -> None:
         """Replace the worker if it is dead or stuck; try the models whose cooldown is over."""
         if not self.worker.is_alive():
+            if self._stopped.is_set():  # it ended as it was told to
+                return
             self.worker.backend.breaker.failure()
             self._replace("died")
         elif self.worker.give_up_if_stuck(self._hang_after):

@@ -89,8 +89,8 @@ def serve(settings: Settings, application: app.Service | None = None) -> None:
     Raises:
         BadModel: the registry has no such version, or it is broken.
     """
+    logs.configure(settings.log_format)  # first: opening a version may have something to say
     application = application or app.create(settings)
-    logs.configure(settings.log_format)
     config = uvicorn.Config(
         application,
         host=settings.host,
