@@ -88,7 +88,7 @@ def f1(difference: dict[str, float]) -> str:
 
 
 EXPORT, FUSION, QUANTIZATION = "01_export", "02_fusion", "03_quantization"
-TUNING, SERVING = "04_runtime_tuning", "05_serving"
+TUNING, SERVING, HARDWARE = "04_runtime_tuning", "05_serving", "08_hardware"
 
 
 @claim(1, QUANTIZATION, "INT8 takes 40 to 60 % off PyTorch's latency, and no accuracy")
@@ -163,7 +163,7 @@ def _size(x: Figures) -> tuple[str, str]:
     )
 
 
-@claim(8, TUNING, "CUDA graphs and cuDNN's search are options of the session")
+@claim(8, HARDWARE, "CUDA graphs and cuDNN's search are options of the session")
 def _session_options(x: Figures) -> tuple[str, str]:
     accepted = [name for name, taken in x["attributes"].items() if taken]
     if len(accepted) == len(x["attributes"]):
@@ -175,7 +175,7 @@ def _session_options(x: Figures) -> tuple[str, str]:
     return word, f"{text}. They belong to the CUDA provider"
 
 
-@claim(9, TUNING, "`get_device()` says whether a GPU is used")
+@claim(9, HARDWARE, "`get_device()` says whether a GPU is used")
 def _device(x: Figures) -> tuple[str, str]:
     said, runs = x["get_device"], x["providers"][0]
     if (said == "GPU") != (runs == "CUDAExecutionProvider"):
@@ -183,7 +183,7 @@ def _device(x: Figures) -> tuple[str, str]:
     return NOT_TESTED, f"it says {said}, and the session runs on {runs}: no contradiction here"
 
 
-@claim(10, TUNING, "An INT8 model runs on TensorRT with FP16 on and INT8 off")
+@claim(10, HARDWARE, "An INT8 model runs on TensorRT with FP16 on and INT8 off")
 def _tensorrt(x: Figures) -> tuple[str, str]:
     return NOT_TESTED, (
         f"TensorRT cannot run here ({x['problem']}), but the dynamic INT8 file has "

@@ -1,0 +1,138 @@
+"""Reference solutions of the exercises in 08_hardware."""
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnxruntime as ort
+
+from tutorial_utils.lessons.exercises.core import exercise
+
+
+def _model(text: str) -> onnx.ModelProto:
+    return onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> {text}')
+
+
+_CHAIN = _model(
+    """chain (float[n] x) => (float[n] y) {
+    a = Neg (x)
+    b = Gelu (a)
+    c = Abs (b)
+    y = Add (c, a)
+    }"""
+)
+_FORK = _model(
+    """fork (float[n] x) => (float[n] y)
+    <float bias = {2.0}> {
+    shifted = Add (x, bias)
+    a = Gelu (shifted)
+    b = Neg (a)
+    c = Abs (a)
+    d = Mul (b, c)
+    y = Gelu (d)
+    }"""
+)
+
+
+@exercise(
+    "08.copies",
+    [
+        (_CHAIN, {"Neg", "Gelu", "Abs", "Add"}),
+        (_CHAIN, {"Neg", "Abs", "Add"}),
+        (_CHAIN, {"Neg", "Gelu"}),
+        (_CHAIN, set()),
+        (_FORK, {"Neg", "Abs", "Mul"}),
+        (_FORK, {"Neg", "Mul", "Gelu"}),
+    ],
+    "Note for each value where it is made: inputs of the model on the CPU, outputs of a node where "
+    "the node runs. Then collect, in a set, the names that a node on the other side reads, and "
+    "outputs of the model that are made on the GPU. Skip names that were not noted: weights.",
+)
+def _copies(model: onnx.ModelProto, supported: set[str]) -> int:
+    there = {name: n.op_type in supported for n in model.graph.node for name in n.output}
+    there |= {value.name: False for value in model.graph.input}
+    moved = {
+        name for n in model.graph.node for name in n.input
+        if name in there and there[name] != (n.op_type in supported)
+    }  # fmt: skip
+    return len(moved | {value.name for value in model.graph.output if there[value.name]})
+
+
+@exercise(
+    "08.layer_norm",
+    [
+        (np.array([1, 2, 3, 4], np.float16),),
+        (np.array([300, -300, 150, 20], np.float16),),
+        (np.array([[200] * 63 + [-200], [0.25] * 32 + [0.5] * 32], np.float16),),
+        (np.array([60_000, 60_000, -60_000, 0], np.float16),),
+    ],
+    "300 squared does not fit into fp16, and a sum can overflow too. Cast to float32 first, do "
+    "everything there, and cast the result back.",
+)
+def _layer_norm(x: np.ndarray) -> np.ndarray:
+    wide = x.astype(np.float32)
+    centred = wide - wide.mean(-1, keepdims=True)
+    deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    return (centred / deviation).astype(np.float16)
+
+
+_MIXED = _model(
+    """mixed (float16[n,8] x) => (float16[n,8] y) {
+    wide = Cast <to = 1> (x)
+    soft = Softmax (wide)
+    half = Cast <to = 10> (soft)
+    next = Softmax (half)
+    exact = Cast <to = 11> (next)
+    last = Softmax (exact)
+    y = Cast <to = 10> (last)
+    }"""
+)
+
+
+@exercise(
+    "08.in_fp32",
+    [(_MIXED, "Softmax"), (_MIXED, "LayerNormalization"), (_CHAIN, "Gelu")],
+    "A node computes in fp32 if its first input is the output of a Cast whose attribute `to` is "
+    "onnx.TensorProto.FLOAT. Collect those outputs first.",
+)
+def _in_fp32(model: onnx.ModelProto, op_type: str) -> int:
+    wide = {
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT
+    }
+    return sum(n.op_type == op_type and n.input[0] in wide for n in model.graph.node)
+
+
+_DOUBLE = _model(
+    """double (float[n,m] x) => (float[n,m] y) {
+    y = Add (x, x)
+    }"""
+).SerializeToString()
+
+
+@exercise(
+    "08.bound",
+    [
+        (_DOUBLE, np.arange(6, dtype=np.float32).reshape(2, 3)),
+        (_DOUBLE, np.full((1, 4), -2.5, np.float32)),
+    ],
+    'Bind the input with bind_ortvalue_input("x", …) and an output of the same shape with '
+    'bind_ortvalue_output("y", …), run with run_with_iobinding, and return .numpy() of the output.',
+)
+def _bound(model: bytes, x: np.ndarray) -> np.ndarray:
+    return ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+
+
+@exercise(
+    "08.static_shapes",
+    [
+        ([(8, 17), (8, 30), (8, 32)], 16),
+        ([(1, 5), (2, 5), (1, 16), (1, 17)], 16),
+        ([(4, 64), (4, 65), (4, 127), (4, 128)], 64),
+        ([(3, 7)], 1),
+    ],
+    "Round each width up to a multiple of `step`, and count the different (texts, width) that "
+    "remain.",
+)
+def _static_shapes(shapes: list[tuple[int, int]], step: int) -> int:
+    return len({(texts, -(-width // step) * step) for texts, width in shapes})
