@@ -134,7 +134,7 @@ def columns(count: int, task: str, seed: int = 0, shifted: int | None = None):
     return *sample(count, seed)[:2], found
 
 
-@pytest.mark.parametrize("task", quality.TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_texts_without_drift_raise_few_alarms(task):
     def draw(count, seed):
         return sample(count, seed) if task == "single_label" else columns(count, task, seed)
@@ -271,7 +271,7 @@ def test_a_bad_reference_is_refused(fault):
         Profile.of(*arrays, **options)
 
 
-@pytest.mark.parametrize("task", quality.TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_each_task_has_its_features(task):
     made = Profile.of(*sample(300), task=task)
     own = {

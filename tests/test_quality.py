@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
 from tutorial_utils import quality
+from tutorial_utils.tasks import TASKS
 
 labels = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=50)
 
@@ -68,7 +69,7 @@ def values(count=1_000, targets=1, seed=0):
 
 
 def score(predicted, labels, reference=None):
-    return quality.evaluate(predicted, labels, reference, task="regression")
+    return quality.evaluate_values(predicted, labels, reference)
 
 
 def test_a_regression_that_is_off_in_scale_and_offset_does_not_agree():
@@ -137,34 +138,34 @@ def test_a_model_without_a_reference_is_scored_by_its_worst_target():
 
 def test_one_label_agrees_when_the_likeliest_is_the_same():
     found, other = np.array([[0.4, 0.6], [0.9, 0.1]]), np.array([[0.1, 0.9], [0.4, 0.6]])
-    assert quality.agrees(found, other, "single_label").tolist() == [True, False]
+    assert TASKS["single_label"].same(found, other).tolist() == [True, False]
 
 
 def test_several_labels_agree_when_the_whole_set_does():
     """The likeliest label is the same in every row."""
     found = np.array([[0.9, 0.6, 0.1], [0.9, 0.4, 0.1], [0.3, 0.2, 0.1]])
     other = np.array([[0.9, 0.7, 0.2], [0.9, 0.6, 0.1], [0.6, 0.2, 0.1]])
-    assert quality.agrees(found, other, "multi_label").tolist() == [True, False, False]
+    assert TASKS["multi_label"].same(found, other).tolist() == [True, False, False]
 
 
 def test_values_agree_when_each_target_moves_by_less_than_a_twentieth_of_its_spread():
     reference = np.zeros((4, 2), np.float32)
     found = np.array([[0.04, 4], [0.06, 0], [0, 6], [-0.04, -4]])
-    agree = quality.agrees(found, reference, "regression", (1.0, 100.0))
+    agree = TASKS["regression"].same(found, reference, (1.0, 100.0))
     assert agree.tolist() == [True, False, False, True]
-    assert quality.agrees(reference, reference, "regression", (0.0, 0.0)).all()
+    assert TASKS["regression"].same(reference, reference, (0.0, 0.0)).all()
 
 
 def test_nothing_agrees_with_nan():
     nan = np.full((1, 1), np.nan)
-    assert not quality.agrees(nan, np.zeros((1, 1)), "regression", (1.0,)).any()
+    assert not TASKS["regression"].same(nan, np.zeros((1, 1)), (1.0,)).any()
 
 
 def test_agreement_needs_the_spread_and_equal_shapes():
     with pytest.raises(ValueError, match="spread"):
-        quality.agrees(np.zeros((2, 1)), np.zeros((2, 1)), "regression")
+        TASKS["regression"].same(np.zeros((2, 1)), np.zeros((2, 1)))
     with pytest.raises(ValueError, match=r"\(2, 1\) and \(2, 3\)"):
-        quality.agrees(np.zeros((2, 1)), np.zeros((2, 3)), "multi_label")
+        TASKS["multi_label"].same(np.zeros((2, 1)), np.zeros((2, 3)))
 
 
 # The bootstrap.
@@ -212,8 +213,8 @@ SCORES = {
         {"classes": 4},
         lambda p, t: np.mean([plain_f1(p == c, t == c) for c in range(4)]),
     ),
-    "micro F1": ((80, 3), 2, {"task": "multi_label"}, lambda p, t: plain_f1(p == 1, t == 1)),
-    "RMSE": ((80,), 9, {"task": "regression"}, rmse),
+    "micro F1": ((80, 3), 2, {}, lambda p, t: plain_f1(p == 1, t == 1)),
+    "RMSE": ((80,), 9, {}, rmse),
 }
 
 
@@ -224,7 +225,8 @@ def test_the_interval_is_that_of_a_bootstrap_over_whole_texts(name):
     predicted, reference = (
         flipped(labels, share, classes, seed) for seed, share in enumerate((0.2, 0.1))
     )
-    found = quality.evaluate(predicted, labels, reference, **options)
+    evaluate = quality.evaluate_values if name == "RMSE" else quality.evaluate
+    found = evaluate(predicted, labels, reference, **options)
     expected = by_scipy(score, predicted, labels, reference)
     assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-12)
     assert found.score == pytest.approx(score(predicted, labels))
@@ -241,7 +243,7 @@ def test_memory_does_not_grow_with_labels_times_texts_times_resamples(task):
         arrays = [a.argmax(axis=1) for a in arrays]
     tracemalloc.start()
     try:
-        found = quality.evaluate(*arrays, task=task, classes=1_000)
+        found = quality.evaluate(*arrays, classes=1_000)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

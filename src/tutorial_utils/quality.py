@@ -1,6 +1,6 @@
-"""How good answers are, by task: scores, agreement with a reference, and how sure a difference is.
+"""How good answers are: scores, agreement with a reference, and how sure a difference is.
 
-Gate, shadow and drift monitor all take the same definition of agreement from here: ``agrees``.
+``tasks`` says which of them belong to a task.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +12,6 @@ import numpy as np
 from tutorial_utils.core.errors import InvalidArgument
 
 RESAMPLES = 2_000
-TASKS = {  # how a model's logits read → what its score is called
-    "single_label": "F1",
-    "multi_label": "micro F1",
-    "regression": "RMSE",
-}
-THRESHOLD = 0.5  # probability above which one of several labels holds
 # Of the labels' standard deviation. A value that moves by less is the same answer.
 SAME_VALUE = 0.05
 _DRAWS = 1_000_000  # texts drawn at once by the bootstrap, which bounds its memory
@@ -31,7 +25,7 @@ class Quality:
 
     score: F1 where labels are predicted; for a regression RMSE, in the label's unit. metric: which.
     accuracy: share of the sentences with the right answer; None for a regression.
-    agreement: share of the sentences with the reference's answer, see ``agrees``.
+    agreement: share of the sentences with the reference's answer.
     difference: score minus the reference's on the same sentences, with its 95 % paired bootstrap
     interval (``low``, ``high``).
     spread: of a regression, the standard deviation of the labels, in their unit; else None.
@@ -85,59 +79,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
-    """Logits (n, labels) as ``TASKS`` reads them; a regression's values stay as they are.
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """A probability for each logit; written with tanh, which cannot overflow."""
+    return (1 + np.tanh(logits / 2)) / 2
 
-    Several labels: each has a probability of its own, by the sigmoid, written with tanh since
-    that cannot overflow.
+
+def same_values(found: np.ndarray, reference: np.ndarray, spread: Sequence[float]) -> np.ndarray:
+    """Which values are the same answer, bool (n, targets).
+
+    They differ by less than ``SAME_VALUE`` of the standard deviation of their target's labels,
+    ``spread`` (targets,), or not at all.
     """
-    if task == "single_label":
-        return softmax(logits)
-    return (1 + np.tanh(logits / 2)) / 2 if task == "multi_label" else logits
-
-
-def decided(probabilities: np.ndarray, task: str) -> np.ndarray:
-    """What ``probabilities`` (n, labels) say.
-
-    The likeliest label, int64 (n,); which labels hold, 0 or 1 in (n, labels); or the values
-    themselves, float (n, labels).
-    """
-    if task == "single_label":
-        return probabilities.argmax(axis=1)
-    return (probabilities > THRESHOLD).astype(np.int64) if task == "multi_label" else probabilities
-
-
-def agrees(
-    found: np.ndarray, reference: np.ndarray, task: str, spread: Sequence[float] | None = None
-) -> np.ndarray:
-    """Which texts two models give the same answer to, bool (n,).
-
-    found, reference: what ``probabilities`` returns, (n, labels). Single label: the same likeliest
-    label. Several labels: the same set of labels above ``THRESHOLD``. Regression: no target moves
-    by ``SAME_VALUE`` or more of its ``spread``, the standard deviation of its labels (targets,). A
-    value that does not move at all is always the same.
-
-    Raises:
-        ValueError: a regression without ``spread``, or arrays that are not of one shape.
-    """
-    found, reference = np.asarray(found), np.asarray(reference)
-    if found.shape != reference.shape or found.ndim != 2:
-        raise InvalidArgument(
-            f"Give two arrays (n, labels), not {found.shape} and {reference.shape}."
-        )
-    if task != "regression":
-        same = decided(found, task) == decided(reference, task)
-        return np.all(same.reshape(len(same), -1), axis=1)
-    if spread is None:
-        raise InvalidArgument(
-            "Whether values agree depends on how far the labels spread: give `spread`, the "
-            "standard deviation of each target (quality.spread_of)."
-        )
-    return np.all(_same_values(found, reference, spread), axis=1)
-
-
-def _same_values(found: np.ndarray, reference: np.ndarray, spread: Sequence[float]) -> np.ndarray:
-    """Which values are the same answer, bool (n, targets)."""
     moved = np.abs(found.astype(float) - reference)
     return np.logical_or(moved < SAME_VALUE * np.asarray(spread), moved == 0)
 
@@ -153,48 +105,51 @@ def evaluate(
     labels: np.ndarray,
     reference: np.ndarray | None = None,
     *,
-    task: str = "single_label",
     classes: int = 2,
-    spread: Sequence[float] | None = None,
 ) -> Quality:
-    """Score answers (see ``decided``) against ``labels`` of their shape, and a reference's.
+    """Score predicted labels against the right ones of the same shape, and a reference's.
 
-    Single label: F1 of class 1 of two classes, macro F1 of more. Several labels: micro F1.
-    Regression: RMSE of each target, and the quality of the one that is worst for its ``spread``
-    (by default the standard deviation of ``labels``).
+    One label a text, int (n,): F1 of class 1 of two ``classes``, macro F1 of more. Several labels,
+    0 or 1 in (n, labels): micro F1.
 
     The interval resamples sentences, and takes both models' answers to the same ones: a paired
     bootstrap (Efron and Tibshirani 1993, chapter 13; percentile method), which sees far smaller
     differences than two separate intervals would.
 
     Raises:
-        ValueError: the arrays differ in shape, are empty, or hold labels that are not there; all
-            labels of a regression's target are the same number.
+        ValueError: the arrays differ in shape, are empty, or hold labels that are not there.
     """
-    arrays = [np.asarray(a) for a in (predicted, labels, reference) if a is not None]
-    shape, fits = arrays[0].shape, (1,) if task == "single_label" else (1, 2)
-    if len({a.shape for a in arrays}) != 1 or len(shape) not in fits or not shape[0]:
-        shapes = ", ".join(str(a.shape) for a in arrays)
-        raise InvalidArgument(
-            f"Give one label a sentence in each array; their shapes are {shapes}."
-        )
-    if task == "regression":
-        arrays = [a.reshape(len(a), -1).astype(float) for a in arrays]
-        return _evaluate_values(arrays, spread_of(arrays[1]) if spread is None else spread)
-    known = range(classes) if task == "single_label" else (0, 1)
+    arrays = _arrays(predicted, labels, reference)
+    sets = arrays[0].ndim == 2
+    known = (0, 1) if sets else range(classes)
     if not all(np.isin(a, list(known)).all() for a in arrays):
         several = f"from 0 to {classes - 1}" if len(known) > 2 else "0 or 1"
         raise InvalidArgument(f"Labels must be {several}; take the argmax of the logits first.")
     found = replace(
         _compare(arrays, partial(_f1_scorer, classes=known if len(known) > 2 else (1,))),
-        metric="macro F1" if len(known) > 2 else TASKS[task],
+        metric="micro F1" if sets else "macro F1" if len(known) > 2 else "F1",
         accuracy=_share_equal(*arrays[:2]),
     )
     return replace(found, agreement=_share_equal(arrays[0], arrays[2])) if arrays[2:] else found
 
 
-def _evaluate_values(arrays: list[np.ndarray], spread: Sequence[float]) -> Quality:
-    """arrays: as in ``evaluate``, each float64 (n, targets)."""
+def evaluate_values(
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    reference: np.ndarray | None = None,
+    spread: Sequence[float] | None = None,
+) -> Quality:
+    """Score predicted values (n,) or (n, targets) against the right ones, and a reference's.
+
+    RMSE of each target, and the quality of the one that is worst for its ``spread`` (by default
+    the standard deviation of ``labels``). The interval is that of ``evaluate``.
+
+    Raises:
+        ValueError: the arrays differ in shape or are empty; all labels of a target are the same
+            number.
+    """
+    arrays = [a.reshape(len(a), -1).astype(float) for a in _arrays(predicted, labels, reference)]
+    spread = spread_of(arrays[1]) if spread is None else spread
     if constant := [i for i, one in enumerate(spread) if not one > 0]:
         raise InvalidArgument(
             f"All labels of target {constant[0]} are the same number, so that there is no standard "
@@ -206,7 +161,7 @@ def _evaluate_values(arrays: list[np.ndarray], spread: Sequence[float]) -> Quali
         scored = _compare([a[:, i] for a in arrays], _rmse_scorer)
         found.append(replace(scored, metric=metric, spread=float(one)))
     if arrays[2:]:
-        same = _same_values(arrays[0], arrays[2], spread)
+        same = same_values(arrays[0], arrays[2], spread)
         shares = same.mean(axis=0)
         found = [replace(q, agreement=float(s)) for q, s in zip(found, shares, strict=True)]
         worst = max(found, key=lambda one: one.worsening)
@@ -214,6 +169,17 @@ def _evaluate_values(arrays: list[np.ndarray], spread: Sequence[float]) -> Quali
     else:
         worst = found[int(np.argmax([q.score / s for q, s in zip(found, spread, strict=True)]))]
     return replace(worst, targets=tuple(found) if len(spread) > 1 else ())
+
+
+def _arrays(*given: np.ndarray | None) -> list[np.ndarray]:
+    """Those that are given, of one shape."""
+    arrays = [np.asarray(a) for a in given if a is not None]
+    if len({a.shape for a in arrays}) != 1 or arrays[0].ndim not in (1, 2) or not len(arrays[0]):
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise InvalidArgument(
+            f"Give one label a sentence in each array; their shapes are {shapes}."
+        )
+    return arrays
 
 
 def _compare(

@@ -5,12 +5,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tutorial_utils import quality
 from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.tasks import named
 
 FEWEST = 20
 FORMATS = (".csv", ".tsv", ".jsonl")
@@ -34,7 +33,7 @@ class Labelled:
 def read(file: Path, names: Sequence[str], task: str) -> Labelled:
     """Read a file with the columns (or keys) ``text`` and ``label``.
 
-    names, task: the classifier's labels, and its task, one of ``quality.TASKS``.
+    names, task: the classifier's labels, and its task, one of ``tasks.TASKS``.
     A label in the file is one of the names or its number; several are separated by ``|`` (in JSON:
     a list). For a regression it is the value itself, or several.
 
@@ -57,7 +56,10 @@ def read(file: Path, names: Sequence[str], task: str) -> Labelled:
             if label is None or label == "":
                 raise BadData(f"{where}: `label` is missing.")
             texts.append(text)
-            labels.append(_label(label, names, task, where))
+            try:
+                labels.append(named(task).label(label, names))
+            except ValueError as error:
+                raise BadData(f"{where}: {error}.") from None
     except UnicodeDecodeError as error:
         raise BadData(f"{file.name} is not UTF-8 (byte {error.start}). Convert it first.") from None
     except csv.Error as error:
@@ -68,7 +70,7 @@ def read(file: Path, names: Sequence[str], task: str) -> Labelled:
             "narrow enough to decide anything about 1,000."
         )
     made = Labelled(tuple(texts), np.array(labels))
-    if task == "regression" and 0 in (spread := quality.spread_of(made.labels)):
+    if 0 in (spread := named(task).spread(made.labels) or ()):
         raise BadData(
             f"{file.name}: all labels of target {spread.index(0)} are the same number. The "
             "error of a regression is measured against the spread of its labels: add other texts."
@@ -101,34 +103,3 @@ def _json(line: str, where: str) -> dict:
     if not isinstance(record, dict):
         raise BadData(f'{where} must be an object such as {{"text": "…", "label": "…"}}.')
     return record
-
-
-def _label(given: Any, names: Sequence[str], task: str, where: str) -> int | list:
-    several = given if isinstance(given, list) else str(given).split("|")
-    if task == "regression":
-        return _numbers(several, len(names), where)
-    indices = [_index(value, names, where) for value in several if value != ""]
-    if task == "multi_label":
-        return [int(i in indices) for i in range(len(names))]
-    if len(indices) != 1:
-        raise BadData(f"{where}: {given!r} is not one label, and the classifier gives one a text.")
-    return indices[0]
-
-
-def _index(value: Any, names: Sequence[str], where: str) -> int:
-    if value in names:
-        return names.index(value)
-    if str(value).strip().isdecimal() and int(value) < len(names):
-        return int(value)
-    known = ", ".join(names[:10])
-    raise BadData(f"{where}: label {value!r} is not among the classifier's: {known}.")
-
-
-def _numbers(values: list, count: int, where: str) -> list[float]:
-    try:
-        numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
-        raise BadData(f"{where}: {values!r} is not a number, and this is a regression.") from None
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise BadData(f"{where}: expected {count} finite number(s), not {values!r}.")
-    return numbers

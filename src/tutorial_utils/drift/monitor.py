@@ -66,7 +66,7 @@ class Monitor:
         self.add(list(map(len, rows)), self.profile.unknown(rows), probabilities)
 
     def disagreed(self, differs: ArrayLike) -> None:
-        """Add for each text whether another version's answer differs (``quality.agrees``)."""
+        """Add for each text whether another version's answer differs (``Task.same``)."""
         self._windows[DISAGREEMENT].add(np.asarray(differs, int))
 
     def state(self) -> dict[str, State]:

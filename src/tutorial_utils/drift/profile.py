@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tokenizers import Tokenizer
 
-from tutorial_utils import quality
 from tutorial_utils.drift.limits import calibrated, least_per_window
 from tutorial_utils.drift.statistics import (
     DISAGREEMENT,
-    LABELS,
     LENGTH,
     RATE,
     SHARES,
@@ -27,6 +25,8 @@ from tutorial_utils.drift.statistics import (
 from tutorial_utils.runtime import batching, tokenization
 from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.tasks import named
+from tutorial_utils.tasks.task import LABELS
 
 __all__ = ["LEAST", "TOLERATED", "BadProfile", "Feature", "Profile", "of_model", "unknown_ids"]
 
@@ -69,7 +69,7 @@ class Profile:
         lengths: tokens of each text. unknown: share of its tokens that are unfamiliar.
         probabilities: the model's answers, (texts, labels). disagreement: share of texts that this
         version may answer differently from the one that it is compared with in shadow (see
-        ``quality.agrees``).
+        ``Task.same``).
 
         Raises:
             BadProfile: fewer than ``LEAST`` texts, arrays of different lengths, a window that is
@@ -84,14 +84,11 @@ class Profile:
         if not 0 < disagreement < 1:
             raise BadProfile(f"disagreement is a share between 0 and 1, not {disagreement}.")
         found = {n: Feature.ordered(v) for n, v in values.items() if not n.startswith(LABELS)}
-        if task == "single_label":
-            counts = np.bincount(values[LABELS], minlength=np.shape(probabilities)[1])
-            found[LABELS] = Feature(SHARES, counts / texts)
-        elif task == "multi_label":
-            for name in (n for n in values if n.startswith(LABELS) and n != LABELS):
-                # Rule of succession: if no text of a few hundred has a label, some text still may.
-                held = (values[name].sum() + 1) / (texts + 2)
-                found[name] = Feature(SHARES, np.array([1 - held, held]))
+        for name, count in named(task).categories(np.shape(probabilities)[1]).items():
+            counts = np.bincount(values[name], minlength=count)
+            # Rule of succession: if no text of a few hundred has a label, some text still may.
+            shares = counts / texts if name == LABELS else (counts + 1) / (texts + count)
+            found[name] = Feature(SHARES, shares)
         # All features together: one alarm for 10,000 texts, or the fewest that can be simulated.
         # Each stretch as long as a window is one chance for an alarm to begin.
         windows = 10_000 / window * len(found)
@@ -179,7 +176,7 @@ def of_model(
     batches = batching.by_tokens(list(map(len, rows)), recipe.token_budget)
     predict = onnx_predict(file, recipe.session)
     logits = batching.run(predict, rows, batches, padding=recipe.padding)
-    probabilities = quality.probabilities(logits, task)
+    probabilities = named(task).answers(logits)
     return Profile.of_rows(rows, probabilities, never=unknown_ids(reader), task=task, **options)
 
 

@@ -12,11 +12,11 @@ from itertools import chain
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tutorial_utils import quality
 from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.tasks import named
+from tutorial_utils.tasks.task import CONFIDENCE, LABELS
 
-LENGTH, VOCABULARY, CONFIDENCE = "length", "vocabulary", "confidence"
-LABELS, DISAGREEMENT = "labels", "disagreement"
+LENGTH, VOCABULARY, DISAGREEMENT = "length", "vocabulary", "disagreement"
 ORDERED, SHARES, RATE = "ordered", "shares", "rate"  # kinds of features, see ``Feature``
 BINS = 16  # of an ordered feature, about equally full
 
@@ -66,11 +66,7 @@ class Feature:
 def values_of(
     lengths: ArrayLike, unknown: ArrayLike, probabilities: ArrayLike, task: str = "single_label"
 ) -> dict[str, np.ndarray]:
-    """Feature → a number for each text, (n,).
-
-    Single label: ``LABELS`` is the answer. Multi-label: ``labels_i`` is 1 if label i applies;
-    ``LABELS`` is the most likely label, which older profiles watch. Regression: ``CONFIDENCE`` is
-    the value of the first target, ``confidence_i`` that of each other target i.
+    """Feature → a number for each text, (n,): length, vocabulary, and what the task watches.
 
     Raises:
         BadProfile: the arrays differ in length, or contain NaN or infinity.
@@ -84,14 +80,7 @@ def values_of(
         )
     if not (np.isfinite(scores).all() and np.isfinite(unknown).all()):
         raise BadProfile("Probabilities and shares must be finite numbers.")
-    values = {LENGTH: lengths, VOCABULARY: unknown}
-    if task == "regression":
-        others = {f"{CONFIDENCE}_{i}": column for i, column in enumerate(scores.T) if i}
-        return values | {CONFIDENCE: scores[:, 0]} | others
-    values |= {CONFIDENCE: scores.max(axis=1), LABELS: scores.argmax(axis=1)}
-    if task == "multi_label":
-        values |= {f"{LABELS}_{i}": c for i, c in enumerate(quality.decided(scores, task).T)}
-    return values
+    return {LENGTH: lengths, VOCABULARY: unknown, **named(task).watched(scores)}
 
 
 def unfamiliar(rows: Sequence[Sequence[int]], familiar: np.ndarray) -> np.ndarray:

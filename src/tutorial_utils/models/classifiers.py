@@ -36,7 +36,7 @@ class Classifier:
     """What has to be known about a classifier besides its weights.
 
     source: its folder, or its name on the hub. inputs: those that it takes. vocabulary: the range
-    of ordinary token ids. task: one of ``quality.TASKS``. revision: the commit on the hub.
+    of ordinary token ids. task: one of ``tasks.TASKS``. revision: the commit on the hub.
     """
 
     source: str

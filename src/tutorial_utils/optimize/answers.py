@@ -16,6 +16,7 @@ from tutorial_utils.runtime import batching, memory, tokenization
 from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import UNFUSED, SessionRecipe
+from tutorial_utils.tasks import named
 
 LOGIT_TOLERANCE = 1e-3  # fp32 steps may change a logit only by rounding
 
@@ -114,22 +115,21 @@ def fidelity(
 
     indices: texts to compare on; by default those for choosing candidates.
     """
-    task, labels = job.classifier.task, job.texts.labels
+    task, labels = named(job.classifier.task), job.texts.labels
     chosen = job.texts.choosing if indices is None else indices
     ours = of_file(job, path)[chosen]
     theirs = (reference(job) if against is None else against)[chosen]
-    ours, theirs = (quality.probabilities(logits, task) for logits in (ours, theirs))
+    ours, theirs = task.answers(ours), task.answers(theirs)
     score = None
     if labels is not None:
-        score = quality.evaluate(
-            quality.decided(ours, task),
+        score = task.evaluate(
+            ours,
             labels[chosen],
-            quality.decided(theirs, task),
-            task=task,
+            theirs,
             classes=len(job.classifier.labels),
             spread=spread(job),
         )
-    return Fidelity(float(quality.agrees(ours, theirs, task, spread(job)).mean()), score)
+    return Fidelity(float(task.same(ours, theirs, spread(job)).mean()), score)
 
 
 def spread(job: Job) -> tuple[float, ...] | None:
@@ -137,9 +137,8 @@ def spread(job: Job) -> tuple[float, ...] | None:
 
     Of the labels if there are any, otherwise of PyTorch's values.
     """
-    if job.classifier.task != "regression":
-        return None
-    return quality.spread_of(reference(job) if job.texts.labels is None else job.texts.labels)
+    values = reference(job) if job.texts.labels is None else job.texts.labels
+    return named(job.classifier.task).spread(values)
 
 
 def problem(job: Job, path: Path) -> str | None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from tutorial_utils.core import records
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.core.hashing import sha256
-from tutorial_utils.quality import TASKS
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import PROVIDERS
+from tutorial_utils.tasks import TASKS
 
 FORMAT = 2
 MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
@@ -62,7 +62,7 @@ class Manifest:
 
     forms: at least one; the first that suits the machine is served, see ``loading.choose``.
     files: name → SHA-256 of every other file. task: how to read the logits, one of
-    ``quality.TASKS``. label_spread: standard deviation of each target of a regression, in the
+    ``tasks.TASKS``. label_spread: standard deviation of each target of a regression, in the
     target's own unit; None where it was not measured. figures: measured at promotion.
     """
 

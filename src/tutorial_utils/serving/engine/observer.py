@@ -54,7 +54,7 @@ class Observer:
         self._put((rows, probabilities), len(rows))
 
     def disagreed(self, differs: Sequence[bool]) -> None:
-        """Take for each text whether another version's answer differs (``quality.agrees``)."""
+        """Take for each text whether another version's answer differs (``Task.same``)."""
         self._put((None, differs), len(differs))
 
     def settle(self) -> None:

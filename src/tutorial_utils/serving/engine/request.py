@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tutorial_utils.core.errors import TutorialError
-from tutorial_utils.quality import probabilities
 from tutorial_utils.registry import Manifest
 from tutorial_utils.serving.engine.backend import Backend
+from tutorial_utils.tasks import named
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class Request:
         manifest = backend.model.manifest
         rows = np.stack([self.answers[item] for item in self.items])
         prediction = Prediction(
-            probabilities=probabilities(rows, manifest.task),
+            probabilities=named(manifest.task).answers(rows),
             queue_ms=(self.begun - self.submitted - self.tokenize_seconds) * 1e3,
             tokenize_ms=self.tokenize_seconds * 1e3,
             inference_ms=(time.perf_counter() - self.begun) * 1e3,

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from tutorial_utils.serving.engine.metrics import STAGES
 from tutorial_utils.serving.engine.request import Prediction
+from tutorial_utils.tasks import named
 
 # For OpenAPI: a character that ``not_blank`` counts. Python has more white space than JavaScript.
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
@@ -53,11 +54,8 @@ def not_blank(text: str) -> str:
 def predictions(prediction: Prediction) -> Predictions:
     """The answer of ``/predict``."""
     manifest = prediction.manifest
-    answers = []
-    for row in prediction.probabilities.tolist():
-        by_label = dict(zip(manifest.labels, row, strict=True))
-        label = max(by_label, key=by_label.__getitem__)
-        answers.append(Answer(label=label, probability=by_label[label], probabilities=by_label))
+    task = named(manifest.task)
+    answers = [Answer(**task.tell(row, manifest.labels)) for row in prediction.probabilities]
     return Predictions(
         model=manifest.name,
         version=manifest.version,

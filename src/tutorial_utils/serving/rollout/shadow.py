@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tutorial_utils.quality import agrees
 from tutorial_utils.registry import Manifest
 from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
@@ -16,6 +15,7 @@ from tutorial_utils.serving.engine.request import (
     Prediction,
 )
 from tutorial_utils.serving.rollout.traffic import Candidate, TrafficMetrics
+from tutorial_utils.tasks import named
 
 log = logging.getLogger(__name__)
 
@@ -80,30 +80,29 @@ class Shadow:
 
 
 def same_answers(expected: Prediction, found: Prediction) -> list[bool] | None:
-    """Which texts two versions answer alike, as ``quality.agrees`` defines it.
+    """Which texts two versions answer alike, as their task defines it.
 
     Labels are compared by name, since two versions may number them differently. A label that only
     one of them has counts as never given by the other. Versions of different tasks never agree.
     None: they are regressions, and neither manifest says how far the labels spread.
     """
-    task = expected.manifest.task
-    if found.manifest.task != task:
+    task = named(expected.manifest.task)
+    if found.manifest.task != task.name:
         return [False] * len(expected.probabilities)
     names = list(dict.fromkeys((*expected.manifest.labels, *found.manifest.labels)))
 
     def by_name(values: np.ndarray, manifest: Manifest) -> np.ndarray:
         """Columns of ``values`` (n, labels) in the order of ``names``."""
-        missing = np.nan if task == "regression" else 0.0
-        columns = np.full((len(values), len(names)), missing)
+        columns = np.full((len(values), len(names)), task.missing)
         columns[:, [names.index(label) for label in manifest.labels]] = values
         return columns
 
     spread = None
-    if task == "regression":
+    if task.measured_by_spread:
         known = next((p.manifest for p in (expected, found) if p.manifest.label_spread), None)
         if known is None:
             log.warning("values are not compared: no manifest has label_spread; publish it anew")
             return None
         spread = by_name(np.array([known.label_spread]), known)[0]
     first, second = (by_name(p.probabilities, p.manifest) for p in (expected, found))
-    return agrees(first, second, task, spread).tolist()
+    return task.same(first, second, spread).tolist()

@@ -1,0 +1,55 @@
+"""Any number of labels: each one holds or not."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tutorial_utils import quality
+from tutorial_utils.quality import Quality
+from tutorial_utils.tasks.single_label import SingleLabel
+from tutorial_utils.tasks.task import LABELS, index, several
+
+THRESHOLD = 0.5  # probability above which a label holds
+
+
+class MultiLabel(SingleLabel):
+    """Answers are probabilities (n, labels), each by itself. Callers are told as of one label."""
+
+    name = "multi_label"
+
+    def answers(self, outputs: np.ndarray) -> np.ndarray:
+        return quality.sigmoid(outputs)
+
+    def label(self, given: Any, names: Sequence[str]) -> list[int]:
+        found = [index(value, names) for value in several(given) if value != ""]
+        return [int(i in found) for i in range(len(names))]
+
+    def evaluate(
+        self,
+        found: np.ndarray,
+        labels: np.ndarray,
+        reference: np.ndarray,
+        *,
+        classes: int,
+        spread: Sequence[float] | None = None,
+    ) -> Quality:
+        return quality.evaluate(holds(found), labels, holds(reference))
+
+    def watched(self, answers: np.ndarray) -> Mapping[str, np.ndarray]:
+        each = {f"{LABELS}_{i}": column for i, column in enumerate(holds(answers).T)}
+        # Older profiles watch the likeliest label.
+        return {**super().watched(answers), **each}
+
+    def categories(self, width: int) -> Mapping[str, int]:
+        return {f"{LABELS}_{i}": 2 for i in range(width)}
+
+    def _same(
+        self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None
+    ) -> np.ndarray:
+        return (holds(found) == holds(reference)).all(axis=1)
+
+
+def holds(probabilities: np.ndarray) -> np.ndarray:
+    """Which labels hold, 0 or 1, int64 (n, labels)."""
+    return (probabilities > THRESHOLD).astype(np.int64)

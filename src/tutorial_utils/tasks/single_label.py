@@ -1,0 +1,54 @@
+"""One of several labels: the likeliest one is the answer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tutorial_utils import quality
+from tutorial_utils.quality import Quality
+from tutorial_utils.tasks.task import CONFIDENCE, LABELS, Task, index, several
+
+
+class SingleLabel(Task):
+    """Answers are probabilities (n, labels) that add up to 1."""
+
+    name = "single_label"
+
+    def answers(self, outputs: np.ndarray) -> np.ndarray:
+        return quality.softmax(outputs)
+
+    def label(self, given: Any, names: Sequence[str]) -> int:
+        found = [index(value, names) for value in several(given) if value != ""]
+        if len(found) != 1:
+            raise ValueError(f"{given!r} is not one label, and the classifier gives one a text")
+        return found[0]
+
+    def evaluate(
+        self,
+        found: np.ndarray,
+        labels: np.ndarray,
+        reference: np.ndarray,
+        *,
+        classes: int,
+        spread: Sequence[float] | None = None,
+    ) -> Quality:
+        return quality.evaluate(
+            found.argmax(axis=1), labels, reference.argmax(axis=1), classes=classes
+        )
+
+    def tell(self, answer: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+        by_label = dict(zip(names, answer.tolist(), strict=True))
+        label = max(by_label, key=by_label.__getitem__)
+        return {"label": label, "probability": by_label[label], "probabilities": by_label}
+
+    def watched(self, answers: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {CONFIDENCE: answers.max(axis=1), LABELS: answers.argmax(axis=1)}
+
+    def categories(self, width: int) -> Mapping[str, int]:
+        return {LABELS: width}
+
+    def _same(
+        self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None
+    ) -> np.ndarray:
+        return found.argmax(axis=1) == reference.argmax(axis=1)
