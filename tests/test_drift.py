@@ -29,6 +29,7 @@ from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.engine.observer import DriftMetrics, Observer
 from tutorial_utils.serving.rollout.deployment import Deployment
 from tutorial_utils.serving.settings import Settings
+from tutorial_utils.tasks import TASKS
 
 numbers = st.lists(st.integers(-50, 50), min_size=20, max_size=300).map(np.array)
 

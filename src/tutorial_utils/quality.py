@@ -171,6 +171,53 @@ def evaluate_values(
     return replace(worst, targets=tuple(found) if len(spread) > 1 else ())
 
 
+def evaluate_ranking(
+    scores: np.ndarray,
+    relevance: np.ndarray,
+    reference: np.ndarray | None,
+    groups: np.ndarray,
+    depth: int = 10,
+) -> Quality:
+    """NDCG of each query's texts in the order of their scores, averaged over queries.
+
+    All are (n,); groups: the query of each text. A query without a relevant text does not count.
+    Texts of equal score share the mean of their places. NDCG: Järvelin and Kekäläinen 2002, with
+    gains of 2 ** relevance - 1. The interval resamples queries.
+
+    Raises:
+        ValueError: the arrays differ in shape or are empty, or no query has a relevant text.
+    """
+    arrays = _arrays(scores, relevance, reference)
+    queries = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    queries = [rows for rows in queries if relevance[rows].max() > 0]
+    if not queries:
+        raise InvalidArgument("No group has a relevant text (a label above 0), so none can rank.")
+
+    def each(values: np.ndarray) -> np.ndarray:
+        return np.array([_ndcg(values[rows], relevance[rows], depth) for rows in queries])
+
+    ours, *theirs = (each(values) for values in (arrays[0], *arrays[2:]))
+
+    def scorer(values: np.ndarray, _: np.ndarray) -> Scorer:
+        return lambda weights: weights @ values / len(values)
+
+    found = _compare([ours, ours, *theirs], scorer)
+    same = {"agreement": float(np.mean(np.isclose(ours, theirs[0])))} if theirs else {}
+    return replace(found, metric=f"NDCG@{depth}", **same)
+
+
+def _ndcg(scores: np.ndarray, relevance: np.ndarray, depth: int) -> float:
+    discount = np.zeros(len(scores))
+    discount[:depth] = 1 / np.log2(np.arange(2, min(depth, len(scores)) + 2))
+    gains = 2.0**relevance - 1
+    ideal = np.sort(gains)[::-1] @ discount
+    _, place, counts = np.unique(-scores, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    sums = np.concatenate([[0], np.cumsum(discount)])
+    shared = (sums[ends] - sums[ends - counts]) / counts
+    return float(gains @ shared[place] / ideal)
+
+
 def _arrays(*given: np.ndarray | None) -> list[np.ndarray]:
     """Those that are given, of one shape."""
     arrays = [np.asarray(a) for a in given if a is not None]

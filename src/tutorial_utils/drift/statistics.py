@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.tasks import named
-from tutorial_utils.tasks.task import CONFIDENCE, LABELS
 
 LENGTH, VOCABULARY, DISAGREEMENT = "length", "vocabulary", "disagreement"
 ORDERED, SHARES, RATE = "ordered", "shares", "rate"  # kinds of features, see ``Feature``

@@ -1,6 +1,7 @@
 """One version of a model, opened for serving: verified, complete, and run once."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -26,6 +27,7 @@ from tutorial_utils.runtime import batching, memory, tokenization
 from tutorial_utils.runtime.batching import INPUTS
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import ProviderUnavailable, open_session, provider_problem
+from tutorial_utils.runtime.tokenization import Text
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +55,8 @@ class LoadedModel:
         """How the chosen form is run."""
         return self.form.recipe
 
-    def encode(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of each text, cut to the length that the recipe names."""
+    def encode(self, texts: Sequence[Text]) -> list[list[int]]:
+        """Token ids of each text or pair, cut to the length that the recipe names."""
         return tokenization.encode(self.tokenizer, texts)
 
     def logits(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -221,7 +223,7 @@ def _limited(form: ModelForm, gpu_memory: int) -> ModelForm:
 def _fitted(model: LoadedModel) -> LoadedModel:
     """The model with a token budget whose largest batch fits into the memory of its device."""
     recipe = model.recipe
-    row = list(islice(cycle(model.encode(WARM_UP)[-1]), recipe.max_length))
+    row = list(islice(cycle(model.encode(_warm_texts(model.manifest))[-1]), recipe.max_length))
     try:
         budget = memory.largest_budget(model.logits, row, recipe.token_budget, recipe.padding)
     except Exception as error:
@@ -233,10 +235,14 @@ def _fitted(model: LoadedModel) -> LoadedModel:
     return replace(model, form=replace(model.form, recipe=replace(recipe, token_budget=budget)))
 
 
+def _warm_texts(manifest: Manifest) -> Sequence[Text]:
+    return list(zip(WARM_UP, WARM_UP, strict=True)) if manifest.reads == "pair" else WARM_UP
+
+
 def _warm_up(model: LoadedModel) -> None:
     """Run once: a fault shows here and not to the first caller, and memory is allocated."""
     try:
-        rows = model.encode(WARM_UP)
+        rows = model.encode(_warm_texts(model.manifest))
         logits = model.logits(batching.pad(rows, padding=model.recipe.padding))
     except Exception as error:
         raise BadModel(f"{model.manifest} fails when run: {type(error).__name__}. {FIX}") from error

@@ -2,7 +2,8 @@
 
 Format 2, the one written here:
 
-    {"format": 2, "name": …, "version": …, "task": …, "labels": […], "label_spread": […] or null,
+    {"format": 2, "name": …, "version": …, "task": …, "reads": …, "labels": […],
+     "label_spread": […] or null,
      "forms": [{"file": …, "precision": …, "features": […], "recipe": {…}}, …],
      "files": {name: sha256}, "figures": {…}, "versions": {…}, "created": …}
 
@@ -22,6 +23,7 @@ from tutorial_utils.runtime.session import PROVIDERS
 from tutorial_utils.tasks import TASKS
 
 FORMAT = 2
+READS = ("text", "pair")
 MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
 PROFILE = "profile.json"  # what normal traffic looks like; a version may have none
 WITHDRAWN = "WITHDRAWN"  # a file in a version's folder that takes it out of use; it says why
@@ -62,8 +64,9 @@ class Manifest:
 
     forms: at least one; the first that suits the machine is served, see ``loading.choose``.
     files: name → SHA-256 of every other file. task: how to read the logits, one of
-    ``tasks.TASKS``. label_spread: standard deviation of each target of a regression, in the
-    target's own unit; None where it was not measured. figures: measured at promotion.
+    ``tasks.TASKS``. reads: ``text``, or ``pair`` for two texts at a time. label_spread: standard
+    deviation of each target of a regression, in the target's own unit; None where it was not
+    measured. figures: measured at promotion.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Manifest:
     forms: tuple[ModelForm, ...]
     files: dict[str, str]
     task: str = "single_label"
+    reads: str = "text"
     label_spread: tuple[float, ...] | None = None
     figures: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -109,6 +113,8 @@ class Manifest:
         manifest = records.typed(cls, values)
         if manifest.task not in TASKS or not manifest.forms:
             raise ValueError(f"it needs a form of the model and a task among {', '.join(TASKS)}")
+        if manifest.reads not in READS:
+            raise ValueError(f"reads must be one of {', '.join(READS)}")
         if manifest.label_spread and len(manifest.label_spread) != len(manifest.labels):
             raise ValueError("label_spread needs a number for each label")
         return manifest

@@ -74,15 +74,20 @@ def by_tokens(
 def pad(
     rows: Sequence[Sequence[int]], width: int | None = None, padding: Padding = Padding()
 ) -> dict[str, np.ndarray]:
-    """Token ids as model inputs, each int64 (batch, width); width: the longest when not given."""
+    """Token ids as model inputs, each int64 (batch, width); width: the longest when not given.
+
+    The rows of pairs carry their segments, see ``tokenization.Row``.
+    """
     width = width or max(map(len, rows))
     ids = np.full((len(rows), width), padding.token, dtype=np.int64)
-    mask = np.zeros_like(ids)
+    mask, segments = np.zeros_like(ids), np.zeros_like(ids)
     for i, row in enumerate(rows):
         filled = slice(len(row)) if padding.side == "right" else slice(width - len(row), width)
         ids[i, filled] = row
         mask[i, filled] = 1
-    return dict(zip(INPUTS, (ids, mask, np.zeros_like(ids)), strict=True))
+        if (of_pair := getattr(row, "segments", None)) is not None:
+            segments[i, filled] = of_pair
+    return dict(zip(INPUTS, (ids, mask, segments), strict=True))
 
 
 def run(

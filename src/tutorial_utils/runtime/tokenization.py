@@ -2,8 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from tokenizers import Tokenizer
+
+Text: TypeAlias = str | tuple[str, str]  # a text, or two that are read together
+
+
+class Row(list[int]):
+    """Token ids of a pair. segments: 0 or 1 for each token (``token_type_ids``)."""
+
+    segments: Sequence[int] = ()
 
 
 def load(file: Path, max_length: int | None = None) -> Tokenizer:
@@ -25,6 +34,14 @@ def prepare(tokenizer: Tokenizer, max_length: int | None = None) -> Tokenizer:
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, special tokens included."""
-    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+def encode(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[list[int]]:
+    """Token ids of each text, special tokens included; those of a pair are a ``Row``."""
+    encodings = tokenizer.encode_batch(list(texts))
+    if not any(isinstance(text, tuple) for text in texts):
+        return [encoding.ids for encoding in encodings]
+    rows = []
+    for encoding in encodings:
+        row = Row(encoding.ids)
+        row.segments = encoding.type_ids
+        rows.append(row)
+    return rows

@@ -3,10 +3,13 @@
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.tasks.multi_label import MultiLabel
 from tutorial_utils.tasks.regression import Regression
+from tutorial_utils.tasks.score import Score
 from tutorial_utils.tasks.single_label import SingleLabel
 from tutorial_utils.tasks.task import Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (SingleLabel(), MultiLabel(), Regression())}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (SingleLabel(), MultiLabel(), Regression(), Score())
+}
 
 
 def named(name: str) -> Task:

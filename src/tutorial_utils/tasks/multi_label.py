@@ -33,6 +33,7 @@ class MultiLabel(SingleLabel):
         *,
         classes: int,
         spread: Sequence[float] | None = None,
+        groups: np.ndarray | None = None,
     ) -> Quality:
         return quality.evaluate(holds(found), labels, holds(reference))
 

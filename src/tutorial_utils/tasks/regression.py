@@ -39,13 +39,15 @@ class Regression(Task):
         *,
         classes: int,
         spread: Sequence[float] | None = None,
+        groups: np.ndarray | None = None,
     ) -> Quality:
         return quality.evaluate_values(found, labels, reference, spread)
 
     def tell(self, answer: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-        by_target = dict(zip(names, answer.tolist(), strict=True))
-        label = max(by_target, key=by_target.__getitem__)
-        return {"label": label, "probability": by_target[label], "probabilities": by_target}
+        return {"values": dict(zip(names, answer.tolist(), strict=True))}
+
+    def tensors(self, answers: np.ndarray, names: Sequence[str]) -> Mapping[str, np.ndarray]:
+        return {"values": answers}
 
     def watched(self, answers: np.ndarray) -> Mapping[str, np.ndarray]:
         others = {f"{CONFIDENCE}_{i}": column for i, column in enumerate(answers.T) if i}

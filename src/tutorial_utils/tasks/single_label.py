@@ -32,6 +32,7 @@ class SingleLabel(Task):
         *,
         classes: int,
         spread: Sequence[float] | None = None,
+        groups: np.ndarray | None = None,
     ) -> Quality:
         return quality.evaluate(
             found.argmax(axis=1), labels, reference.argmax(axis=1), classes=classes
@@ -41,6 +42,9 @@ class SingleLabel(Task):
         by_label = dict(zip(names, answer.tolist(), strict=True))
         label = max(by_label, key=by_label.__getitem__)
         return {"label": label, "probability": by_label[label], "probabilities": by_label}
+
+    def tensors(self, answers: np.ndarray, names: Sequence[str]) -> Mapping[str, np.ndarray]:
+        return {"label": np.array(names)[answers.argmax(axis=1)], "probabilities": answers}
 
     def watched(self, answers: np.ndarray) -> Mapping[str, np.ndarray]:
         return {CONFIDENCE: answers.max(axis=1), LABELS: answers.argmax(axis=1)}

@@ -46,12 +46,24 @@ class Task(ABC):
         *,
         classes: int,
         spread: Sequence[float] | None = None,
+        groups: np.ndarray | None = None,
     ) -> Quality:
-        """Score answers, and those of a reference, against labels; classes: number of labels."""
+        """Score answers, and those of a reference, against labels.
+
+        classes: number of labels. groups: int (n,), the query that each text belongs to.
+        """
+
+    def fits(self, labels: np.ndarray, grouped: bool) -> bool:
+        """Can these labels of a file be right for this task? A single logit has two readings."""
+        return True
 
     @abstractmethod
     def tell(self, answer: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
         """One answer (width,) as JSON for a caller."""
+
+    @abstractmethod
+    def tensors(self, answers: np.ndarray, names: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Answers as named tensors of text or numbers, one row for each text."""
 
     @abstractmethod
     def watched(self, answers: np.ndarray) -> Mapping[str, np.ndarray]:

@@ -5,13 +5,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tutorial_utils.registry import LoadedModel
+from tutorial_utils.registry import LoadedModel, Manifest
 from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.serving.engine.breaker import Breaker
 
 log = logging.getLogger(__name__)
 
 PROBE = "Is the model well?"
+
+
+def probe(manifest: Manifest) -> Text:
+    """A harmless question, of the kind that the model reads."""
+    return (PROBE, PROBE) if manifest.reads == "pair" else PROBE
 
 
 class Backend:
@@ -41,7 +47,7 @@ class Backend:
     def well(self) -> bool:
         """Does the model answer a harmless question?"""
         try:
-            self.logits(self.model.encode([PROBE]))
+            self.logits(self.model.encode([probe(self.model.manifest)]))
         except Exception as error:
             log.error("the model is not well: %s", type(error).__name__)
             return False

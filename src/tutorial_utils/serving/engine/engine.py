@@ -6,9 +6,11 @@ puts its texts into batches, runs the model, and resolves the request's future.
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from tutorial_utils.registry import LoadedModel
-from tutorial_utils.serving.engine.backend import PROBE, Backend
+from tutorial_utils.runtime.tokenization import Text
+from tutorial_utils.serving.engine.backend import Backend, probe
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.breaker import Breaker
 from tutorial_utils.serving.engine.metrics import EngineMetrics, Metrics
@@ -20,6 +22,7 @@ from tutorial_utils.serving.engine.request import (
     Prediction,
     Request,
     Unavailable,
+    WrongKind,
 )
 from tutorial_utils.serving.engine.supervisor import Supervisor
 from tutorial_utils.serving.settings import Settings
@@ -97,23 +100,28 @@ class Engine:
             self.metrics.unanswered(refusal)
         return refusal
 
-    async def predict(self, texts: list[str], deadline: float | None = None) -> Prediction:
+    async def predict(self, texts: Sequence[Text], deadline: float | None = None) -> Prediction:
         """Probabilities of ``texts`` in their order, all by one model.
 
         deadline: seconds for the answer, if not those of the settings.
 
         Raises:
+            WrongKind: the model reads single texts, and this is a pair, or the other way round.
             Overloaded: too many texts wait already; decided at once, before any work.
             DeadlineExceeded: not done within the deadline. Work not begun by then is dropped.
             InferenceFailed: the model raised (the log says what), or no model may be asked.
         """
+        reads = self.model.manifest.reads
+        if any(isinstance(text, tuple) != (reads == "pair") for text in texts):
+            told = "pairs: send each as [first, second]" if reads == "pair" else "single texts"
+            raise WrongKind(f"this model reads {told}")
         seconds = self._settings.deadline if deadline is None else deadline
         request = Request(texts, seconds)
         # First of the callbacks, since the caller waits for it: wake this coroutine.
         answer = asyncio.wrap_future(request.future)
         # However the future ends, texts that no worker has taken give their places back.
         request.future.add_done_callback(lambda _: self._batcher.drop(request))
-        if texts != [PROBE]:
+        if texts != [probe(self.model.manifest)]:
             request.future.add_done_callback(lambda _: self._watch(request))
         late = asyncio.get_running_loop().call_later(seconds, request.fail, DeadlineExceeded())
         with self.metrics.outcome():
@@ -137,7 +145,7 @@ class Engine:
         if not self.ready():
             raise Unavailable
         if time.perf_counter() - self._supervisor.worker.answered > FRESH:
-            await self.predict([PROBE])
+            await self.predict([probe(self.model.manifest)])
 
     async def drain(self) -> None:
         """Wait until all that was admitted is answered, as long as the deadline at most; close."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.registry import Manifest
+from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.serving.engine.backend import Backend
 from tutorial_utils.tasks import named
 
@@ -24,6 +25,10 @@ class Overloaded(TutorialError, RuntimeError):
     def __init__(self, retry_after: int = 1):
         super().__init__(f"too many texts are waiting; try again in {retry_after} s")
         self.retry_after = retry_after
+
+
+class WrongKind(TutorialError, ValueError):
+    """A pair for a model that reads single texts, or the other way round."""
 
 
 class NoAnswer(TutorialError, RuntimeError):
@@ -66,10 +71,10 @@ class Prediction:
 
 @dataclass(eq=False)
 class Item:
-    """One text of a request; ``row``: its token ids, once the request is ``tokenized``."""
+    """One text or pair of a request; ``row``: its token ids, once that is ``tokenized``."""
 
     request: "Request"
-    text: str
+    text: Text
     row: list[int] = field(default_factory=list)
 
 
@@ -80,7 +85,7 @@ class Request:
     Times are in seconds of ``time.perf_counter``.
     """
 
-    def __init__(self, texts: Sequence[str], deadline: float):
+    def __init__(self, texts: Sequence[Text], deadline: float):
         self.items = [Item(self, text) for text in texts]
         self.submitted = time.perf_counter()
         self.expires = self.submitted + deadline
@@ -90,7 +95,7 @@ class Request:
         self.backend: Backend | None = None  # that gave ``answers``
         self.answers: dict[Item, np.ndarray] = {}
 
-    def read(self, encode: Callable[[list[str]], list[list[int]]]) -> None:
+    def read(self, encode: Callable[[list[Text]], list[list[int]]]) -> None:
         """Get the token ids of each text by ``encode``; fail when it raises."""
         began = time.perf_counter()
         try:

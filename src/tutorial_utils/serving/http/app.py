@@ -91,7 +91,7 @@ def create(settings: Settings) -> Service:
         AfterValidator(schemas.not_blank),
     ]
     checked_texts = Annotated[
-        list[text],
+        list[schemas.text_or_pair(text)],  # type: ignore[misc]  # it depends on the settings
         Field(min_length=1, max_length=settings.max_texts, examples=[["A joy from start."]]),
     ]
 
@@ -105,7 +105,10 @@ def create(settings: Settings) -> Service:
         request: Request,
         x_caller_id: schemas.Caller = None,
     ) -> Response:
-        """Labels with their probabilities. During a trial, one caller stays with one version."""
+        """Labels with their probabilities. A pair is ``[first, second]``.
+
+        During a trial, one caller stays with one version.
+        """
         work = deployment.predict(texts, x_caller_id)
         prediction = await disconnects.unless_gone(request, work)
         metrics.prediction(prediction)

@@ -1,8 +1,8 @@
 """The Open Inference Protocol, version 2: what clients of Triton, KServe and MLServer speak.
 
-One input, ``text`` (BYTES, one element a text), and two outputs: ``label`` (BYTES, one a text) and
-``probabilities`` (FP32, texts × labels). Tensors are JSON; Triton's extension for binary tensors
-would gain nothing for texts.
+One input, ``text`` (BYTES, one element a text, two a pair), and the outputs of the task: ``label``
+(BYTES, one a text) and ``probabilities`` (FP32, texts × labels), or others. Tensors are JSON;
+Triton's extension for binary tensors would gain nothing for texts.
 Source: the specification "Open Inference Protocol" (kserve/open-inference-protocol).
 """
 
@@ -11,8 +11,9 @@ from functools import partial
 from itertools import chain
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
+import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, ValidationInfo
 
 import tutorial_utils
 from tutorial_utils.registry import Manifest
@@ -22,6 +23,7 @@ from tutorial_utils.serving.http import disconnects
 from tutorial_utils.serving.http.errors import documented
 from tutorial_utils.serving.http.schemas import Caller, timing_headers
 from tutorial_utils.serving.rollout.deployment import Deployment, UnknownVersion
+from tutorial_utils.tasks import named
 
 MODEL = "/v2/models/{model}"
 VERSION = MODEL + "/versions/{version}"
@@ -35,19 +37,27 @@ def _flat(data: Any) -> Any:
     return list(chain.from_iterable(data)) if nested else data
 
 
+def _in_pairs(data: Any, info: ValidationInfo) -> Any:
+    """Texts; as pairs where the shape is [pairs, 2]."""
+    flat, shape = _flat(data), info.data.get("shape", [])
+    if isinstance(flat, list) and len(shape) == 2 and shape[1] == 2 and len(flat) == 2 * shape[0]:
+        return [list(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
+    return flat
+
+
 class Tensor(BaseModel, Generic[Texts]):
-    """The texts."""
+    """The texts, or pairs of them."""
 
     name: Literal["text"]
     datatype: Literal["BYTES"]
     shape: list[NonNegativeInt]
-    data: Annotated[Texts, BeforeValidator(_flat)]
+    data: Annotated[Texts, BeforeValidator(_in_pairs)]
 
 
 class Wanted(BaseModel):
     """An output that the caller asks for."""
 
-    name: Literal["label", "probabilities"]
+    name: Annotated[str, Field(max_length=256)]
 
 
 class Inference(BaseModel, Generic[Texts]):
@@ -77,21 +87,34 @@ class Inferred(BaseModel):
 
 
 def answer(asked: Inference, prediction: Prediction) -> Inferred:
-    """The outputs that are asked for, or both."""
-    manifest, rows = prediction.manifest, prediction.probabilities
-    labels = [manifest.labels[best] for best in rows.argmax(axis=1)]
-    found = {
-        "label": Output(name="label", datatype="BYTES", shape=[len(labels)], data=labels),
-        "probabilities": Output(
-            name="probabilities", datatype="FP32", shape=[*rows.shape], data=rows.ravel().tolist()
-        ),
-    }
+    """The outputs that are asked for, or all.
+
+    Raises:
+        HTTPException: 400, the version has no such output.
+    """
+    manifest = prediction.manifest
+    found = named(manifest.task).tensors(prediction.probabilities, manifest.labels)
+    wanted = [w.name for w in asked.outputs] or [*found]
+    if not found.keys() >= set(wanted):
+        raise HTTPException(
+            400, f"outputs: there is only {', '.join(found)}, not all you asked for"
+        )
     return Inferred(
         model_name=manifest.name,
         model_version=manifest.version,
         id=asked.id or None,
-        outputs=[found[w.name] for w in asked.outputs] or [*found.values()],
+        outputs=[_output(name, found[name]) for name in wanted],
     )
+
+
+def _output(name: str, array: np.ndarray) -> Output:
+    return Output(
+        name=name, datatype=_datatype(array), shape=[*array.shape], data=array.ravel().tolist()
+    )
+
+
+def _datatype(array: np.ndarray) -> str:
+    return "BYTES" if array.dtype.kind == "U" else "FP32"
 
 
 def router(
@@ -126,14 +149,16 @@ def router(
     async def metadata(manifest: asked_for):
         labels = manifest.labels
         in_order = {"parameters": {"labels": ",".join(labels)}}
+        one = named(manifest.task).tensors(np.zeros((1, len(labels)), np.float32), labels)
         return {
             "name": manifest.name,
             "versions": sorted(deployment.roles, key=int),
             "platform": "onnxruntime_onnx",
-            "inputs": [tensor("text", "BYTES", -1)],
+            "inputs": [tensor("text", "BYTES", -1, *([2] if manifest.reads == "pair" else []))],
             "outputs": [
-                tensor("label", "BYTES", -1),
-                tensor("probabilities", "FP32", -1, len(labels)) | in_order,
+                tensor(name, _datatype(array), -1, *array.shape[1:])
+                | (in_order if array.ndim > 1 else {})
+                for name, array in one.items()
             ],
         }
 
@@ -148,8 +173,9 @@ def router(
     ) -> Response:
         (given,) = asked.inputs  # type: ignore[attr-defined]
         count = len(given.data)
-        if given.shape not in ([count], [count, 1]):
-            told = f"the shape must be [texts] or [texts, 1]; {count} texts were sent"
+        pairs = any(isinstance(text, tuple) for text in given.data)
+        if given.shape not in ([[count, 2]] if pairs else [[count], [count, 1]]):
+            told = f"the shape must be [texts], [texts, 1] or [pairs, 2]; {count} were sent"
             raise HTTPException(400, told)
         work = deployment.predict(given.data, x_caller_id, request.path_params.get("version"))
         prediction = await disconnects.unless_gone(request, work)

@@ -1,9 +1,9 @@
 """What is checked in a text, and what an answer of ``/predict`` tells."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Header
-from pydantic import BaseModel
+from pydantic import BaseModel, Discriminator, Tag
 
 from tutorial_utils.serving.engine.metrics import STAGES
 from tutorial_utils.serving.engine.request import Prediction
@@ -22,6 +22,12 @@ class Answer(BaseModel):
     probabilities: dict[str, float]
 
 
+class Values(BaseModel):
+    """One text's value of each target, by a regression."""
+
+    values: dict[str, float]
+
+
 class Timings(BaseModel):
     """Milliseconds in each stage."""
 
@@ -36,8 +42,18 @@ class Predictions(BaseModel):
     model: str
     version: str
     fallback: bool
-    predictions: list[Answer]
+    predictions: list[Answer] | list[Values]
     timings_ms: Timings
+
+
+def text_or_pair(text: Any) -> Any:
+    """The type of a ``text``, or of two of them in a list. By the kind of value, so that an error
+    speaks of the one that was meant.
+    """
+    return Annotated[
+        Annotated[text, Tag("text")] | Annotated[tuple[text, text], Tag("pair")],
+        Discriminator(lambda value: "pair" if isinstance(value, list | tuple) else "text"),
+    ]
 
 
 def not_blank(text: str) -> str:
@@ -55,12 +71,12 @@ def predictions(prediction: Prediction) -> Predictions:
     """The answer of ``/predict``."""
     manifest = prediction.manifest
     task = named(manifest.task)
-    answers = [Answer(**task.tell(row, manifest.labels)) for row in prediction.probabilities]
+    answers = [task.tell(row, manifest.labels) for row in prediction.probabilities]
     return Predictions(
         model=manifest.name,
         version=manifest.version,
         fallback=prediction.fallback,
-        predictions=answers,
+        predictions=answers,  # type: ignore[arg-type]  # pydantic makes them
         timings_ms=Timings(**{stage: getattr(prediction, f"{stage}_ms") for stage in STAGES}),
     )
 

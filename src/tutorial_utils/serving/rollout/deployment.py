@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from tutorial_utils import registry
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.registry import BadModel, LoadedModel
+from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.serving.engine.engine import Engine
 from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.engine.request import NoAnswer, Overloaded, Prediction
@@ -101,7 +102,7 @@ class Deployment:
         return self.stable.turn_away() if self.candidate is None else None
 
     async def predict(
-        self, texts: list[str], caller: str | None = None, version: str | None = None
+        self, texts: Sequence[Text], caller: str | None = None, version: str | None = None
     ) -> Prediction:
         """An answer from the version asked for, or from the one whose share ``caller`` is in.
 
@@ -199,7 +200,14 @@ class Deployment:
 
         Raises:
             NothingToDo: a trial of the stable version.
+            BadModel: it reads pairs and the stable one single texts, or the other way round.
         """
+        reads = self.stable.model.manifest.reads
+        if model.manifest.reads != reads:
+            raise BadModel(
+                f"{model.manifest} reads a {model.manifest.reads} at a time, and the version in "
+                f"use a {reads}: its callers would be refused. Serve it under another name."
+            )
         on_trial = share > 0 or shadow > 0
         if model.manifest.version == self.stable.version:
             if on_trial:
@@ -231,7 +239,7 @@ class Deployment:
         engines = [*(engine for engine, _ in self._running), *self._draining]
         await asyncio.gather(*(asyncio.to_thread(engine.close) for engine in engines))
 
-    async def _try(self, candidate: Candidate, texts: list[str]) -> Prediction:
+    async def _try(self, candidate: Candidate, texts: Sequence[Text]) -> Prediction:
         """An answer of the canary, or of the stable version in the time that is left."""
         end = time.monotonic() + self.settings.deadline
         try:
@@ -252,7 +260,7 @@ class Deployment:
         return prediction
 
     async def _ask(
-        self, engine: Engine, texts: list[str], deadline: float | None = None
+        self, engine: Engine, texts: Sequence[Text], deadline: float | None = None
     ) -> Prediction:
         labels = engine.version, self.roles[engine.version]
         try:

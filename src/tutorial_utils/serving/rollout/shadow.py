@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tutorial_utils.registry import Manifest
+from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.serving.engine.request import (
     DeadlineExceeded,
     InferenceFailed,
@@ -36,7 +37,7 @@ class Shadow:
         self._tasks: set[asyncio.Task] = set()
         self._closed = False
 
-    def mirror(self, candidate: Candidate, texts: list[str], answer: Prediction) -> None:
+    def mirror(self, candidate: Candidate, texts: Sequence[Text], answer: Prediction) -> None:
         """Ask the candidate too, for a random share of the answers."""
         if self._closed or random.random() >= candidate.shadow:
             return
@@ -57,7 +58,9 @@ class Shadow:
             task.cancel()
         await self.settle()
 
-    async def _compare(self, candidate: Candidate, texts: list[str], expected: Prediction) -> None:
+    async def _compare(
+        self, candidate: Candidate, texts: Sequence[Text], expected: Prediction
+    ) -> None:
         try:
             answer = await candidate.engine.predict(texts)
         except (Overloaded, DeadlineExceeded):  # of a full machine, rather than of the version

@@ -1,0 +1,47 @@
+"""One score between 0 and 1, by a sigmoid: duplicates, relevance, rerankers.
+
+That is what a single logit means to ``transformers.pipeline`` if the checkpoint names no problem
+type.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tutorial_utils import quality
+from tutorial_utils.quality import Quality
+from tutorial_utils.tasks.multi_label import MultiLabel, holds
+
+
+class Score(MultiLabel):
+    """Answers are probabilities (n, 1). A label in a file is 0 or 1, or a degree of relevance."""
+
+    name = "score"
+
+    def label(self, given: Any, names: Sequence[str]) -> list[float]:
+        try:
+            value = float(given)
+        except (TypeError, ValueError):
+            value = np.nan
+        if not np.isfinite(value):
+            raise ValueError(f"{given!r} is not 0, 1 or a degree of relevance")
+        return [value]
+
+    def fits(self, labels: np.ndarray, grouped: bool) -> bool:
+        return grouped or bool(np.isin(labels, (0, 1)).all())
+
+    def evaluate(
+        self,
+        found: np.ndarray,
+        labels: np.ndarray,
+        reference: np.ndarray,
+        *,
+        classes: int,
+        spread: Sequence[float] | None = None,
+        groups: np.ndarray | None = None,
+    ) -> Quality:
+        if groups is not None:
+            return quality.evaluate_ranking(found[:, 0], labels[:, 0], reference[:, 0], groups)
+        ours, true, theirs = holds(found)[:, 0], labels[:, 0].astype(int), holds(reference)[:, 0]
+        return quality.evaluate(ours, true, theirs)
