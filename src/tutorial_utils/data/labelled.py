@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.tasks import named
 
 FEWEST = 20
@@ -21,10 +22,21 @@ class BadData(TutorialError, ValueError):
 
 @dataclass(frozen=True)
 class Labelled:
-    """Texts and what is right for each: int64 (n,) or (n, labels), or float (n, targets)."""
+    """Texts or pairs, and what is right for each: int64 (n,) or (n, labels), or float (n, targets).
 
-    texts: tuple[str, ...]
+    groups: int64 (n,), the query that each text belongs to; None if texts are not ranked. notes:
+    for the report, such as rows that were left out.
+    """
+
+    texts: tuple[Text, ...]
     labels: np.ndarray
+    groups: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> str:
+        """``pair`` or ``text``, as in ``Manifest``."""
+        return "pair" if self.texts and isinstance(self.texts[0], tuple) else "text"
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -25,6 +25,7 @@ from tutorial_utils.drift.statistics import (
 from tutorial_utils.runtime import batching, tokenization
 from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.tasks import named
 from tutorial_utils.tasks.task import LABELS
 
@@ -162,7 +163,7 @@ def of_model(
     file: Path,
     recipe: Recipe,
     tokenizer: Path,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     *,
     task: str = "single_label",
     **options,

@@ -17,6 +17,7 @@ from tutorial_utils.models.torch_inference import Predict, predictor
 from tutorial_utils.runtime import tokenization
 from tutorial_utils.runtime.batching import INPUTS, Padding
 from tutorial_utils.runtime.inference import random_inputs
+from tutorial_utils.runtime.tokenization import Text
 
 LONGEST = 512  # tokens; a limit for models that take more, or a single text fills a batch
 _TOKENIZER_FILES = (
@@ -58,8 +59,8 @@ class Classifier:
         copied = Tokenizer.from_str(_tokenizer(self.source).backend_tokenizer.to_str())
         return tokenization.prepare(copied, self.max_length)
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, special tokens included, not padded."""
+    def encode(self, texts: Sequence[Text]) -> list[list[int]]:
+        """Token ids of each text or pair, special tokens included, not padded."""
         return tokenization.encode(self.tokenizer(), texts)
 
     def random_rows(self, count: int, length: int, seed: int = 0) -> list[list[int]]:

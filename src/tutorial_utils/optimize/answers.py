@@ -98,7 +98,7 @@ def of_version(job: Job, folder: Path) -> np.ndarray:
     (file, recipe), rows = as_served(folder), job.texts.rows
     if job.texts.texts is not None:
         tokenizer = tokenization.load(folder / TOKENIZER, recipe.max_length)
-        rows = tuple(map(tuple, tokenization.encode(tokenizer, job.texts.texts)))
+        rows = tuple(tokenization.encode(tokenizer, job.texts.texts))
     return Runnable(file, replace(recipe, token_budget=job.target.budget), rows).build()()
 
 
@@ -128,6 +128,7 @@ def fidelity(
             theirs,
             classes=len(job.classifier.labels),
             spread=spread(job),
+            groups=None if job.texts.groups is None else job.texts.groups[chosen],
         )
     return Fidelity(float(task.same(ours, theirs, spread(job)).mean()), score)
 

@@ -31,7 +31,9 @@ NO_PROFILE = (
 )
 
 
-def find_previous(folder: Path, classifier: Classifier) -> tuple[Path | None, str | None]:
+def find_previous(
+    folder: Path, classifier: Classifier, reads: str = "text"
+) -> tuple[Path | None, str | None]:
     """The newest version in use, or None and a note that says why there is no comparison.
 
     folder: the model's folder in the registry, with all its versions.
@@ -45,8 +47,15 @@ def find_previous(folder: Path, classifier: Classifier) -> tuple[Path | None, st
         choose(manifest)
     except BadModel as error:
         return None, f"There was no comparison with version {newest.name}: {error}"
-    if manifest.labels != classifier.labels:
-        return None, f"There was no comparison with version {newest.name}: its labels differ."
+    if (manifest.labels, manifest.task, manifest.reads) != (
+        classifier.labels,
+        classifier.task,
+        reads,
+    ):
+        return (
+            None,
+            f"There was no comparison with version {newest.name}: its labels, its task or its inputs differ.",
+        )
     return newest, None
 
 
@@ -83,6 +92,7 @@ def promote(
         tokenizer,
         job.classifier.labels,
         task=job.classifier.task,
+        reads=job.texts.reads,
         label_spread=answers.spread(job),
         figures=figures,
         profile=normal,

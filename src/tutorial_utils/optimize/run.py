@@ -24,6 +24,7 @@ from tutorial_utils.optimize.target import CPU, Target, torch_device
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.registry import check_name
 from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.tasks import named
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,22 @@ def optimize(
     model_folder = Path(registry or Path(out, "registry")) / name
     classifier = classifiers.open_classifier(source)
     given = labelled.read(data, classifier.labels, classifier.task) if data else None
+    if given and not named(classifier.task).fits(given.labels, given.groups is not None):
+        classifier = replace(classifier, task="regression")  # one logit, and labels of any value
     texts = Texts.of(classifier, given, effort.max_texts)
     folder = Path(out, "work", fingerprint(classifier, data, effort, target))
-    previous, note = promotion.find_previous(model_folder, classifier)
+    previous, note = promotion.find_previous(model_folder, classifier, texts.reads)
     job = Job(classifier, texts, folder, effort, previous, target)
     found = _run(job, progress)
     recipe = job.recipe(found.budget, steps=(*found.steps, "tuned"))
     evidence = _evidence(job, found)
     checks = gate.check(evidence, limits)
-    notes = [*found.notes, *([note] if note else []), *_notes(job, evidence.score, limits)]
+    notes = [
+        *found.notes,
+        *(given.notes if given else ()),
+        *([note] if note else []),
+        *_notes(job, evidence.score, limits),
+    ]
     version = None
     if all(check.passed for check in checks):
         version, note = promotion.promote(job, model_folder, found, recipe, evidence)

@@ -1,13 +1,15 @@
 """The texts that candidates are measured on: the user's labelled texts, or random tokens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tutorial_utils.data.labelled import Labelled
 from tutorial_utils.models.classifiers import Classifier
+from tutorial_utils.runtime.tokenization import Text
 
-Rows = tuple[tuple[int, ...], ...]  # token ids of each text
+Rows = tuple[Sequence[int], ...]  # token ids of each text
 WITHOUT_DATA = 256  # rows of random tokens if there are no texts
 
 
@@ -15,12 +17,15 @@ WITHOUT_DATA = 256  # rows of random tokens if there are no texts
 class Texts:
     """Texts in random order. The first quarter is for choosing candidates, the rest for the gate.
 
-    rows: token ids of each text. texts, labels: None if the rows are random tokens.
+    rows: token ids of each text or pair. texts, labels: None if the rows are random tokens.
+    groups: the query that each text belongs to, where texts are ranked. reads: as in ``Manifest``.
     """
 
     rows: Rows
-    texts: tuple[str, ...] | None = None
+    texts: tuple[Text, ...] | None = None
     labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    reads: str = "text"
 
     @classmethod
     def of(cls, classifier: Classifier, data: Labelled | None, most: int = 4_000) -> "Texts":
@@ -30,10 +35,11 @@ class Texts:
             longest = min(128, classifier.max_length)
             lengths = generator.integers(4, longest, WITHOUT_DATA, endpoint=True)
             drawn = (classifier.random_rows(1, n, seed)[0] for seed, n in enumerate(lengths))
-            return cls(tuple(map(tuple, drawn)))
-        order = generator.permutation(len(data))[:most]
+            return cls(tuple(drawn))
+        order = _drawn(data, most, generator)
         texts = tuple(data.texts[i] for i in order)
-        return cls(tuple(map(tuple, classifier.encode(texts))), texts, data.labels[order])
+        groups = None if data.groups is None else data.groups[order]
+        return cls(tuple(classifier.encode(texts)), texts, data.labels[order], groups, data.reads)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,9 +47,26 @@ class Texts:
     @property
     def choosing(self) -> np.ndarray:
         """Indices of the texts for choosing candidates."""
-        return np.arange(len(self) // 4)
+        return np.arange(self._cut)
 
     @property
     def judging(self) -> np.ndarray:
         """Indices of the texts for the gate, which no choice has used."""
-        return np.arange(len(self) // 4, len(self))
+        return np.arange(self._cut, len(self))
+
+    @property
+    def _cut(self) -> int:
+        """A quarter of the texts; the texts of a group stay together."""
+        quarter = len(self) // 4
+        if self.groups is None:
+            return quarter
+        return int(np.searchsorted(self.groups == self.groups[quarter], True))
+
+
+def _drawn(data: Labelled, most: int, generator: np.random.Generator) -> np.ndarray:
+    """At most ``most`` rows in random order; whole groups, one after the other, if there are any."""
+    if data.groups is None:
+        return generator.permutation(len(data))[:most]
+    groups = generator.permutation(np.unique(data.groups))
+    rows = np.concatenate([np.flatnonzero(data.groups == group) for group in groups])
+    return rows[:most]
