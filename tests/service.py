@@ -63,6 +63,16 @@ def bytes_as_tokens() -> Tokenizer:
     return made
 
 
+def bytes_as_tokens_of_pairs() -> Tokenizer:
+    """One token per byte; a second text and the [SEP] behind it are in segment 1."""
+    made = bytes_as_tokens()
+    ends = [("[CLS]", 2), ("[SEP]", 3)]
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
+    )
+    return made
+
+
 def sentences(count: int, seed: int = 0) -> list[str]:
     """Texts of a few words; the same seed gives the same texts."""
     rng = np.random.default_rng(seed)

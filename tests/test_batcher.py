@@ -30,9 +30,9 @@ from tutorial_utils.serving.engine.request import (
     Overloaded,
     Request,
     Unavailable,
-    probabilities,
 )
 from tutorial_utils.serving.engine.worker import Abandoned, Worker
+from tutorial_utils.tasks import TASKS
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=40)
 
@@ -371,10 +371,10 @@ def test_rows_are_padded_as_the_recipe_says_and_texts_of_requests_go_together(si
 
 def test_logits_become_what_the_task_says():
     logits = np.array([[0.0, 2.0], [1e4, -1e4]], dtype=np.float32)
-    assert probabilities(logits, "single_label").sum(axis=1) == pytest.approx([1, 1])
+    assert TASKS["single_label"].answers(logits).sum(axis=1) == pytest.approx([1, 1])
     expected = [[0.5, 1 / (1 + math.exp(-2))], [1, 0]]
-    assert probabilities(logits, "multi_label") == pytest.approx(np.array(expected))
-    assert probabilities(logits, "regression") is logits
+    assert TASKS["multi_label"].answers(logits) == pytest.approx(np.array(expected))
+    assert TASKS["regression"].answers(logits) is logits
 
 
 def test_a_request_is_answered_by_one_model_even_when_it_changes_in_between():

@@ -279,6 +279,7 @@ def test_each_task_has_its_features(task):
         "single_label": {"labels"},
         "multi_label": {"labels_0", "labels_1"},
         "regression": {"confidence_1"},
+        "score": {"labels_0", "labels_1"},  # the sample has two columns
     }
     common = {"length", "vocabulary", "confidence", "disagreement"}
     assert set(made.features) == common | own[task]

@@ -202,8 +202,8 @@ def evaluate_ranking(
         return lambda weights: weights @ values / len(values)
 
     found = _compare([ours, ours, *theirs], scorer)
-    same = {"agreement": float(np.mean(np.isclose(ours, theirs[0])))} if theirs else {}
-    return replace(found, metric=f"NDCG@{depth}", **same)
+    agreement = float(np.mean(np.isclose(ours, theirs[0]))) if theirs else None
+    return replace(found, metric=f"NDCG@{depth}", agreement=agreement)
 
 
 def _ndcg(scores: np.ndarray, relevance: np.ndarray, depth: int) -> float:

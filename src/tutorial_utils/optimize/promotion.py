@@ -54,7 +54,7 @@ def find_previous(
     ):
         return (
             None,
-            f"There was no comparison with version {newest.name}: its labels, its task or its inputs differ.",
+            f"There was no comparison with version {newest.name}: it has other labels or inputs.",
         )
     return newest, None
 

@@ -60,11 +60,11 @@ class Texts:
         quarter = len(self) // 4
         if self.groups is None:
             return quarter
-        return int(np.searchsorted(self.groups == self.groups[quarter], True))
+        return int(np.argmax(self.groups == self.groups[quarter]))
 
 
 def _drawn(data: Labelled, most: int, generator: np.random.Generator) -> np.ndarray:
-    """At most ``most`` rows in random order; whole groups, one after the other, if there are any."""
+    """At most ``most`` rows in random order; if there are groups, one after the other."""
     if data.groups is None:
         return generator.permutation(len(data))[:most]
     groups = generator.permutation(np.unique(data.groups))

@@ -39,7 +39,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[list[int]]:
     encodings = tokenizer.encode_batch(list(texts))
     if not any(isinstance(text, tuple) for text in texts):
         return [encoding.ids for encoding in encodings]
-    rows = []
+    rows: list[list[int]] = []
     for encoding in encodings:
         row = Row(encoding.ids)
         row.segments = encoding.type_ids

@@ -21,7 +21,7 @@ class MultiLabel(SingleLabel):
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         return quality.sigmoid(outputs)
 
-    def label(self, given: Any, names: Sequence[str]) -> list[int]:
+    def label(self, given: Any, names: Sequence[str]) -> Any:
         found = [index(value, names) for value in several(given) if value != ""]
         return [int(i in found) for i in range(len(names))]
 

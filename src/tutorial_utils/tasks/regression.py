@@ -21,7 +21,7 @@ class Regression(Task):
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         return outputs
 
-    def label(self, given: Any, names: Sequence[str]) -> list[float]:
+    def label(self, given: Any, names: Sequence[str]) -> Any:
         values = several(given)
         try:
             numbers = [float(value) for value in values]

@@ -19,7 +19,7 @@ class Score(MultiLabel):
 
     name = "score"
 
-    def label(self, given: Any, names: Sequence[str]) -> list[float]:
+    def label(self, given: Any, names: Sequence[str]) -> Any:
         try:
             value = float(given)
         except (TypeError, ValueError):

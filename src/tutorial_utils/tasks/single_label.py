@@ -18,7 +18,7 @@ class SingleLabel(Task):
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         return quality.softmax(outputs)
 
-    def label(self, given: Any, names: Sequence[str]) -> int:
+    def label(self, given: Any, names: Sequence[str]) -> Any:
         found = [index(value, names) for value in several(given) if value != ""]
         if len(found) != 1:
             raise ValueError(f"{given!r} is not one label, and the classifier gives one a text")

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Body, FastAPI, Request, Response
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
@@ -90,8 +90,13 @@ def create(settings: Settings) -> Service:
         Field(max_length=settings.max_characters, json_schema_extra={"pattern": schemas.NOT_BLANK}),
         AfterValidator(schemas.not_blank),
     ]
+    # By the kind of value, so that an error speaks of the one that was meant.
+    text_or_pair = Annotated[
+        Annotated[text, Tag("text")] | Annotated[tuple[text, text], Tag("pair")],
+        Discriminator(lambda value: "pair" if isinstance(value, list | tuple) else "text"),
+    ]
     checked_texts = Annotated[
-        list[schemas.text_or_pair(text)],  # type: ignore[misc]  # it depends on the settings
+        list[text_or_pair],
         Field(min_length=1, max_length=settings.max_texts, examples=[["A joy from start."]]),
     ]
 

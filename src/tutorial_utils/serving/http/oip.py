@@ -86,24 +86,22 @@ class Inferred(BaseModel):
     outputs: list[Output]
 
 
-def answer(asked: Inference, prediction: Prediction) -> Inferred:
-    """The outputs that are asked for, or all.
+def outputs(manifest: Manifest) -> dict[str, np.ndarray]:
+    """The outputs of a version by name, as for one text."""
+    task, labels = named(manifest.task), manifest.labels
+    return dict(task.tensors(np.zeros((1, len(labels)), np.float32), labels))
 
-    Raises:
-        HTTPException: 400, the version has no such output.
-    """
+
+def answer(asked: Inference, prediction: Prediction) -> Inferred:
+    """The outputs that are asked for, or all."""
     manifest = prediction.manifest
     found = named(manifest.task).tensors(prediction.probabilities, manifest.labels)
-    wanted = [w.name for w in asked.outputs] or [*found]
-    if not found.keys() >= set(wanted):
-        raise HTTPException(
-            400, f"outputs: there is only {', '.join(found)}, not all you asked for"
-        )
+    wanted = {w.name for w in asked.outputs} or found.keys()
     return Inferred(
         model_name=manifest.name,
         model_version=manifest.version,
         id=asked.id or None,
-        outputs=[_output(name, found[name]) for name in wanted],
+        outputs=[_output(name, array) for name, array in found.items() if name in wanted],
     )
 
 
@@ -149,7 +147,6 @@ def router(
     async def metadata(manifest: asked_for):
         labels = manifest.labels
         in_order = {"parameters": {"labels": ",".join(labels)}}
-        one = named(manifest.task).tensors(np.zeros((1, len(labels)), np.float32), labels)
         return {
             "name": manifest.name,
             "versions": sorted(deployment.roles, key=int),
@@ -158,7 +155,7 @@ def router(
             "outputs": [
                 tensor(name, _datatype(array), -1, *array.shape[1:])
                 | (in_order if array.ndim > 1 else {})
-                for name, array in one.items()
+                for name, array in outputs(manifest).items()
             ],
         }
 
@@ -177,7 +174,11 @@ def router(
         if given.shape not in ([[count, 2]] if pairs else [[count], [count, 1]]):
             told = f"the shape must be [texts], [texts, 1] or [pairs, 2]; {count} were sent"
             raise HTTPException(400, told)
-        work = deployment.predict(given.data, x_caller_id, request.path_params.get("version"))
+        version = request.path_params.get("version")
+        there = outputs(deployment.find(version).model.manifest)
+        if not there.keys() >= {w.name for w in asked.outputs}:  # type: ignore[attr-defined]
+            raise HTTPException(422, f"outputs: there are only {', '.join(there)}")
+        work = deployment.predict(given.data, x_caller_id, version)
         prediction = await disconnects.unless_gone(request, work)
         metrics.prediction(prediction)
         content = answer(asked, prediction).model_dump_json(exclude_none=True)

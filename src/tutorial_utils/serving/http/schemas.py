@@ -1,9 +1,9 @@
 """What is checked in a text, and what an answer of ``/predict`` tells."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Header
-from pydantic import BaseModel, Discriminator, Tag
+from pydantic import BaseModel
 
 from tutorial_utils.serving.engine.metrics import STAGES
 from tutorial_utils.serving.engine.request import Prediction
@@ -46,16 +46,6 @@ class Predictions(BaseModel):
     timings_ms: Timings
 
 
-def text_or_pair(text: Any) -> Any:
-    """The type of a ``text``, or of two of them in a list. By the kind of value, so that an error
-    speaks of the one that was meant.
-    """
-    return Annotated[
-        Annotated[text, Tag("text")] | Annotated[tuple[text, text], Tag("pair")],
-        Discriminator(lambda value: "pair" if isinstance(value, list | tuple) else "text"),
-    ]
-
-
 def not_blank(text: str) -> str:
     """The text itself.
 
@@ -76,7 +66,7 @@ def predictions(prediction: Prediction) -> Predictions:
         model=manifest.name,
         version=manifest.version,
         fallback=prediction.fallback,
-        predictions=answers,  # type: ignore[arg-type]  # pydantic makes them
+        predictions=answers,
         timings_ms=Timings(**{stage: getattr(prediction, f"{stage}_ms") for stage in STAGES}),
     )
 
