@@ -2,12 +2,14 @@
 
 import functools
 import importlib.metadata
+import math
 import os
 import platform
 from dataclasses import dataclass
 
 import psutil
 
+from tutorial_utils.core import cgroups
 from tutorial_utils.core.errors import InvalidArgument
 
 FEATURES = ("avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
@@ -56,8 +58,9 @@ def versions() -> dict[str, str]:
 def cores() -> int:
     """Cores that this process may use (not those of the host it runs on).
 
-    ``TUTORIAL_CORES`` overrides what the system says: a container's limit of processor time and
-    the share that a cluster gives to this process do not show in its CPU affinity.
+    The fewer of those in its CPU affinity and those whose time its control groups grant, which is
+    how containers are limited; a part of a core counts as one. ``TUTORIAL_CORES`` overrides both,
+    for a share of the machine that the system does not know, as Ray's.
     """
     if setting := os.environ.get("TUTORIAL_CORES"):
         if not setting.isdecimal() or int(setting) == 0:
@@ -66,7 +69,9 @@ def cores() -> int:
             )
         return int(setting)
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else psutil.cpu_count(logical=False) or 1
+    most = len(affinity(0)) if affinity else psutil.cpu_count(logical=False) or 1
+    granted = cgroups.cores()
+    return most if granted is None else min(most, math.ceil(granted))
 
 
 def version(package: str) -> str | None:
