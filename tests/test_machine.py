@@ -107,7 +107,8 @@ def test_a_real_control_group_limits_a_process():
         (group / "cpu.cfs_quota_us").write_text("60000")
         code = (
             f"import os; open({str(group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()));"
-            "from tutorial_utils.core import cgroups as c, machine as m; print(c.cores(), m.cores())"
+            "from tutorial_utils.core import cgroups, machine;"
+            "print(cgroups.cores(), machine.cores())"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stdout.split() == ["0.6", "1"], done.stderr
