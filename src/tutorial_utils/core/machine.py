@@ -12,7 +12,11 @@ import psutil
 from tutorial_utils.core import cgroups
 from tutorial_utils.core.errors import InvalidArgument
 
-FEATURES = ("avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+FEATURES = (
+    "avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm",
+)  # fmt: skip
+EXACT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}  # add products of 8-bit numbers in 32 bits
+X86 = ("x86_64", "amd64", "x86", "i386", "i686")
 VERSIONED = ("torch", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime")
 
 
@@ -72,6 +76,16 @@ def cores() -> int:
     most = len(affinity(0)) if affinity else psutil.cpu_count(logical=False) or 1
     granted = cgroups.cores()
     return most if granted is None else min(most, math.ceil(granted))
+
+
+def saturates() -> bool:
+    """Whether fast products of unsigned and signed 8-bit numbers can be wrong here.
+
+    x86 without VNNI or AMX adds two such products in 16 bits and clips the sum (``vpmaddubsw``).
+    ARM adds in 32 bits, with or without its instructions for dot products.
+    """
+    here = set(describe().features)
+    return platform.machine().lower() in X86 and not here & EXACT_PRODUCTS
 
 
 def version(package: str) -> str | None:

@@ -18,7 +18,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnx_ir.tape import Tape
 from onnxruntime.quantization import quantize_dynamic
 
-from tutorial_utils.core import paths, scoped
+from tutorial_utils.core import machine, paths, scoped
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.graph import smoothquant
 from tutorial_utils.graph.rewrites import (
@@ -104,6 +104,7 @@ def dynamic(
     per_channel: bool = True,
     embeddings: str = "rows",
     exclude: Sequence[str] = (),
+    reduce_range: bool | None = None,
     **options,
 ) -> Path:
     """INT8 weights; the ranges of activations are found at each run. Return ``target``.
@@ -111,9 +112,10 @@ def dynamic(
     embeddings: the tables too, with a scale for each of their ``rows`` or one for each ``table``;
         ``float`` leaves them in fp32, and the file is nowhere near four times smaller.
     exclude: names of nodes that stay in fp32, besides those that ``smoothquant`` keeps there.
+    reduce_range: 7-bit weights, whose products with 8-bit activations cannot saturate. By default
+        where those of 8 bits can (``machine.saturates``); open the file with ``made_here`` then.
     options: of ONNX Runtime's ``quantize_dynamic``: ``weight_type``, by default ``QInt8``, because
-        x86 has fast u8×s8 kernels; ``reduce_range`` for 7-bit weights, for processors whose 8-bit
-        products can overflow (no VNNI).
+        x86 has fast u8×s8 kernels.
     """
     ops = MATRIX_OPS + {"rows": (), "table": EMBEDDING_OPS, "float": ()}[embeddings]
     with plain_model(source) as plain, paths.replacing(Path(target)) as temporary:
@@ -128,6 +130,7 @@ def dynamic(
             op_types_to_quantize=list(ops),
             per_channel=per_channel,
             nodes_to_exclude=[*exclude, *kept],
+            reduce_range=machine.saturates() if reduce_range is None else reduce_range,
             # Fused operators hide the types of their outputs from shape inference.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             **options,

@@ -18,7 +18,7 @@ from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.data import assets
 from tutorial_utils.registry import ModelForm, check_name, write_version
 from tutorial_utils.runtime.recipe import Recipe
-from tutorial_utils.runtime.session import UNFUSED, SessionRecipe
+from tutorial_utils.runtime.session import UNFUSED, SessionRecipe, made_here
 
 MODELS = ("classifier", "bert-base")
 STEPS = ("pytorch", "exported", "fused", "int8", "tuned")
@@ -83,6 +83,7 @@ def recipe(step: str) -> Recipe:
     done = STEPS[1 : position(step) + 1]
     disabled = UNFUSED if "fused" in done else ()
     session = SessionRecipe(disabled_optimizers=disabled)
+    session = made_here(session) if "int8" in done else session
     if step != "tuned":
         return Recipe(steps=done, session=session)
     session = replace(session, huge_pages=True)  # a small batch reads all weights
@@ -134,6 +135,8 @@ def _stamp(step: str, source: Path, model: str) -> dict:
         # The BERT-base shape comes from a seed, not from a file.
         "source": hashing.sha256(file) if file.exists() else model,
         **asdict(provenance.of(_BUILDERS[step])),
+        # Artifacts may come from another machine. There, 8-bit weights may be safe.
+        **({"reduce_range": True} if step == "int8" and machine.saturates() else {}),
     }
 
 

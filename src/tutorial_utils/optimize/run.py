@@ -24,6 +24,7 @@ from tutorial_utils.optimize.target import CPU, Target, torch_device
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.registry import check_name
 from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import made_here
 from tutorial_utils.tasks import named
 
 
@@ -83,7 +84,8 @@ def optimize(
     """
     check_name(name)
     target.check()
-    target = replace(target, device=torch_device(target.device))
+    session = made_here(target.session) if target.precision == "int8" else target.session
+    target = replace(target, device=torch_device(target.device), session=session)
     model_folder = Path(registry or Path(out, "registry")) / name
     classifier = classifiers.open_classifier(source)
     given = labelled.read(data, classifier.labels, classifier.task) if data else None
@@ -184,6 +186,11 @@ def _evidence(job: Job, found: Found) -> gate.Evidence:
 
 def _notes(job: Job, score: quality.Quality | None, limits: gate.Limits) -> list[str]:
     texts, notes = job.texts, []
+    if job.target.precision == "int8" and machine.saturates():
+        notes.append(
+            "INT8 weights have 7 bits. On this processor, which has no VNNI, products of 8-bit "
+            "weights can saturate, and the answers would be wrong. The files are right everywhere."
+        )
     if job.target.accelerated and job.target.device == "cpu":
         notes.append(
             "PyTorch ran on the CPU, because its build here knows no GPU. So the times relative to "

@@ -87,6 +87,12 @@ def load(registry: Path, name: str, version: str = "latest", gpu_memory: int = 0
             f"name the wrong model. {FIX}"
         )
     form = choose(manifest)
+    if form.precision == "int8" and form.recipe.session.slowed:
+        log.warning(
+            "%s has 8-bit weights, whose fast products can saturate on this processor (no VNNI). "
+            "It answers right, but slowly. Run `optimize` here for 7-bit weights.",
+            manifest,
+        )
     if form.recipe.session.provider == "cpu":
         first = manifest.forms[0].recipe.session.provider
         if problem := provider_problem(first):

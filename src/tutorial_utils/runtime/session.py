@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import functools
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnxruntime as ort
@@ -36,6 +36,9 @@ LEVELS = {
 }
 # Fusions that make our files slower. ONNX Runtime would apply them at load.
 UNFUSED = ("SkipLayerNormFusion", "BiasGeluFusion")
+# "1" (our default): products of 8-bit numbers are exact, though slower, where the fast ones can
+# saturate. Other processors ignore it. "0": the weights have 7 bits, so nothing saturates.
+EXACT = "session.x64quantprecision"
 ERRORS_ONLY = 3  # ORT log severity; its C++ warnings go past Python's sys.stderr
 
 
@@ -66,6 +69,12 @@ class SessionRecipe:
     huge_pages: bool = False
     config: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def slowed(self) -> bool:
+        """Whether 8-bit products are exact at the cost of time here."""
+        asked = self.config.get(EXACT, "1") == "1"
+        return asked and self.provider == "cpu" and machine.saturates()
+
     def options(self) -> ort.SessionOptions:
         """The recipe as ONNX Runtime's own options object."""
         options = ort.SessionOptions()
@@ -77,9 +86,17 @@ class SessionRecipe:
         options.enable_mem_pattern = self.memory_pattern
         spin = "1" if self.spinning else "0"
         options.add_session_config_entry("session.intra_op.allow_spinning", spin)
-        for key, value in self.config.items():
+        for key, value in ({EXACT: "1"} | self.config).items():
             options.add_session_config_entry(key, value)
         return options
+
+
+def made_here(recipe: SessionRecipe) -> SessionRecipe:
+    """The session of an INT8 file that ``graph.quantization`` wrote on this machine.
+
+    Where products can saturate, its weights have 7 bits, and the fast ones are exact.
+    """
+    return replace(recipe, config=recipe.config | {EXACT: "0"}) if machine.saturates() else recipe
 
 
 def open_session(path: Path | str, recipe: SessionRecipe = SessionRecipe()) -> ort.InferenceSession:
