@@ -239,51 +239,6 @@ def test_folders_without_a_model_or_a_tokenizer_are_refused(tmp_path):
         classifiers.open_classifier(folder)
 
 
-def test_labels_are_names_or_numbers_in_each_format(small, tmp_path):
-    lines = [(text, ["yes", 0, "no", 1][i % 4]) for i, text in enumerate(texts())]
-    by_csv = labelled.read(write_csv(tmp_path / "a.csv", lines), small.labels, small.task)
-    (tmp_path / "a.tsv").write_text("text\tlabel\n" + "\n".join(f"{t}\t{v}" for t, v in lines))
-    (tmp_path / "a.jsonl").write_text(
-        "\n".join(json.dumps({"text": t, "label": v}) for t, v in lines)
-    )
-    for name in ("a.tsv", "a.jsonl"):
-        found = labelled.read(tmp_path / name, small.labels, small.task)
-        assert found.texts == by_csv.texts
-        assert np.array_equal(found.labels, by_csv.labels)
-    assert by_csv.labels[:4].tolist() == [1, 0, 0, 1]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.csv", "sentence,label\nx,1", "no column text"),
-        ("a.csv", "text,label\n,1", "line 2: `text` is missing or empty"),
-        ("a.csv", "text,label\nfine,", "line 2: `label` is missing"),
-        ("a.csv", "text,label\nfine,maybe", "line 2: label 'maybe' is not among .* no, yes"),
-        ("a.csv", "text,label\nfine,7", "line 2: label '7' is not among"),
-        ("a.csv", "text,label\nfine,no|yes", "is not one label"),
-        ("a.csv", "text,label\nfine,1\n", "has 1 texts"),
-        ("a.jsonl", '{"text": "x"', "line 1 is not JSON"),
-        ("a.jsonl", '["x", 1]', "must be an object"),
-        ("a.txt", "x", r"must end in one of \.csv"),
-    ],
-)
-def test_the_error_of_bad_data_names_the_line_and_what_was_expected(
-    name, content, message, small, tmp_path
-):
-    (tmp_path / name).write_text(content)
-    with pytest.raises(labelled.BadData, match=message):
-        labelled.read(tmp_path / name, small.labels, small.task)
-
-
-def test_missing_data_and_data_that_is_not_utf8_are_refused(small, tmp_path):
-    with pytest.raises(labelled.BadData, match="There is no file"):
-        labelled.read(tmp_path / "none.csv", small.labels, small.task)
-    (tmp_path / "latin.csv").write_bytes(b"text,label\nd\xe9j\xe0 vu,1")
-    with pytest.raises(labelled.BadData, match="not UTF-8"):
-        labelled.read(tmp_path / "latin.csv", small.labels, small.task)
-
-
 GOOD = gate.Evidence(
     agreement=0.99,
     time={"one text": Ratio(0.2, 0.19, 0.21), "texts": Ratio(0.1, 0.09, 0.11)},
@@ -382,13 +337,6 @@ def test_the_worst_target_decides_by_its_own_spread():
     assert (found.passed, "+0.0020" in found.measured) == (False, True)
 
 
-def test_a_regression_with_constant_labels_is_refused(tmp_path):
-    classifier = classifiers.open_classifier(save(tmp_path / "model", num_labels=1))
-    file = write_csv(tmp_path / "a.csv", [(text, 0.1) for text in texts()])
-    with pytest.raises(labelled.BadData, match=r"labels of target 0 are the same number"):
-        labelled.read(file, classifier.labels, classifier.task)
-
-
 def test_a_regression_that_is_off_by_a_factor_and_an_offset_does_not_agree(tmp_path):
     """Also without labels, where the spread is that of PyTorch's values."""
     classifier = classifiers.open_classifier(save(tmp_path / "model", num_labels=1))
@@ -476,15 +424,20 @@ def finished(finished_once, tmp_path):
 
 
 def data_of(tmp_path):
-    """Texts with the tiny model's own answers as labels, so INT8 can be as good."""
-    lines = texts(300)
-    classifier = classifiers.open_classifier(save(tmp_path / "model"))
-    unlabelled = labelled.Labelled(tuple(lines), np.zeros(len(lines), int))
-    found = answers.reference(job_of(classifier, tmp_path / "labels", unlabelled)).argmax(axis=1)
-    order = np.random.default_rng(0).permutation(len(lines))
-    return write_csv(
-        tmp_path / "data.csv", [(lines[i], label) for i, label in zip(order, found, strict=True)]
-    )
+    """Texts with the tiny model's own answers as labels, so INT8 can be as good.
+
+    Its bias is moved, so that it gives both answers, and texts between the two are left out.
+    """
+    lines, folder = texts(600), save(tmp_path / "model")
+    classifier = classifiers.open_classifier(folder)
+    logits = classifier.predictor()(batching.pad(classifier.encode(lines)))
+    margins = logits[:, 1] - logits[:, 0]
+    model = classifier.module()
+    model.classifier.bias.data[1] -= float(np.median(margins))
+    model.save_pretrained(folder)
+    margins -= np.median(margins)
+    clear = np.argsort(-np.abs(margins))[:300]
+    return write_csv(tmp_path / "data.csv", [(lines[i], int(margins[i] > 0)) for i in clear])
 
 
 def stages_kept(said):
@@ -545,6 +498,35 @@ def test_the_default_command_tunes_and_promotes_with_labelled_data(clock, tmp_pa
     assert set(result["times"]) == {"one text", "one batch", "texts"}
     named = {check["name"] for check in result["checks"]}
     assert {f"latency against PyTorch, {w}" for w in result["times"]} <= named
+
+
+def test_the_report_names_rows_left_out_and_labels_in_another_order(clock, tmp_path, capsys):
+    """The data's labels are the model's own answers, but their words mean the other label."""
+    lines = data_of(tmp_path).read_text().splitlines()[1:]
+    rows = [line.replace(",0", ";bad").replace(",1", ";good") for line in lines]
+    (tmp_path / "data.csv").write_text("\n".join(["body;mood", *rows, "one;two;three"]))
+    flags = ["--data", str(tmp_path / "data.csv"), "--text", "body", "--label", "mood"]
+    flags += ["--label-map", "good=0,bad=1", "--skip-bad-rows", "--min-agreement", "0.9"]
+    assert cli.main(command(tmp_path, *flags)) == 0
+    said, report = capsys.readouterr().out, (tmp_path / "out" / "report.md").read_text()
+    assert "- 1 of 301 rows of data.csv were left out; the first is line 302: 3 fields" in report
+    for text in (said, report):
+        assert "PyTorch itself is right for 0.0% of the texts" in text
+
+
+@pytest.mark.parametrize(("right", "told"), [(60, None), (50, "62.5%"), (49, "61.3%"), (0, "0.0%")])
+def test_pytorch_that_is_no_better_than_the_most_frequent_label_is_told(
+    right, told, small, tmp_path
+):
+    labels = np.arange(80) % 8 // 5  # 50 are 0
+    job = Job(small, Texts.of(small, labelled.Labelled(tuple(texts(80)), labels)), tmp_path)
+    answered = np.where(np.arange(80) < right, job.texts.labels, 1 - job.texts.labels)
+    np.save(tmp_path / "reference.npy", np.eye(2)[answered])
+    doubt = run._doubt(job) or ""
+    assert bool(doubt) is bool(told)
+    if told:
+        assert f"right for {told} of the texts, and the most frequent label is right for" in doubt
+        assert "They are no, yes (id2label in config.json); --label-map" in doubt
 
 
 def test_a_version_for_a_gpu_has_a_form_in_fp16_and_one_for_a_cpu(clock, tmp_path, monkeypatch):
@@ -664,8 +646,9 @@ def key(tmp_path):
     classifier = classifiers.open_classifier(save(tmp_path / "model"))
     (tmp_path / "data.csv").write_text("text,label")
 
-    def key(effort=Effort(), **changes):
-        return run.fingerprint(replace(classifier, **changes), tmp_path / "data.csv", effort)
+    def key(effort=Effort(), reading=labelled.Reading(), **changes):
+        changed = replace(classifier, **changes)
+        return run.fingerprint(changed, tmp_path / "data.csv", effort, reading=reading)
 
     return key
 
@@ -678,10 +661,11 @@ def test_stored_results_depend_on_the_files_of_model_and_data(name, key, tmp_pat
     assert key() != before
 
 
-def test_stored_results_depend_on_effort_pace_and_revision_but_not_on_the_folder(
+def test_stored_results_depend_on_effort_reading_pace_and_revision_but_not_on_the_folder(
     key, tmp_path, monkeypatch
 ):
     kinds = [key(), key(Effort(rounds=8)), key(QUICK), key(revision="a"), key(revision="b")]
+    kinds += [key(reading=labelled.Reading(label_map={"a": i})) for i in range(2)]
     with monkeypatch.context() as pace:
         pace.setenv("TUTORIAL_PACE", "quick")
         kinds.append(key())

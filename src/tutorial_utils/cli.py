@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tutorial_utils.core.errors import TutorialError
 
@@ -123,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
     command.add_argument("source", help="folder of save_pretrained, or a name on the hub")
-    command.add_argument("--data", type=Path, help="CSV, TSV or JSON lines with text and label")
+    _add_data(command)
     command.add_argument("--out", type=Path, required=True, help="folder for the report and files")
     command.add_argument("--registry", type=Path, help="folder of models; OUT/registry by default")
     text = (
@@ -141,6 +142,40 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     command.add_argument("--rounds", type=int, help="rounds of each timing (7; --quick: 5)")
     command.add_argument("--seconds", type=float, help="seconds of a round (0.3; --quick: 0.1)")
     command.add_argument("--quick", action="store_true", help="fewer candidates, shorter timing")
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    """``--data``, and how it is read; see ``_given_data``."""
+    command.add_argument("--data", type=Path, help="labelled texts: CSV, TSV, JSON lines, Parquet")
+    command.add_argument("--text", metavar="COLUMN", help="column of the texts (text)")
+    text = "column of the second texts (text_pair, if it is there)"
+    command.add_argument("--pair", metavar="COLUMN", help=text)
+    command.add_argument("--label", metavar="COLUMN", help="column of the labels (label)")
+    text = "column of the queries, if texts are ranked for each"
+    command.add_argument("--group", metavar="COLUMN", help=text)
+    text = "what the labels of the data mean: neg=0,pos=1, or a JSON file with such an object"
+    command.add_argument("--label-map", metavar="MAP", help=text)
+    text = "between the columns; by default read off the first line"
+    command.add_argument("--delimiter", help=text)
+    text = "leave out rows that are wrong; the report says how many"
+    command.add_argument("--skip-bad-rows", action="store_true", help=text)
+
+
+def _given_data(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments ``data`` and ``reading`` of ``optimize``."""
+    from tutorial_utils.data import labelled, labels
+
+    roles = ("text", "pair", "label", "group")
+    given = {role: value for role in roles if (value := getattr(options, role)) is not None}
+    made = labelled.Reading(
+        columns=labelled.Columns(**given),
+        label_map=labels.parse_map(options.label_map) if options.label_map else None,
+        delimiter={"\\t": "\t", "tab": "\t"}.get(options.delimiter, options.delimiter),
+        skip_bad_rows=options.skip_bad_rows,
+    )
+    if made != labelled.Reading() and not options.data:
+        raise labelled.BadData("Flags that say how to read the data need --data.")
+    return {"data": options.data, "reading": made}
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -207,7 +242,7 @@ def _optimize(options: argparse.Namespace) -> int:
     outcome = optimize.optimize(
         options.source,
         options.out,
-        data=options.data,
+        **_given_data(options),
         registry=options.registry,
         name=options.model,
         limits=gate.Limits(**{f.name: getattr(options, f.name) for f in fields(gate.Limits)}),

@@ -1,5 +1,6 @@
 """Global settings of libraries, changed inside a context and put back afterwards."""
 
+import csv
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,6 +22,12 @@ def log_level(name: str, level: int) -> AbstractContextManager[None]:
     """The logger ``name`` at another level; ``root`` is the root logger."""
     logger = logging.getLogger(name)
     return _changed(logger.setLevel, logger.level, level)
+
+
+def csv_fields_of_any_length() -> AbstractContextManager[None]:
+    """``csv`` reads fields longer than its limit of 131,072 characters."""
+    # The largest limit that every system takes.
+    return _changed(csv.field_size_limit, csv.field_size_limit(), 2**31 - 1)
 
 
 @contextmanager

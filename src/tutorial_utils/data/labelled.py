@@ -1,23 +1,25 @@
-"""Labelled texts from a file of the user's: CSV, TSV or JSON lines with ``text`` and ``label``."""
+"""Labelled texts from a file of the user's: CSV, TSV, JSON lines or Parquet."""
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.data import columns as column_names
+from tutorial_utils.data import labels, tables
+from tutorial_utils.data.columns import Columns
+from tutorial_utils.data.tables import BadData, Row
 from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.tasks import named
+from tutorial_utils.tasks.task import word
 
 FEWEST = 20
-FORMATS = (".csv", ".tsv", ".jsonl")
-
-
-class BadData(TutorialError, ValueError):
-    """The file cannot be used; the message names the line and says what was expected."""
+# Categories of characters that show nothing: spaces, controls, formats, marks without a letter.
+_UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf", "Mn")
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # so are fillers, which count as letters
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,14 @@ class Labelled:
     """Texts or pairs, and what is right for each: int64 (n,) or (n, labels), or float (n, targets).
 
     groups: int64 (n,), the query that each text belongs to; None if texts are not ranked. notes:
-    for the report, such as rows that were left out.
+    for the report, such as rows that were left out. understood: how the file was read, in words.
     """
 
     texts: tuple[Text, ...]
     labels: np.ndarray
     groups: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    understood: str = ""
 
     @property
     def reads(self) -> str:
@@ -42,76 +45,108 @@ class Labelled:
         return len(self.texts)
 
 
-def read(file: Path, names: Sequence[str], task: str) -> Labelled:
-    """Read a file with the columns (or keys) ``text`` and ``label``.
+@dataclass(frozen=True)
+class Reading:
+    """How a file is to be read; the arguments of ``read``."""
 
-    names, task: the classifier's labels, and its task, one of ``tasks.TASKS``.
-    A label in the file is one of the names or its number; several are separated by ``|`` (in JSON:
-    a list). For a regression it is the value itself, or several.
+    columns: Columns = Columns()
+    label_map: Mapping[str, Any] | None = None
+    delimiter: str | None = None
+    skip_bad_rows: bool = False
+
+
+def read(
+    file: Path,
+    names: Sequence[str],
+    task: str,
+    columns: Columns = Columns(),
+    label_map: Mapping[str, Any] | None = None,
+    delimiter: str | None = None,
+    skip_bad_rows: bool = False,
+) -> Labelled:
+    """Read a file of texts, or pairs of texts, with their labels.
+
+    names, task: the classifier's labels, and its task, one of ``tasks.TASKS``. A label in the file
+    is one of the names or its number; several are separated by ``|`` (in JSON: a list). For a
+    regression it is the value itself, or several. label_map: word of the file → name, number or
+    value. delimiter: by default a tab in TSV, and in CSV the one that gives the columns.
 
     Raises:
-        BadData: a line is wrong, there are fewer than ``FEWEST`` texts, or all labels of a
-            regression's target are the same.
+        BadData: a row is wrong and ``skip_bad_rows`` is False, the labels can be read in two ways,
+            there are fewer than ``FEWEST`` texts, or all texts have the same label.
     """
-    file = Path(file)
-    if not file.is_file():
-        raise BadData(f"There is no file {file.name}. Give a CSV, TSV or JSON lines file.")
-    if file.suffix not in FORMATS:
-        raise BadData(f"{file.name}: the name must end in one of {', '.join(FORMATS)}.")
-    texts, labels = [], []
+    file, kind = Path(file), named(task)
+    ways = labels.readings(names, kind, label_map)
+    table, columns = column_names.choose(tables.read(file, delimiter), columns, file.name)
+
+    def possible(values: Mapping[str, Any]) -> bool:
+        given = values[columns.label]
+        read = (labels.attempt(given, way, kind, names) for way in ways)
+        return bool(given) and not all(isinstance(one, labels.Unreadable) for one in read)
+
+    rows = list(table.rows(possible))
+    bad = {row.line: reason for row in rows if (reason := _problem(row, columns))}
+    good = {row.line: row.values for row in rows if row.line not in bad}
     try:
-        for line, record in _records(file):
-            where = f"{file.name}, line {line}"
-            text, label = record.get("text"), record.get("label")
-            if not isinstance(text, str) or not text.strip():
-                raise BadData(f"{where}: `text` is missing or empty.")
-            if label is None or label == "":
-                raise BadData(f"{where}: `label` is missing.")
-            texts.append(text)
-            try:
-                labels.append(named(task).label(label, names))
-            except ValueError as error:
-                raise BadData(f"{where}: {error}.") from None
-    except UnicodeDecodeError as error:
-        raise BadData(f"{file.name} is not UTF-8 (byte {error.start}). Convert it first.") from None
-    except csv.Error as error:
-        raise BadData(f"{file.name} cannot be read as {file.suffix[1:]}: {error}.") from None
-    if len(texts) < FEWEST:
-        raise BadData(
-            f"{file.name} has {len(texts)} texts. A score needs at least {FEWEST}, and an interval "
-            "narrow enough to decide anything about 1,000."
+        found, way = labels.understand(
+            {line: values[columns.label] for line, values in good.items()}, ways, kind, names
         )
-    made = Labelled(tuple(texts), np.array(labels))
-    if 0 in (spread := named(task).spread(made.labels) or ()):
+    except BadData as error:
+        raise BadData(f"{file.name}: {error}.") from None
+    bad |= {line: one for line, one in found.items() if isinstance(one, labels.Unreadable)}
+    first = f"the first is {table.unit} {min(bad)}: {bad[min(bad)]}" if bad else ""
+    count = f"{len(bad):,} of {len(rows):,} rows"
+    if bad and not skip_bad_rows:
         raise BadData(
-            f"{file.name}: all labels of target {spread.index(0)} are the same number. The "
-            "error of a regression is measured against the spread of its labels: add other texts."
+            f"{file.name}: {count} cannot be used; {first}. Correct them, or leave them out with "
+            "--skip-bad-rows."
         )
-    return made
+    kept = [line for line in good if line not in bad]
+    if len(kept) < FEWEST:
+        raise BadData(
+            f"{file.name} has {len(kept)} texts{' without the bad rows' if bad else ''}. A score "
+            f"needs at least {FEWEST}, and an interval narrow enough to decide anything about "
+            f"1,000.{f' Of the bad rows, {first}.' if bad else ''}"
+        )
+    made = np.array([found[line] for line in kept])
+    if constant := kind.constant(made):
+        raise BadData(f"{file.name}: {constant}. Add other texts.")
+    return Labelled(
+        texts=tuple(_text(good[line], columns) for line in kept),
+        labels=made,
+        groups=_groups([good[line][columns.group] for line in kept]) if columns.group else None,
+        notes=(f"{count} of {file.name} were left out; {first}.",) if bad else (),
+        understood=f"{', '.join(columns.named.values())}; labels {way}",
+    )
 
 
-def _records(file: Path) -> Iterator[tuple[int, dict]]:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        if file.suffix == ".jsonl":
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, _json(line, f"{file.name}, line {number}")
-            return
-        reader = csv.DictReader(lines, delimiter="," if file.suffix == ".csv" else "\t")
-        if missing := {"text", "label"} - set(reader.fieldnames or ()):
-            raise BadData(
-                f"{file.name} has no column {' or '.join(sorted(missing))}; its first line must "
-                "name the columns, `text` and `label` among them."
-            )
-        for record in reader:
-            yield reader.line_num, record
+def _text(values: Mapping[str, Any], columns: Columns) -> Text:
+    text = values[columns.text]
+    return (text, values[columns.pair]) if columns.pair else text
 
 
-def _json(line: str, where: str) -> dict:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise BadData(f"{where} is not JSON ({error}).") from None
-    if not isinstance(record, dict):
-        raise BadData(f'{where} must be an object such as {{"text": "…", "label": "…"}}.')
-    return record
+def _groups(given: Sequence[Any]) -> np.ndarray:
+    return np.unique([word(one) for one in given], return_inverse=True)[1]
+
+
+def _problem(row: Row, columns: Columns) -> str | None:
+    """Why a row cannot be used, whatever its label means."""
+    if row.problem:
+        return row.problem
+    if absent := [name for name in columns.named.values() if name not in row.values]:
+        return f"`{absent[0]}` is missing"
+    if columns.group and not word(row.values[columns.group]):
+        return f"`{columns.group}` is empty"
+    for name in (columns.text, columns.pair):
+        if name and (problem := _unreadable(row.values[name])):
+            return f"`{name}` {problem}"
+    return None
+
+
+def _unreadable(text: Any) -> str | None:
+    if not isinstance(text, str):
+        return "is missing" if text is None else f"is not text but {type(text).__name__}"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "is not valid Unicode: a byte is not UTF-8, or half of a surrogate pair is alone"
+    seen = (c for c in text if c not in _BLANK and unicodedata.category(c) not in _UNSEEN)
+    return None if any(seen) else "is empty or has no visible character"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from tutorial_utils import quality
 from tutorial_utils.core import hashing, machine, paths, provenance, records
 from tutorial_utils.data import labelled
@@ -63,6 +65,7 @@ def optimize(
     out: Path,
     *,
     data: Path | None = None,
+    reading: labelled.Reading = labelled.Reading(),
     registry: Path | None = None,
     name: str = "model",
     limits: gate.Limits = gate.Limits(),
@@ -72,9 +75,9 @@ def optimize(
 ) -> Outcome:
     """Make the classifier in ``source`` fast, and promote it to a registry if the gate allows it.
 
-    data: labelled texts (``labelled.read``); without them, agreement is measured on random tokens
-    and accuracy not at all. registry: ``out/registry`` by default. target: where the version is to
-    run. A second call continues the first.
+    data: labelled texts, read by ``labelled.read`` as ``reading`` says; without them, agreement is
+    measured on random tokens and accuracy not at all. registry: ``out/registry`` by default.
+    target: where the version is to run. A second call continues the first.
 
     Raises:
         BadName: ``name`` cannot be a model's name in a registry.
@@ -88,19 +91,25 @@ def optimize(
     target = replace(target, device=torch_device(target.device), session=session)
     model_folder = Path(registry or Path(out, "registry")) / name
     classifier = classifiers.open_classifier(source)
-    given = labelled.read(data, classifier.labels, classifier.task) if data else None
+    given = (
+        labelled.read(data, classifier.labels, classifier.task, **vars(reading)) if data else None
+    )
     if given and not named(classifier.task).fits(given.labels, given.groups is not None):
         classifier = replace(classifier, task="regression")  # one logit, and labels of any value
     texts = Texts.of(classifier, given, effort.max_texts)
-    folder = Path(out, "work", fingerprint(classifier, data, effort, target))
+    folder = Path(out, "work", fingerprint(classifier, data, effort, target, reading))
     previous, note = promotion.find_previous(model_folder, classifier, texts.reads)
     job = Job(classifier, texts, folder, effort, previous, target)
     found = _run(job, progress)
     recipe = job.recipe(found.budget, steps=(*found.steps, "tuned"))
     evidence = _evidence(job, found)
     checks = gate.check(evidence, limits)
+    doubt = _doubt(job)
+    if doubt:
+        progress(f"Warning: {doubt}")
     notes = [
         *found.notes,
+        *([doubt] if doubt else []),
         *(given.notes if given else ()),
         *([note] if note else []),
         *_notes(job, evidence.score, limits),
@@ -126,7 +135,11 @@ def optimize(
 
 
 def fingerprint(
-    classifier: Classifier, data: Path | None, effort: Effort, target: Target = CPU
+    classifier: Classifier,
+    data: Path | None,
+    effort: Effort,
+    target: Target = CPU,
+    reading: labelled.Reading = labelled.Reading(),
 ) -> str:
     """A hash of everything that stored results depend on; see the module.
 
@@ -135,7 +148,7 @@ def fingerprint(
     folder, pace = Path(classifier.source), os.environ.get("TUTORIAL_PACE")
     if folder.is_dir():  # its content counts, not its path
         classifier = replace(classifier, source="")
-    known = (machine.describe(), effort, target, pace, classifier, provenance.of(_run))
+    known = (machine.describe(), effort, target, pace, reading, classifier, provenance.of(_run))
     digest = hashlib.sha256(repr(known).encode())
     files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
     for file in [*files, *([Path(data)] if data else [])]:
@@ -181,6 +194,32 @@ def _evidence(job: Job, found: Found) -> gate.Evidence:
         previous=job.previous.name if job.previous else None,
         previous_score=before,
         previous_time=found.against,
+    )
+
+
+def _doubt(job: Job) -> str | None:
+    """A warning if PyTorch itself is no better than the most frequent label for all texts."""
+    labels = job.texts.labels
+    if labels is None:
+        return None
+    task, groups = named(job.classifier.task), job.texts.groups
+    given = task.answers(answers.reference(job))
+    own = task.evaluate(
+        given,
+        labels,
+        given,
+        classes=len(job.classifier.labels),
+        spread=answers.spread(job),
+        groups=groups,
+    ).accuracy
+    frequent = np.unique(labels, axis=0, return_counts=True)[1].max() / len(labels)
+    if own is None or own > frequent:
+        return None
+    return (
+        f"PyTorch itself is right for {own:.1%} of the texts, and the most frequent label is right "
+        f"for {frequent:.1%}. Are the model's labels in the order of the data's? They are "
+        f"{', '.join(job.classifier.labels[:10])} (id2label in config.json); --label-map says what "
+        "the data's labels mean."
     )
 
 

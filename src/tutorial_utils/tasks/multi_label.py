@@ -8,7 +8,7 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
 from tutorial_utils.tasks.single_label import SingleLabel
-from tutorial_utils.tasks.task import LABELS, index, several
+from tutorial_utils.tasks.task import LABELS, Known, find, several, word
 
 THRESHOLD = 0.5  # probability above which a label holds
 
@@ -21,9 +21,15 @@ class MultiLabel(SingleLabel):
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         return quality.sigmoid(outputs)
 
-    def label(self, given: Any, names: Sequence[str]) -> Any:
-        found = [index(value, names) for value in several(given) if value != ""]
-        return [int(i in found) for i in range(len(names))]
+    def label(self, given: Any, known: Known, width: int) -> Any:
+        words = [told for value in several(given, known) if (told := word(value))]
+        if len(set(words)) < len(words):
+            raise ValueError(
+                f"{given!r} holds a label twice. Give the names or numbers of those labels that "
+                "hold, not 0 or 1 for each"
+            )
+        found = {find(one, known) for one in words}
+        return [int(i in found) for i in range(width)]
 
     def evaluate(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.quality import Quality
-from tutorial_utils.tasks.task import CONFIDENCE, Task, several
+from tutorial_utils.tasks.task import CONFIDENCE, Known, Task, number, several
 
 
 class Regression(Task):
@@ -17,19 +17,24 @@ class Regression(Task):
     name = "regression"
     missing = np.nan
     measured_by_spread = True
+    labels_are_names = False
 
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         return outputs
 
-    def label(self, given: Any, names: Sequence[str]) -> Any:
-        values = several(given)
-        try:
-            numbers = [float(value) for value in values]
-        except (TypeError, ValueError):
-            raise ValueError(f"{values!r} is not a number, and this is a regression") from None
-        if len(numbers) != len(names) or not np.isfinite(numbers).all():
-            raise ValueError(f"expected {len(names)} finite number(s), not {values!r}")
+    def label(self, given: Any, known: Known, width: int) -> Any:
+        numbers = [number(value, known) for value in several(given, known)]
+        if len(numbers) != width:
+            raise ValueError(f"{given!r} is not {width} number(s), one for each target")
         return numbers
+
+    def constant(self, labels: np.ndarray) -> str | None:
+        if 0 not in (spread := quality.spread_of(labels)):
+            return None
+        return (
+            f"all labels of target {spread.index(0)} are the same number, and the error of a "
+            "regression is measured against the spread of its labels"
+        )
 
     def evaluate(
         self,

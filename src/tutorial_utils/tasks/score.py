@@ -12,21 +12,17 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
 from tutorial_utils.tasks.multi_label import MultiLabel, holds
+from tutorial_utils.tasks.task import Known, number
 
 
 class Score(MultiLabel):
     """Answers are probabilities (n, 1). A label in a file is 0 or 1, or a degree of relevance."""
 
     name = "score"
+    labels_are_names = False
 
-    def label(self, given: Any, names: Sequence[str]) -> Any:
-        try:
-            value = float(given)
-        except (TypeError, ValueError):
-            value = np.nan
-        if not np.isfinite(value):
-            raise ValueError(f"{given!r} is not 0, 1 or a degree of relevance")
-        return [value]
+    def label(self, given: Any, known: Known, width: int) -> Any:
+        return [number(given, known)]
 
     def fits(self, labels: np.ndarray, grouped: bool) -> bool:
         return grouped or bool(np.isin(labels, (0, 1)).all())

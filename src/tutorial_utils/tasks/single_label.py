@@ -7,7 +7,7 @@ import numpy as np
 
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
-from tutorial_utils.tasks.task import CONFIDENCE, LABELS, Task, index, several
+from tutorial_utils.tasks.task import CONFIDENCE, LABELS, Known, Task, find
 
 
 class SingleLabel(Task):
@@ -18,11 +18,11 @@ class SingleLabel(Task):
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         return quality.softmax(outputs)
 
-    def label(self, given: Any, names: Sequence[str]) -> Any:
-        found = [index(value, names) for value in several(given) if value != ""]
-        if len(found) != 1:
+    def label(self, given: Any, known: Known, width: int) -> Any:
+        values = given if isinstance(given, list) else [given]
+        if len(values) != 1:
             raise ValueError(f"{given!r} is not one label, and the classifier gives one a text")
-        return found[0]
+        return find(values[0], known)
 
     def evaluate(
         self,

@@ -1,5 +1,7 @@
 """What a task is: how a model's outputs are read, compared, scored, watched and told."""
 
+import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,6 +12,7 @@ from tutorial_utils import quality
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.quality import Quality
 
+Known = Mapping[str, float]  # word of a file → place of the label, or a value
 LABELS, CONFIDENCE = "labels", "confidence"  # names of features that drift watches
 
 
@@ -18,23 +21,30 @@ class Task(ABC):
 
     name: as in ``manifest.json``. output: name of the model's output. missing: the value of a
     label that a model does not know. measured_by_spread: differences count as shares of the labels'
-    standard deviation. Answers are float arrays (n, width); width: one for each label or target.
+    standard deviation. labels_are_names: in a file, a label is a name or its number, not a value.
+    Answers are float arrays (n, width); width: one for each label or target.
     """
 
     name: ClassVar[str]
     output: ClassVar[str] = "logits"
     missing: ClassVar[float] = 0.0
     measured_by_spread: ClassVar[bool] = False
+    labels_are_names: ClassVar[bool] = True
 
     @abstractmethod
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         """Raw outputs as answers: probabilities, or values."""
 
     @abstractmethod
-    def label(self, given: Any, names: Sequence[str]) -> Any:
+    def label(self, given: Any, known: Known, width: int) -> Any:
         """A label of a file, as ``evaluate`` takes it: a number, or a list of numbers.
 
-        given: text, number or list. Raises ValueError, whose message says what was expected.
+        given: text, number, list or None. known: what the words of the file mean. width: number of
+        labels or targets.
+
+        Raises:
+            KeyError: a word that is not known.
+            ValueError: the message says what was expected.
         """
 
     @abstractmethod
@@ -52,6 +62,12 @@ class Task(ABC):
 
         classes: number of labels. groups: int (n,), the query that each text belongs to.
         """
+
+    def constant(self, labels: np.ndarray) -> str | None:
+        """Why no score can be computed from labels of a file, because they are all the same."""
+        if (labels == labels[0]).all():
+            return "all texts have the same label, so a score cannot tell right from wrong"
+        return None
 
     def fits(self, labels: np.ndarray, grouped: bool) -> bool:
         """Can these labels of a file be right for this task? A single logit has two readings."""
@@ -104,20 +120,61 @@ class Task(ABC):
         return quality.spread_of(values) if self.measured_by_spread else None
 
 
-def index(given: Any, names: Sequence[str]) -> int:
-    """The number of a label that is given by name or number.
+def word(given: Any) -> str:
+    """What a file says, in one way: JSON's 1, 1.0 and "1" are the same, and so is " 1 "."""
+    text = unicodedata.normalize("NFC", "" if given is None else str(given)).strip()
+    return re.sub(r"^([0-9]+)\.0+$", r"\1", text)
+
+
+def find(given: Any, known: Known) -> float:
+    """What a word of a file means. Upper and lower case differ only if both are known.
 
     Raises:
-        ValueError: it is neither.
+        KeyError: it is not known.
+        ValueError: it is empty.
     """
-    if given in names:
-        return names.index(given)
-    if str(given).strip().isdecimal() and int(given) < len(names):
-        return int(given)
-    known = ", ".join(names[:10])
-    raise ValueError(f"label {given!r} is not among the classifier's: {known}")
+    asked = word(given)
+    if not asked:
+        raise ValueError("`label` is empty")
+    return known[asked] if asked in known else known[asked.casefold()]
 
 
-def several(given: Any) -> list:
-    """The labels of a text: a list, or text that ``|`` separates."""
-    return given if isinstance(given, list) else str(given).split("|")
+def number(given: Any, known: Known) -> float:
+    """A finite number; with known words only these.
+
+    Raises:
+        KeyError: words are known, but not this one.
+        ValueError: it is no such number.
+    """
+    if known:
+        return find(given, known)
+    try:
+        value = float(word(given))
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise ValueError(f"{given!r} is not a finite number, as the label of this model must be")
+    return value
+
+
+def several(given: Any, known: Known) -> list:
+    """The labels of a text: a list, or text that ``|`` separates. The names may contain it.
+
+    Raises:
+        ValueError: a list holds one of them twice, or a text can be separated in two ways.
+    """
+    if isinstance(given, list):
+        return given
+    parts, found = word(given).split("|"), []
+    while parts:
+        ends = [end for end in range(len(parts), 1, -1) if _is_known("|".join(parts[:end]), known)]
+        end = ends[0] if ends else 1
+        if ends and all(_is_known(part, known) for part in parts[:end]):
+            raise ValueError(f"{word(given)!r} can be separated in two ways: use a list in JSON")
+        found.append("|".join(parts[:end]))
+        parts = parts[end:]
+    return found
+
+
+def _is_known(given: str, known: Known) -> bool:
+    return not {word(given), word(given).casefold()}.isdisjoint(known)

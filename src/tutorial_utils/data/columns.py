@@ -1,0 +1,87 @@
+"""Which columns of a file hold the texts, their labels and their groups."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from tutorial_utils.data.tables import BadData, Table
+
+PAIR = "text_pair"
+# Names that are common elsewhere. They are never guessed, only suggested.
+_SECOND = ("hypothesis", "sentence2", "question2", "text2", "text_b", "sentence_b")
+_USUAL = {
+    "text": (
+        "text", "sentence", "review", "premise", "sentence1", "question1", "text1", "text_a",
+        "sentence_a", "query", "question", "content", "comment", "tweet", "body", "message",
+    ),
+    "pair": (PAIR, *_SECOND, "passage", "document", "answer", "context"),
+    "label": (
+        "label", "labels", "target", "class", "category", "sentiment", "gold_label",
+        "is_duplicate", "score", "rating", "stars", "y",
+    ),
+    "group": ("group", "query_id", "qid"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns. pair: the second text; by default ``text_pair`` if there is such a column.
+    group: the query that each text belongs to; None if texts are not ranked.
+    """
+
+    text: str = "text"
+    pair: str | None = None
+    label: str = "label"
+    group: str | None = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Role → column, of those that are read."""
+        return {role: name for role, name in asdict(self).items() if name is not None}
+
+
+def choose(tables: Sequence[Table], columns: Columns, file: str) -> tuple[Table, Columns]:
+    """The first table that has the columns, and all columns to read.
+
+    There is one table for each delimiter.
+
+
+    Raises:
+        BadData: no table has all columns, one of them is there twice, or a second text would be
+            dropped. The message lists the columns of the file and suggests flags.
+    """
+
+    def missing(table: Table) -> list[str]:
+        return [role for role, name in columns.named.items() if name not in table.columns]
+
+    table = min(tables, key=lambda table: (len(missing(table)), -len(table.columns)))
+    found = table.columns
+    listed = f"it has {', '.join(found) or 'none'}"
+    if absent := missing(table):
+        names = " or ".join(columns.named[role] for role in absent)
+        flags = " ".join(_flag(role, found) for role in absent)
+        if "text" in absent and not columns.pair and _usual("pair", found):
+            flags += f" {_flag('pair', found)}"
+        raise BadData(f"{file} has no column {names}; {listed}. Say what to read: {flags}.")
+    if columns.pair is None and PAIR in found:
+        columns = replace(columns, pair=PAIR)
+    read = columns.named.values()
+    if twice := [name for name in read if found.count(name) > 1]:
+        raise BadData(f"{file} has two columns {twice[0]}; {listed}. Rename one of them.")
+    second = [name for name in found if name.lower() in _SECOND and name not in read]
+    if second and columns.pair is None:
+        raise BadData(
+            f"{file} has a second text, {second[0]}, which would be left out. Read it with "
+            f"{_flag('pair', second)}, or remove the column."
+        )
+    return table, columns
+
+
+def _flag(role: str, found: Sequence[str]) -> str:
+    return f"--{role} {shlex.quote(_usual(role, found) or 'COLUMN')}"
+
+
+def _usual(role: str, found: Sequence[str]) -> str | None:
+    """The column whose name is common for that role."""
+    by_name = {name.lower(): name for name in found}
+    return next((by_name[name] for name in _USUAL[role] if name in by_name), None)
