@@ -7,8 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cpuinfo
 import numpy as np
 import onnx
+import onnx.parser
 import onnxruntime
 import pytest
 import tiny_models
@@ -27,8 +29,7 @@ EXACT_ONES = ("avx512_vnni", "avx_vnni", "amx_int8")
 
 
 def pretend(monkeypatch, *features: str, processor: str = "x86_64") -> None:
-    here = replace(machine.describe(), features=features)
-    monkeypatch.setattr(machine, "describe", lambda: here)
+    monkeypatch.setattr(machine, "features", lambda: features)
     monkeypatch.setattr(platform, "machine", lambda: processor)
 
 
@@ -103,10 +104,26 @@ def test_artifacts_from_another_kind_of_processor_are_built_again(tmp_path, monk
     assert stamps[0] == stamps[1] | {"reduce_range": True}
 
 
-def test_every_session_has_exact_products_unless_its_recipe_says_otherwise():
-    assert SessionRecipe().options().get_session_config_entry(EXACT) == "1"
+def entry(recipe: SessionRecipe) -> str | None:
+    """The setting that a session of this recipe is opened with."""
+    try:
+        return recipe.options().get_session_config_entry(EXACT)
+    except RuntimeError:  # it is not set
+        return None
+
+
+def test_sessions_have_exact_products_where_fast_ones_saturate_and_only_there(monkeypatch):
+    """With VNNI, the setting would give up its fast and exact products for slow ones."""
     fast = SessionRecipe(config={EXACT: "0"})
-    assert fast.options().get_session_config_entry(EXACT) == "0"
+    pretend(monkeypatch, "avx2")
+    assert (entry(SessionRecipe()), entry(fast)) == ("1", "0")
+    pretend(monkeypatch, "avx2", "avx512_vnni")
+    assert (entry(SessionRecipe()), entry(fast)) == (None, "0")
+
+
+def test_the_features_of_this_processor_are_those_that_the_library_finds():
+    flags = cpuinfo.get_cpu_info()["flags"]
+    assert machine.features() == tuple(name for name in machine.FEATURES if name in flags)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +146,38 @@ def test_a_version_with_8_bit_weights_is_served_exactly_and_the_log_says_that_it
     pretend(monkeypatch, features)
     model = registry.load(tmp_path, "sentiment")
     assert ("7-bit" in caplog.text) == warned
-    entry = model.recipe.session.options().get_session_config_entry(EXACT)
-    assert entry == config.get(EXACT, "1")
+    expected = config.get(EXACT) if features == "avx512_vnni" else config.get(EXACT, "1")
+    assert entry(model.recipe.session) == expected
+
+
+SHARED = """<ir_version: 10, opset_import: ["" : 18]>
+shared (int64[b, s] input_ids) => (float[b, 2] logits)
+<int64[1] axis = {1}, int8[1, 2] weights = {127, -127}, int8[2] zero = {0, 0}>
+{
+    floats = Cast<to = 1>(input_ids)
+    mean = ReduceMean(floats, axis)
+    levels, scale, middle = DynamicQuantizeLinear(mean)
+    first = MatMulInteger(levels, weights, middle, zero)
+    more, another, between = DynamicQuantizeLinear(floats)
+    other = ReduceMax(more, axis)
+    second = MatMulInteger(other, weights, between, zero)
+    sum = Add(first, second)
+    logits = Cast<to = 1>(sum)
+}"""
+
+
+def test_8_bit_weights_that_cannot_be_computed_exactly_are_refused(tmp_path, monkeypatch):
+    """ONNX Runtime fails on exact products of weights that two operators share."""
+    folder = tiny_models.add(tmp_path, onnx.parser.parse_model(SHARED))
+    form = ModelForm(folder / "model.onnx", Recipe(), "int8")
+    registry.write_version(
+        tmp_path, "sentiment", [form], folder / "tokenizer.json", tiny_models.LABELS
+    )
+    pretend(monkeypatch, "avx2", "avx512_vnni")
+    registry.load(tmp_path, "sentiment")
+    pretend(monkeypatch, "avx2")
+    with pytest.raises(registry.BadModel, match="7-bit weights, or serve it on a processor with"):
+        registry.load(tmp_path, "sentiment")
 
 
 @pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs qemu-user")

@@ -6,6 +6,7 @@ import math
 import os
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -43,15 +44,26 @@ def describe() -> Machine:
     import cpuinfo  # takes a second on some systems, so only when asked
 
     info = cpuinfo.get_cpu_info()
-    flags = set(info.get("flags", ()))
     return Machine(
         processor=info.get("brand_raw", platform.machine()),
         cores=cores(),
         memory_gb=round(psutil.virtual_memory().total / 2**30),
-        features=tuple(name for name in FEATURES if name in flags),
+        features=features(),
         system=platform.system(),
         versions=versions(),
     )
+
+
+@functools.cache
+def features() -> tuple[str, ...]:
+    """Those of ``FEATURES`` that the processor has."""
+    try:  # every session asks, so do not wait for py-cpuinfo where Linux says it
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        import cpuinfo
+
+        words = set(cpuinfo.get_cpu_info().get("flags", ()))
+    return tuple(name for name in FEATURES if name in words)
 
 
 def versions() -> dict[str, str]:
@@ -84,8 +96,7 @@ def saturates() -> bool:
     x86 without VNNI or AMX adds two such products in 16 bits and clips the sum (``vpmaddubsw``).
     ARM adds in 32 bits, with or without its instructions for dot products.
     """
-    here = set(describe().features)
-    return platform.machine().lower() in X86 and not here & EXACT_PRODUCTS
+    return platform.machine().lower() in X86 and not EXACT_PRODUCTS & set(features())
 
 
 def version(package: str) -> str | None:

@@ -122,6 +122,12 @@ def _open(folder: Path, manifest: Manifest, form: ModelForm) -> LoadedModel:
     except ProviderUnavailable as error:
         raise BadModel(f"{manifest} cannot be opened: {error}") from error
     except Exception as error:
+        if form.precision == "int8" and form.recipe.session.slowed:
+            raise BadModel(
+                f"{manifest}: ONNX Runtime cannot compute exact products of its 8-bit weights, and "
+                "fast ones saturate on this processor (no VNNI). Run `optimize` here for 7-bit "
+                "weights, or serve it on a processor with VNNI or AMX."
+            ) from error
         raise BadModel(
             f"{manifest} cannot be opened ({type(error).__name__}): a file is damaged, or "
             f"{form.file} keeps weights outside its folder. Save the model as one file. {FIX}"

@@ -36,8 +36,8 @@ LEVELS = {
 }
 # Fusions that make our files slower. ONNX Runtime would apply them at load.
 UNFUSED = ("SkipLayerNormFusion", "BiasGeluFusion")
-# "1" (our default): products of 8-bit numbers are exact, though slower, where the fast ones can
-# saturate. Other processors ignore it. "0": the weights have 7 bits, so nothing saturates.
+# "1": products of unsigned and signed 8-bit numbers are exact but slower. Our default where fast
+# ones saturate; elsewhere it would only cost time. "0": weights have 7 bits, so none saturates.
 EXACT = "session.x64quantprecision"
 ERRORS_ONLY = 3  # ORT log severity; its C++ warnings go past Python's sys.stderr
 
@@ -72,8 +72,8 @@ class SessionRecipe:
     @property
     def slowed(self) -> bool:
         """Whether 8-bit products are exact at the cost of time here."""
-        asked = self.config.get(EXACT, "1") == "1"
-        return asked and self.provider == "cpu" and machine.saturates()
+        wanted = self.config.get(EXACT, "1") == "1"
+        return wanted and self.provider == "cpu" and machine.saturates()
 
     def options(self) -> ort.SessionOptions:
         """The recipe as ONNX Runtime's own options object."""
@@ -86,7 +86,8 @@ class SessionRecipe:
         options.enable_mem_pattern = self.memory_pattern
         spin = "1" if self.spinning else "0"
         options.add_session_config_entry("session.intra_op.allow_spinning", spin)
-        for key, value in ({EXACT: "1"} | self.config).items():
+        exact = {EXACT: "1"} if machine.saturates() else {}
+        for key, value in (exact | self.config).items():
             options.add_session_config_entry(key, value)
         return options
 
