@@ -74,9 +74,9 @@ def int8(job: Job, source: str) -> Variant:
     try:
         quantization.recommended(job.file(source), job.file(name), inputs)
         answers.of_file(job, job.file(name))
+        return Variant(name, answers.problem_at_length(job, job.file(name)))
     except Exception as error:  # the quantizer asserts on unknown graphs
         return Variant(name, f"cannot be quantized: {cause(error)}")
-    return Variant(name)
 
 
 def fp16(job: Job, source: str) -> Variant:
@@ -85,9 +85,9 @@ def fp16(job: Job, source: str) -> Variant:
     try:
         half_precision.to_fp16(job.file(source), job.file(name))
         answers.of_file(job, job.file(name))
+        return Variant(name, answers.problem_at_length(job, job.file(name)))
     except Exception as error:  # the converter asserts on unknown graphs
         return Variant(name, f"cannot be used in fp16: {cause(error)}")
-    return Variant(name)
 
 
 def _applied(job: Job, counts: dict[str, int]) -> str:
