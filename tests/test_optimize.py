@@ -37,6 +37,7 @@ from tutorial_utils.registry import (
 from tutorial_utils.runtime import batching
 from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.runtime.inference import onnx_predict
+from tutorial_utils.tasks import Close
 
 WORDS = ("good", "bad", "fine", "poor", "film", "plot", "actor", "scene", "joy", "bore", "a", "the")
 SIZE = {
@@ -240,7 +241,7 @@ def test_folders_without_a_model_or_a_tokenizer_are_refused(tmp_path):
 
 
 GOOD = gate.Evidence(
-    agreement=0.99,
+    close=(Close("agreement", 0.99, 0.98),),
     time={"one text": Ratio(0.2, 0.19, 0.21), "texts": Ratio(0.1, 0.09, 0.11)},
     size=0.25,
     score=Quality(1_000, 0.87, 0.87, 0.99, -0.002, -0.006, 0.003),
@@ -253,7 +254,7 @@ GOOD = gate.Evidence(
 def test_a_candidate_that_meets_every_limit_passes():
     assert all(check.passed for check in gate.check(GOOD))
     assert len(gate.check(GOOD)) == 7
-    assert len(gate.check(gate.Evidence(0.99, GOOD.time, 0.25))) == 4
+    assert len(gate.check(gate.Evidence((Close("agreement", 0.99, 0.98),), GOOD.time, 0.25))) == 4
 
 
 @pytest.mark.parametrize(
@@ -617,7 +618,9 @@ def test_the_same_weights_with_another_recipe_are_another_version(finished, tmp_
     classifier = classifiers.open_classifier(finished / "model")
     job = replace(job_of(classifier, tmp_path / "job"), previous=registry / "1")
     recipe = read_manifest(registry / "1").forms[0].recipe
-    evidence = gate.Evidence(agreement=1.0, time={timing.ONE_TEXT: Ratio(1, 1, 1)}, size=1.0)
+    evidence = gate.Evidence(
+        close=(Close("agreement", 1.0, 0.98),), time={timing.ONE_TEXT: Ratio(1, 1, 1)}, size=1.0
+    )
     found = stages.Found(steps=("kept",))
     shutil.copy(registry / "1" / "model.onnx", job.file("kept"))
     for length, version in ((recipe.max_length, "1"), (16, "2")):

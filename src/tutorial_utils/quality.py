@@ -218,6 +218,42 @@ def _ndcg(scores: np.ndarray, relevance: np.ndarray, depth: int) -> float:
     return float(gains @ shared[place] / ideal)
 
 
+def evaluate_order(
+    scores: np.ndarray, labels: np.ndarray, reference: np.ndarray | None = None
+) -> Quality:
+    """Spearman's rank correlation of ``scores`` with ``labels``, and a reference's; all (n,).
+
+    The interval resamples items with the ranks that they have among all.
+    """
+    arrays = [_ranks(a) for a in _arrays(scores, labels, reference)]
+    return replace(_compare(arrays, _correlation_scorer), metric="Spearman")
+
+
+def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cosine of the angle between the vectors of each row, float64 (n,)."""
+    first, second = first.astype(float), second.astype(float)
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return (first * second).sum(axis=1) / np.maximum(lengths, np.finfo(float).tiny)
+
+
+def common_neighbours(found: np.ndarray, reference: np.ndarray, count: int = 10) -> float:
+    """Mean share of each text's ``count`` nearest texts that two sets of vectors have in common.
+
+    Nearest by the cosine; of a few texts, all others are near.
+    """
+    count = min(count, len(found) - 1)
+    if count < 1:
+        return 1.0
+    sets = []
+    for vectors in (found, reference):
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        near = unit @ unit.T
+        np.fill_diagonal(near, -np.inf)
+        sets.append(np.argpartition(-near, count - 1, axis=1)[:, :count])
+    shared = [len(np.intersect1d(*pair)) for pair in zip(*sets, strict=True)]
+    return float(np.mean(shared)) / count
+
+
 def _arrays(*given: np.ndarray | None) -> list[np.ndarray]:
     """Those that are given, of one shape."""
     arrays = [np.asarray(a) for a in given if a is not None]
@@ -278,6 +314,27 @@ def _rmse_scorer(predicted: np.ndarray, labels: np.ndarray) -> Scorer:
     """Root of the mean squared error."""
     squared = np.square(predicted - labels)
     return lambda weights: np.sqrt(weights @ squared / len(squared))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts - 1) / 2)[place]
+
+
+def _correlation_scorer(first: np.ndarray, second: np.ndarray) -> Scorer:
+    """Pearson's correlation; 0 if all are equal."""
+    a, b = first - first.mean(), second - second.mean()
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        n = weights.sum(axis=1)
+        mean_a, mean_b = weights @ a / n, weights @ b / n
+        covariance = weights @ (a * b) / n - mean_a * mean_b
+        spreads = (weights @ a**2 / n - mean_a**2) * (weights @ b**2 / n - mean_b**2)
+        return covariance / np.sqrt(np.maximum(spreads, np.finfo(float).tiny))
+
+    return score
 
 
 def _share_equal(first: np.ndarray, second: np.ndarray) -> float:

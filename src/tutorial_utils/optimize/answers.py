@@ -18,7 +18,7 @@ from tutorial_utils.runtime import batching, memory, tokenization
 from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import UNFUSED, SessionRecipe
-from tutorial_utils.tasks import named
+from tutorial_utils.tasks import Close, named
 
 LOGIT_TOLERANCE = 1e-3  # fp32 steps may change a logit only by rounding
 REFERENCE, REFERENCE_LONG = "reference.npy", "reference_long.npy"
@@ -54,8 +54,13 @@ class Runnable:
 class Fidelity:
     """How close a file's answers are to a reference's. score: None without labels."""
 
-    agreement: float
+    close: tuple[Close, ...]
     score: quality.Quality | None
+
+    @property
+    def agreement(self) -> float:
+        """The first measure of closeness: for most tasks, the share of the same answers."""
+        return self.close[0].value
 
 
 def store_reference(job: Job) -> None:
@@ -141,7 +146,7 @@ def fidelity(
             spread=spread(job),
             groups=None if job.texts.groups is None else job.texts.groups[chosen],
         )
-    return Fidelity(float(task.same(ours, theirs, spread(job)).mean()), score)
+    return Fidelity(task.closeness(ours, theirs, spread(job)), score)
 
 
 def spread(job: Job) -> tuple[float, ...] | None:

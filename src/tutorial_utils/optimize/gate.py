@@ -12,6 +12,7 @@ from tutorial_utils.bench.intervals import RESOLUTION, Ratio
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.core.tables import Table
 from tutorial_utils.quality import Quality
+from tutorial_utils.tasks import Close
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Limits:
     rmse_rise: how far the RMSE of each target of a regression may be above theirs, as a share of
     the standard deviation of the labels.
     certain: these two limits hold for the whole 95 % interval, not only for the difference itself.
-    agreement: lowest share of texts with PyTorch's answer.
+    agreement: lowest share of texts with PyTorch's answer; a task without such a share has limits
+    of its own (``Task.closeness``).
     latency: time relative to PyTorch (fp32 on a CPU, fp16 on a GPU). slower: time relative to the
     version in use, measured in the same run. Both apply to each workload separately.
     size: bytes of the weights relative to PyTorch fp32. The graph does not count: it can be larger
@@ -51,7 +53,7 @@ class Evidence:
     previous: number of the version in use.
     """
 
-    agreement: float
+    close: tuple[Close, ...]
     time: Mapping[str, Ratio]
     size: float
     score: Quality | None = None
@@ -79,12 +81,7 @@ def check(evidence: Evidence, limits: Limits = Limits()) -> tuple[Check, ...]:
     if evidence.score:
         checks.append(_score("score against PyTorch", evidence.score, limits))
     checks += [
-        Check(
-            "agreement with PyTorch",
-            f"{evidence.agreement:.2%}",
-            f"at least {limits.agreement:.2%}",
-            evidence.agreement >= limits.agreement,
-        ),
+        *(_close(one, limits) for one in evidence.close),
         *_times("PyTorch", evidence.time, limits.latency),
         Check(
             "size of the weights against PyTorch",
@@ -109,6 +106,12 @@ def table(checks: tuple[Check, ...]) -> Table:
 def tolerated(score: Quality, limits: Limits) -> float:
     """How much worse the score may get: in points of F1, or in the unit of the labels."""
     return limits.score_fall if score.spread is None else limits.rmse_rise * score.spread
+
+
+def _close(close: Close, limits: Limits) -> Check:
+    least = limits.agreement if close.name == "agreement" else close.least
+    name, measured = f"{close.name} with PyTorch", f"{close.value:.2%}"
+    return Check(name, measured, f"at least {least:.2%}", close.value >= least)
 
 
 def _score(name: str, score: Quality, limits: Limits) -> Check:

@@ -72,7 +72,7 @@ def promote(
     if job.previous and _equal(job.previous, file, tokenizer, recipe):
         name = job.previous.name
         return name, f"Version {name} has these files and this recipe already; nothing was added."
-    figures = {"agreement": evidence.agreement, "size": evidence.size}
+    figures = {close.name: close.value for close in evidence.close} | {"size": evidence.size}
     figures["time"] = evidence.time[ONE_TEXT].ratio
     if evidence.score:
         figures[evidence.score.metric] = evidence.score.score
@@ -84,7 +84,7 @@ def promote(
         steps = tuple(dict.fromkeys((found.graphs[0], found.spare)))
         cpu = replace(recipe, steps=steps, session=CPU.session, token_budget=CPU.budget)
         forms.append(ModelForm(job.file(found.spare), cpu, "fp32"))
-    normal = _profile(job, file, recipe, tokenizer, evidence.agreement)
+    normal = _profile(job, file, recipe, tokenizer, evidence.close[0].value)
     written = write_version(
         folder.parent,
         folder.name,

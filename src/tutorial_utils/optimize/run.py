@@ -187,7 +187,7 @@ def _evidence(job: Job, found: Found) -> gate.Evidence:
         theirs = answers.of_version(job, job.previous)
         before = answers.fidelity(job, file, judging, theirs).score
     return gate.Evidence(
-        agreement=close.agreement,
+        close=close.close,
         time={workload: times[found.best] for workload, times in found.times.items()},
         size=inspection.weight_megabytes(file) / found.megabytes,
         score=close.score,

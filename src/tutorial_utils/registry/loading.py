@@ -28,6 +28,7 @@ from tutorial_utils.runtime.batching import INPUTS
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import ProviderUnavailable, open_session, provider_problem
 from tutorial_utils.runtime.tokenization import Text
+from tutorial_utils.tasks import named
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +56,19 @@ class LoadedModel:
         """How the chosen form is run."""
         return self.form.recipe
 
+    @property
+    def width(self) -> int:
+        """Numbers in one answer: one for each label, or the dimensions of a vector."""
+        return len(self.manifest.labels) or int(self.session.get_outputs()[0].shape[-1])
+
     def encode(self, texts: Sequence[Text]) -> list[list[int]]:
         """Token ids of each text or pair, cut to the length that the recipe names."""
         return tokenization.encode(self.tokenizer, texts)
 
     def logits(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """float32 (batch, labels) for padded inputs (batch, sequence)."""
+        """float32 (batch, width) for padded inputs (batch, sequence): the task's raw output."""
         given = {value.name: inputs[value.name] for value in self.session.get_inputs()}
-        return self.session.run(["logits"], given)[0]
+        return self.session.run([named(self.manifest.task).output], given)[0]
 
 
 def load(registry: Path, name: str, version: str = "latest", gpu_memory: int = 0) -> LoadedModel:
@@ -211,13 +217,14 @@ def _read_profile(folder: Path, manifest: Manifest) -> Profile | None:
 
 
 def _check_signature(model: LoadedModel) -> None:
-    """The names of inputs and outputs must be those of a text classifier."""
+    """The names of inputs and outputs must be those of the task."""
     inputs = {value.name for value in model.session.get_inputs()}
     outputs = [value.name for value in model.session.get_outputs()]
-    if not inputs <= set(INPUTS) or "input_ids" not in inputs or outputs != ["logits"]:
+    wanted = [named(model.manifest.task).output]
+    if not inputs <= set(INPUTS) or "input_ids" not in inputs or outputs != wanted:
         raise BadModel(
             f"{model.manifest} takes {sorted(inputs)} and gives "
-            f"{outputs}; a text classifier takes some of {sorted(INPUTS)} and gives ['logits']. "
+            f"{outputs}; for its task it takes some of {sorted(INPUTS)} and gives {wanted}. "
             f"Export it as notebook 01 shows. {FIX}"
         )
 
@@ -258,9 +265,9 @@ def _warm_up(model: LoadedModel) -> None:
         logits = model.logits(batching.pad(rows, padding=model.recipe.padding))
     except Exception as error:
         raise BadModel(f"{model.manifest} fails when run: {type(error).__name__}. {FIX}") from error
-    expected = (len(WARM_UP), len(model.manifest.labels))
+    expected = (len(WARM_UP), model.width)
     if logits.shape != expected or not np.isfinite(logits).all():
         raise BadModel(
             f"{model.manifest} answers with an array {logits.shape}; expected were finite numbers "
-            f"{expected}, a row for each text and a column for each of its labels. {FIX}"
+            f"{expected}, a row for each text and a column for each label or dimension. {FIX}"
         )

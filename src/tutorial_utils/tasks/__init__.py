@@ -1,14 +1,15 @@
 """What a model answers, by task. A new task is a file here and an entry in ``TASKS``."""
 
 from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.tasks.embedding import Embedding
 from tutorial_utils.tasks.multi_label import MultiLabel
 from tutorial_utils.tasks.regression import Regression
 from tutorial_utils.tasks.score import Score
 from tutorial_utils.tasks.single_label import SingleLabel
-from tutorial_utils.tasks.task import Task
+from tutorial_utils.tasks.task import Close, Task
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (SingleLabel(), MultiLabel(), Regression(), Score())
+    task.name: task for task in (SingleLabel(), MultiLabel(), Regression(), Score(), Embedding())
 }
 
 

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,13 +17,23 @@ Known = Mapping[str, float]  # word of a file → place of the label, or a value
 LABELS, CONFIDENCE = "labels", "confidence"  # names of features that drift watches
 
 
+@dataclass(frozen=True)
+class Close:
+    """One measure of how close answers are to a reference's, and the least that may be promoted."""
+
+    name: str
+    value: float
+    least: float
+
+
 class Task(ABC):
     """One kind of answer. Every other package asks the task, and none asks which task it is.
 
     name: as in ``manifest.json``. output: name of the model's output. missing: the value of a
     label that a model does not know. measured_by_spread: differences count as shares of the labels'
     standard deviation. labels_are_names: in a file, a label is a name or its number, not a value.
-    Answers are float arrays (n, width); width: one for each label or target.
+    route: where callers are answered. Answers are float arrays (n, width); width: one for each
+    label, target or dimension.
     """
 
     name: ClassVar[str]
@@ -30,6 +41,7 @@ class Task(ABC):
     missing: ClassVar[float] = 0.0
     measured_by_spread: ClassVar[bool] = False
     labels_are_names: ClassVar[bool] = True
+    route: ClassVar[str] = "/predict"
 
     @abstractmethod
     def answers(self, outputs: np.ndarray) -> np.ndarray:
@@ -114,6 +126,12 @@ class Task(ABC):
         self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None
     ) -> np.ndarray:
         """``same`` for arrays of one shape."""
+
+    def closeness(
+        self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None = None
+    ) -> tuple[Close, ...]:
+        """How close all answers are to a reference's; the first measure is the one to name."""
+        return (Close("agreement", float(self.same(found, reference, spread).mean()), 0.98),)
 
     def spread(self, values: np.ndarray) -> tuple[float, ...] | None:
         """Standard deviation of each target of ``values``; None if nothing is measured by it."""

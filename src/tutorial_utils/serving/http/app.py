@@ -1,7 +1,7 @@
 """The routes. What a caller asks goes to the versions that run."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -12,15 +12,16 @@ from starlette.responses import PlainTextResponse
 
 import tutorial_utils
 from tutorial_utils import registry
+from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.request import WrongKind
 from tutorial_utils.serving.http import admin, disconnects, errors, oip, schemas
 from tutorial_utils.serving.http.errors import documented
 from tutorial_utils.serving.http.middleware import Observed
 from tutorial_utils.serving.rollout.deployment import Deployment
 from tutorial_utils.serving.rollout.registry_watcher import Watcher
 from tutorial_utils.serving.settings import Settings
-
-PREDICT = "/predict"
+from tutorial_utils.tasks import named
 
 
 class Service(Observed):
@@ -100,27 +101,40 @@ def create(settings: Settings) -> Service:
         Field(min_length=1, max_length=settings.max_texts, examples=[["A joy from start."]]),
     ]
 
-    @app.post(
-        PREDICT,
-        response_model=schemas.Predictions,
-        responses=documented(400, 408, 413, 415, 422, 429, 500, 503, 504),
-    )
+    async def ask(route: str, texts: Sequence[Text], request: Request, caller: str | None):
+        task = named(deployment.stable.model.manifest.task)
+        if task.route != route:
+            raise WrongKind(f"this model answers at {task.route}, not at {route}")
+        work = deployment.predict(texts, caller)
+        prediction = await disconnects.unless_gone(request, work)
+        metrics.prediction(prediction)
+        # As bytes: given the object, FastAPI would validate again what was just made.
+        content = schemas.answered(prediction).model_dump_json()
+        headers = schemas.timing_headers(prediction)
+        return Response(content, headers=headers, media_type="application/json")
+
+    problems = documented(400, 408, 413, 415, 422, 429, 500, 503, 504)
+
+    @app.post(schemas.PREDICT, response_model=schemas.Predictions, responses=problems)
     async def predict(
         texts: Annotated[checked_texts, Body(embed=True)],
         request: Request,
         x_caller_id: schemas.Caller = None,
     ) -> Response:
-        """Labels with their probabilities. A pair is ``[first, second]``.
+        """Labels with their probabilities, or values. A pair is ``[first, second]``.
 
         During a trial, one caller stays with one version.
         """
-        work = deployment.predict(texts, x_caller_id)
-        prediction = await disconnects.unless_gone(request, work)
-        metrics.prediction(prediction)
-        # As bytes: given the object, FastAPI would validate again what was just made.
-        content = schemas.predictions(prediction).model_dump_json()
-        headers = schemas.timing_headers(prediction)
-        return Response(content, headers=headers, media_type="application/json")
+        return await ask(schemas.PREDICT, texts, request, x_caller_id)
+
+    @app.post(schemas.EMBED, response_model=schemas.Embeddings, responses=problems)
+    async def embed(
+        texts: Annotated[checked_texts, Body(embed=True)],
+        request: Request,
+        x_caller_id: schemas.Caller = None,
+    ) -> Response:
+        """A vector for each text."""
+        return await ask(schemas.EMBED, texts, request, x_caller_id)
 
     @app.get("/livez")
     async def live():

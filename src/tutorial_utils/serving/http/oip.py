@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, ValidationInfo
 
 import tutorial_utils
-from tutorial_utils.registry import Manifest
+from tutorial_utils.registry import LoadedModel
 from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.engine.request import Prediction
 from tutorial_utils.serving.http import disconnects
@@ -86,10 +86,10 @@ class Inferred(BaseModel):
     outputs: list[Output]
 
 
-def outputs(manifest: Manifest) -> dict[str, np.ndarray]:
+def outputs(model: LoadedModel) -> dict[str, np.ndarray]:
     """The outputs of a version by name, as for one text."""
-    task, labels = named(manifest.task), manifest.labels
-    return dict(task.tensors(np.zeros((1, len(labels)), np.float32), labels))
+    task, none = named(model.manifest.task), np.zeros((1, model.width), np.float32)
+    return dict(task.tensors(none, model.manifest.labels))
 
 
 def answer(asked: Inference, prediction: Prediction) -> Inferred:
@@ -136,17 +136,17 @@ def router(
         await probe()
         return {"ready": True}
 
-    async def known(request: Request, model: str) -> Manifest:
+    async def known(request: Request, model: str) -> LoadedModel:
         served = deployment.settings.model
         if model != served:
             raise UnknownVersion(f"no such model is served here; there is: {served}")
-        return deployment.find(request.path_params.get("version")).model.manifest
+        return deployment.find(request.path_params.get("version")).model
 
-    asked_for = Annotated[Manifest, Depends(known)]
+    asked_for = Annotated[LoadedModel, Depends(known)]
 
-    async def metadata(manifest: asked_for):
-        labels = manifest.labels
-        in_order = {"parameters": {"labels": ",".join(labels)}}
+    async def metadata(model: asked_for):
+        manifest = model.manifest
+        in_order = {"parameters": {"labels": ",".join(manifest.labels)}} if manifest.labels else {}
         return {
             "name": manifest.name,
             "versions": sorted(deployment.roles, key=int),
@@ -155,11 +155,12 @@ def router(
             "outputs": [
                 tensor(name, _datatype(array), -1, *array.shape[1:])
                 | (in_order if array.ndim > 1 else {})
-                for name, array in outputs(manifest).items()
+                for name, array in outputs(model).items()
             ],
         }
 
-    async def model_ready(manifest: asked_for):
+    async def model_ready(model: asked_for):
+        manifest = model.manifest
         await probe(manifest.version)
         return {"name": manifest.name, "version": manifest.version, "ready": True}
 
@@ -175,7 +176,7 @@ def router(
             told = f"the shape must be [texts], [texts, 1] or [pairs, 2]; {count} were sent"
             raise HTTPException(400, told)
         version = request.path_params.get("version")
-        there = outputs(deployment.find(version).model.manifest)
+        there = outputs(deployment.find(version).model)
         if not there.keys() >= {w.name for w in asked.outputs}:  # type: ignore[attr-defined]
             raise HTTPException(422, f"outputs: there are only {', '.join(there)}")
         work = deployment.predict(given.data, x_caller_id, version)

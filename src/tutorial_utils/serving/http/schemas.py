@@ -11,6 +11,7 @@ from tutorial_utils.tasks import named
 
 # For OpenAPI: a character that ``not_blank`` counts. Python has more white space than JavaScript.
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
+PREDICT, EMBED = "/predict", "/embed"
 Caller = Annotated[str | None, Header(max_length=256)]
 
 
@@ -36,14 +37,25 @@ class Timings(BaseModel):
     inference: float
 
 
-class Predictions(BaseModel):
-    """Answers in the order of the texts, and which version gave them."""
+class Answered(BaseModel):
+    """Which version answered, and how long it took."""
 
     model: str
     version: str
     fallback: bool
-    predictions: list[Answer] | list[Values]
     timings_ms: Timings
+
+
+class Predictions(Answered):
+    """Answers in the order of the texts."""
+
+    predictions: list[Answer] | list[Values]
+
+
+class Embeddings(Answered):
+    """Vectors in the order of the texts."""
+
+    embeddings: list[list[float]]
 
 
 def not_blank(text: str) -> str:
@@ -57,18 +69,20 @@ def not_blank(text: str) -> str:
     return text
 
 
-def predictions(prediction: Prediction) -> Predictions:
-    """The answer of ``/predict``."""
+def answered(prediction: Prediction) -> Predictions | Embeddings:
+    """The answer of ``/predict`` or ``/embed``, as the task has it."""
     manifest = prediction.manifest
     task = named(manifest.task)
-    answers = [task.tell(row, manifest.labels) for row in prediction.probabilities]
-    return Predictions(
-        model=manifest.name,
-        version=manifest.version,
-        fallback=prediction.fallback,
-        predictions=answers,
-        timings_ms=Timings(**{stage: getattr(prediction, f"{stage}_ms") for stage in STAGES}),
-    )
+    told = [task.tell(row, manifest.labels) for row in prediction.probabilities]
+    common = {
+        "model": manifest.name,
+        "version": manifest.version,
+        "fallback": prediction.fallback,
+        "timings_ms": Timings(**{s: getattr(prediction, f"{s}_ms") for s in STAGES}),
+    }
+    if task.route == EMBED:
+        return Embeddings(embeddings=[one["embedding"] for one in told], **common)
+    return Predictions(predictions=told, **common)
 
 
 def timing_headers(prediction: Prediction) -> dict[str, str]:

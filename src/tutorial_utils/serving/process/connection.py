@@ -15,9 +15,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from tutorial_utils.serving import logs
 from tutorial_utils.serving.engine.request import Overloaded
-from tutorial_utils.serving.http import app, errors
+from tutorial_utils.serving.http import app, errors, schemas
 
 LONGEST_HEAD = 65_536  # bytes
+ROUTES = {route.encode(): route for route in (schemas.PREDICT, schemas.EMBED)}
 # Before the first request that is not refused. uvicorn ignores what comes after an answer.
 ANSWERED = cast(
     RequestResponseCycle, SimpleNamespace(response_complete=True, message_event=asyncio.Event())
@@ -69,9 +70,9 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
 
     def _can_be_refused(self) -> bool:
-        """Is it a request to ``/predict``, not pipelined, on a connection that is kept?"""
+        """Does it ask the model, not pipelined, on a connection that is kept?"""
         kept = self.parser.should_keep_alive() and not self._service.leaving
-        asks = self.url == app.PREDICT.encode() and self.parser.get_method() == b"POST"
+        asks = self.url in ROUTES and self.parser.get_method() == b"POST"
         return asks and kept and self.cycle.response_complete and not self.expect_100_continue
 
     def _refuse(self, refusal: Overloaded) -> None:
@@ -83,7 +84,7 @@ class Connection(HttpToolsProtocol):
         marks = f"x-request-id: {name}\r\nx-total-time: {seconds * 1e3:.3f}\r\n\r\n"
         dates = (b"%b: %b\r\n" % pair for pair in self.server_state.default_headers)
         self.transport.write(b"".join((head, *dates, marks.encode(), body)))
-        self._service.metrics.request(app.PREDICT, 429, seconds)
+        self._service.metrics.request(ROUTES[self.url], 429, seconds)
         self._quiet_since = self.loop.time()
 
     def _check_after(self, seconds: float) -> None:

@@ -100,6 +100,10 @@ def same_answers(expected: Prediction, found: Prediction) -> list[bool] | None:
         columns[:, [names.index(label) for label in manifest.labels]] = values
         return columns
 
+    if not names:  # vectors, whose numbers have no names
+        if expected.probabilities.shape != found.probabilities.shape:
+            return [False] * len(expected.probabilities)
+        return task.same(expected.probabilities, found.probabilities).tolist()
     spread = None
     if task.measured_by_spread:
         known = next((p.manifest for p in (expected, found) if p.manifest.label_spread), None)
