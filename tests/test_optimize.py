@@ -260,7 +260,7 @@ def test_a_candidate_that_meets_every_limit_passes():
 @pytest.mark.parametrize(
     ("change", "missed"),
     [
-        ({"agreement": 0.979}, "agreement with PyTorch"),
+        ({"close": (Close("agreement", 0.979, 0.98),)}, "agreement with PyTorch"),
         (
             {"time": GOOD.time | {"texts": Ratio(1.2, 1.1, 1.3)}},
             "latency against PyTorch, texts",
