@@ -7,7 +7,7 @@ import numpy as np
 
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
-from tutorial_utils.tasks.task import Close, Task
+from tutorial_utils.tasks.task import Close, Known, Task, number
 
 SAME_DIRECTION = 0.97  # cosine from which two vectors are the same answer
 NEIGHBOURS = 10
@@ -23,18 +23,13 @@ class Embedding(Task):
     name = "embedding"
     output = "embedding"
     route = "/embed"
+    labels_are_names = False
 
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         return outputs
 
-    def label(self, given: Any, names: Sequence[str]) -> Any:
-        try:
-            value = float(given)
-        except (TypeError, ValueError):
-            value = np.nan
-        if not np.isfinite(value):
-            raise ValueError(f"{given!r} is not a number, how similar the two texts are")
-        return value
+    def label(self, given: Any, known: Known, width: int) -> Any:
+        return number(given, known)
 
     def evaluate(
         self,
