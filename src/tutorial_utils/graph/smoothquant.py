@@ -46,7 +46,7 @@ def smooth(
     alpha: of ``migrate``; None leaves it out. neurons: of ``keep_neurons``; 0 leaves it out.
     """
     model = ir.load(str(source))
-    largest = ranges(source, batches)
+    largest = _alike(model, ranges(source, batches))
     counts = {
         "LayerNormalization": 0 if alpha is None else migrate(model, largest, alpha),
         "neurons": keep_neurons(model, largest, neurons),
@@ -150,6 +150,24 @@ def keep_neurons(model: ir.Model, largest: Mapping[str, np.ndarray], most: int =
             node.replace_input_with(i, total)
         count += most
     return count
+
+
+def _alike(model: ir.Model, largest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The ranges, equal for all values that are multiplied by the same weights.
+
+    Layers that share weights (ALBERT) are then changed alike, and still share them.
+    """
+    groups: dict[frozenset[ir.Value | None], list[str]] = {}
+    for value in (value for node in model.graph for value in node.outputs):
+        if value.name and value.name in largest:
+            weights = frozenset(n.inputs[1] for n in value.consumers() if _is_product(n))
+            groups.setdefault(weights, []).append(value.name)
+    return {
+        name: np.max([largest[other] for other in names], axis=0)
+        for weights, names in groups.items()
+        for name in names
+        if weights
+    }
 
 
 def _feed_forward(gelu: ir.Node) -> tuple[ir.Node, ir.Node, int, ir.Node] | None:
