@@ -152,6 +152,22 @@ def test_a_text_pair_column_is_read_without_a_flag(read):
         assert found.texts[1] == ("text 1 of many", "ynam fo 1 txet")
 
 
+def test_labels_may_be_absent_where_the_task_needs_none(read):
+    found = read("text\n" + "\n".join(TEXTS), ("x",), "embedding")
+    assert (found.texts, found.labels, found.understood) == (tuple(TEXTS), None, "text")
+    # A label says something about a pair only.
+    assert read(ROWS, ("x",), "embedding").labels is None
+    rows = [(text, text, label) for text, label in ROWS]
+    header = ("text", "text_pair", "label")
+    found = read(delimited(rows, ",", header), ("x",), "embedding")
+    assert found.labels[:2].tolist() == [0, 1]
+    unscored = [(first, second) for first, second, _ in rows]
+    found = read(delimited(unscored, ",", header[:2]), ("x",), "embedding")
+    assert (found.reads, found.labels) == ("pair", None)
+    with pytest.raises(BadData, match="no column mood"):
+        read(ROWS, ("x",), "embedding", columns=Columns(label="mood"))
+
+
 def test_columns_are_named_by_flags_and_groups_become_numbers(read):
     rows = [(f"q{i // 4}", text, text, label) for i, (text, label) in enumerate(ROWS)]
     found = read(
@@ -497,6 +513,26 @@ def test_names_may_contain_the_separator(read):
 def test_data_with_one_label_only_is_refused(task, names, given, read):
     with pytest.raises(BadData, match="all texts have the same label"):
         labels_of(read, given, names, task)
+
+
+def test_groups_in_which_any_order_is_right_are_refused(read):
+    def grouped(groups, relevance):
+        rows = [(t, groups(i), relevance(i)) for i, t in enumerate(TEXTS)]
+        content = delimited(rows, ",", ("text", "qid", "label"))
+        return read(content, ("x",), "score", columns=Columns(group="qid"))
+
+    assert grouped(lambda i: i // 4, lambda i: i % 3).labels[:3].tolist() == [[0], [1], [2]]
+    for groups, relevance in ((lambda i: i, lambda i: i % 2), (lambda i: i % 2, lambda i: i % 2)):
+        with pytest.raises(BadData, match="no group has texts of different relevance"):
+            grouped(groups, relevance)
+    with pytest.raises(BadData, match="a degree of relevance is below 0"):
+        grouped(lambda i: i // 4, lambda i: i % 3 - 1)
+
+
+def test_names_that_cannot_be_told_apart_are_no_words(read):
+    assert labels_of(read, ["b", "c"], ("a ", "a", "b", "c")) == [2, 3]
+    with pytest.raises(BadData, match="label 'a' is not among"):
+        labels_of(read, ["b", "a"], ("a ", "a", "b", "c"))
 
 
 def test_values_of_a_regression(read):

@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from tutorial_utils import cli
@@ -37,7 +37,7 @@ from tutorial_utils.registry import (
 from tutorial_utils.runtime import batching
 from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.runtime.inference import onnx_predict
-from tutorial_utils.tasks import Close
+from tutorial_utils.tasks import Close, named
 
 WORDS = ("good", "bad", "fine", "poor", "film", "plot", "actor", "scene", "joy", "bore", "a", "the")
 SIZE = {
@@ -528,6 +528,31 @@ def test_pytorch_that_is_no_better_than_the_most_frequent_label_is_told(
     if told:
         assert f"right for {told} of the texts, and the most frequent label is right for" in doubt
         assert "They are no, yes (id2label in config.json); --label-map" in doubt
+
+
+def test_texts_that_no_score_can_be_computed_from_are_refused(small):
+    task = named(small.task)
+    rare = np.zeros(80, int)
+    rare[np.random.default_rng(0).permutation(80)[:20]] = 1  # all are among those for choosing
+    given = Texts.of(small, labelled.Labelled(tuple(texts(80)), rare))
+    assert given.labels[given.judging].sum() == 0
+    with pytest.raises(
+        labelled.BadData, match="Of the texts for the gate, all texts have the same"
+    ):
+        given.check(task)
+    Texts.of(small, labelled.Labelled(tuple(texts(80)), 1 - np.arange(80) % 2)).check(task)
+
+
+def test_texts_without_a_token_are_refused(tmp_path):
+    folder = save(tmp_path / "model")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
+    tokenizer.normalizer = normalizers.Replace("\ufffd", "")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    lines = [*texts(30), "\ufffd\ufffd"]
+    given = labelled.Labelled(tuple(lines), np.arange(31) % 2)
+    with pytest.raises(labelled.BadData, match="1 texts have no token"):
+        Texts.of(classifiers.open_classifier(folder), given)
 
 
 def test_a_version_for_a_gpu_has_a_form_in_fp16_and_one_for_a_cpu(clock, tmp_path, monkeypatch):

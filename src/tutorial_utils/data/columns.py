@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from tutorial_utils.data.tables import BadData, Table
 
@@ -26,24 +26,27 @@ _USUAL = {
 @dataclass(frozen=True)
 class Columns:
     """Names of columns. pair: the second text; by default ``text_pair`` if there is such a column.
-    group: the query that each text belongs to; None if texts are not ranked.
+    label: None if there are no labels. group: the query that each text belongs to; None if texts
+    are not ranked.
     """
 
     text: str = "text"
     pair: str | None = None
-    label: str = "label"
+    label: str | None = "label"
     group: str | None = None
 
     @property
     def named(self) -> dict[str, str]:
         """Role → column, of those that are read."""
-        return {role: name for role, name in asdict(self).items() if name is not None}
+        return {role: name for role, name in vars(self).items() if name is not None}
 
 
-def choose(tables: Sequence[Table], columns: Columns, file: str) -> tuple[Table, Columns]:
+def choose(
+    tables: Sequence[Table], columns: Columns, file: str, needs_labels: bool = True
+) -> tuple[Table, Columns]:
     """The first table that has the columns, and all columns to read.
 
-    There is one table for each delimiter.
+    tables: one for each delimiter. needs_labels: as in ``Task``.
 
 
     Raises:
@@ -52,7 +55,9 @@ def choose(tables: Sequence[Table], columns: Columns, file: str) -> tuple[Table,
     """
 
     def missing(table: Table) -> list[str]:
-        return [role for role, name in columns.named.items() if name not in table.columns]
+        optional = () if needs_labels or columns.label != Columns.label else ("label",)
+        roles = (role for role in columns.named if role not in optional)
+        return [role for role in roles if columns.named[role] not in table.columns]
 
     table = min(tables, key=lambda table: (len(missing(table)), -len(table.columns)))
     found = table.columns
@@ -65,6 +70,8 @@ def choose(tables: Sequence[Table], columns: Columns, file: str) -> tuple[Table,
         raise BadData(f"{file} has no column {names}; {listed}. Say what to read: {flags}.")
     if columns.pair is None and PAIR in found:
         columns = replace(columns, pair=PAIR)
+    if not needs_labels and (columns.pair is None or columns.label not in found):
+        columns = replace(columns, label=None)
     read = columns.named.values()
     if twice := [name for name in read if found.count(name) > 1]:
         raise BadData(f"{file} has two columns {twice[0]}; {listed}. Rename one of them.")

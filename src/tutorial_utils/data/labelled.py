@@ -1,5 +1,6 @@
 """Labelled texts from a file of the user's: CSV, TSV, JSON lines or Parquet."""
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tutorial_utils.tasks import named
 from tutorial_utils.tasks.task import word
 
 FEWEST = 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Categories of characters that show nothing: spaces, controls, formats, marks without a letter.
 _UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf", "Mn")
 _BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # so are fillers, which count as letters
@@ -26,12 +28,13 @@ _BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # so are fillers, which count as lett
 class Labelled:
     """Texts or pairs, and what is right for each: int64 (n,) or (n, labels), or float (n, targets).
 
-    groups: int64 (n,), the query that each text belongs to; None if texts are not ranked. notes:
-    for the report, such as rows that were left out. understood: how the file was read, in words.
+    labels: None if the file has none and the task needs none. groups: int64 (n,), the query that
+    each text belongs to; None if texts are not ranked. notes: for the report, such as rows that
+    were left out. understood: the columns and how the labels were read, in words.
     """
 
     texts: tuple[Text, ...]
-    labels: np.ndarray
+    labels: np.ndarray | None
     groups: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     understood: str = ""
@@ -77,22 +80,26 @@ def read(
     """
     file, kind = Path(file), named(task)
     ways = labels.readings(names, kind, label_map)
-    table, columns = column_names.choose(tables.read(file, delimiter), columns, file.name)
+    table, columns = column_names.choose(
+        tables.read(file, delimiter), columns, file.name, kind.needs_labels
+    )
 
     def possible(values: Mapping[str, Any]) -> bool:
-        given = values[columns.label]
+        given = values[columns.label] if columns.label else None
         read = (labels.attempt(given, way, kind, names) for way in ways)
         return bool(given) and not all(isinstance(one, labels.Unreadable) for one in read)
 
     rows = list(table.rows(possible))
     bad = {row.line: reason for row in rows if (reason := _problem(row, columns))}
     good = {row.line: row.values for row in rows if row.line not in bad}
-    try:
-        found, way = labels.understand(
-            {line: values[columns.label] for line, values in good.items()}, ways, kind, names
-        )
-    except BadData as error:
-        raise BadData(f"{file.name}: {error}.") from None
+    found: dict[int, Any] = {}
+    way = ""
+    if columns.label:
+        given = {line: values[columns.label] for line, values in good.items()}
+        try:
+            found, way = labels.understand(given, ways, kind, names)
+        except BadData as error:
+            raise BadData(f"{file.name}: {error}.") from None
     bad |= {line: one for line, one in found.items() if isinstance(one, labels.Unreadable)}
     first = f"the first is {table.unit} {min(bad)}: {bad[min(bad)]}" if bad else ""
     count = f"{len(bad):,} of {len(rows):,} rows"
@@ -108,15 +115,16 @@ def read(
             f"needs at least {FEWEST}, and an interval narrow enough to decide anything about "
             f"1,000.{f' Of the bad rows, {first}.' if bad else ''}"
         )
-    made = np.array([found[line] for line in kept])
-    if constant := kind.constant(made):
+    made = np.array([found[line] for line in kept]) if columns.label else None
+    groups = _groups([good[line][columns.group] for line in kept]) if columns.group else None
+    if made is not None and (constant := kind.constant(made, groups)):
         raise BadData(f"{file.name}: {constant}. Add other texts.")
     return Labelled(
         texts=tuple(_text(good[line], columns) for line in kept),
         labels=made,
-        groups=_groups([good[line][columns.group] for line in kept]) if columns.group else None,
+        groups=groups,
         notes=(f"{count} of {file.name} were left out; {first}.",) if bad else (),
-        understood=f"{', '.join(columns.named.values())}; labels {way}",
+        understood=", ".join(columns.named.values()) + (way and f"; labels {way}"),
     )
 
 
@@ -146,7 +154,7 @@ def _problem(row: Row, columns: Columns) -> str | None:
 def _unreadable(text: Any) -> str | None:
     if not isinstance(text, str):
         return "is missing" if text is None else f"is not text but {type(text).__name__}"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if _SURROGATE.search(text):
         return "is not valid Unicode: a byte is not UTF-8, or half of a surrogate pair is alone"
     seen = (c for c in text if c not in _BLANK and unicodedata.category(c) not in _UNSEEN)
     return None if any(seen) else "is empty or has no visible character"

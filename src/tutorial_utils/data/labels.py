@@ -2,6 +2,7 @@
 
 import json
 import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,10 @@ def understand(
     Raises:
         BadData: two ways mean something different, or the numbers begin at 1.
     """
-    each = [[attempt(value, way, task, names) for value in given.values()] for way in ways]
-    good = [[not isinstance(value, Unreadable) for value in read] for read in each]
+    kinds = {repr(value): value for value in given.values()}
+    read = [{k: attempt(value, way, task, names) for k, value in kinds.items()} for way in ways]
+    each = [[one[repr(value)] for value in given.values()] for one in read]
+    good = [[not isinstance(value, Unreadable) for value in one] for one in each]
     possible = [any(one) for one in zip(*good, strict=True)]
     complete = [i for i, one in enumerate(good) if one == possible]
     for line, *found in zip(given, *each, strict=True):
@@ -135,7 +138,11 @@ def _listed(words: Sequence[str], separator: str = ", ") -> str:
 
 
 def _words(meaning: Mapping[str, float]) -> Known:
-    """Words as they are compared; in lower case too, unless two would be the same then."""
-    exact = {word(key): value for key, value in meaning.items()}
+    """Words as they are compared; in lower case too, unless two would be the same then.
+
+    Words that only differ in what ``word`` drops cannot be told apart, so they are left out.
+    """
+    count = Counter(map(word, meaning))
+    exact = {word(key): value for key, value in meaning.items() if count[word(key)] == 1}
     folded = {key.casefold(): value for key, value in exact.items()}
     return exact | folded if len(folded) == len(exact) else exact

@@ -94,9 +94,11 @@ def optimize(
     given = (
         labelled.read(data, classifier.labels, classifier.task, **vars(reading)) if data else None
     )
-    if given and not named(classifier.task).fits(given.labels, given.groups is not None):
+    task, right = named(classifier.task), given.labels if given else None
+    if given and right is not None and not task.fits(right, given.groups is not None):
         classifier = replace(classifier, task="regression")  # one logit, and labels of any value
     texts = Texts.of(classifier, given, effort.max_texts)
+    texts.check(task)
     folder = Path(out, "work", fingerprint(classifier, data, effort, target, reading))
     previous, note = promotion.find_previous(model_folder, classifier, texts.reads)
     job = Job(classifier, texts, folder, effort, previous, target)

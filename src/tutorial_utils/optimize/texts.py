@@ -1,13 +1,15 @@
 """The texts that candidates are measured on: the user's labelled texts, or random tokens."""
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tutorial_utils.data.labelled import Labelled
+from tutorial_utils.data.labelled import BadData, Labelled
 from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.runtime.tokenization import Text
+from tutorial_utils.tasks import Task
 
 Rows = tuple[Sequence[int], ...]  # token ids of each text
 WITHOUT_DATA = 256  # rows of random tokens if there are no texts
@@ -38,11 +40,25 @@ class Texts:
             return cls(tuple(drawn))
         order = _drawn(data, most, generator)
         texts = tuple(data.texts[i] for i in order)
-        groups = None if data.groups is None else data.groups[order]
-        return cls(tuple(classifier.encode(texts)), texts, data.labels[order], groups, data.reads)
+        rows = tuple(classifier.encode(texts))
+        if lost := [text for text, row in zip(texts, rows, strict=True) if not len(row)]:
+            raise BadData(
+                f"{len(lost)} texts have no token for this model's tokenizer. Remove them from the "
+                f"data; the first is {reprlib.repr(lost[0])}."
+            )
+        labels, groups = (None if a is None else a[order] for a in (data.labels, data.groups))
+        return cls(rows, texts, labels, groups, data.reads)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def check(self, task: Task) -> None:
+        """Raises BadData if the labels of the texts for the gate cannot tell good from bad."""
+        if self.labels is None:
+            return
+        groups = None if self.groups is None else self.groups[self.judging]
+        if constant := task.constant(self.labels[self.judging], groups):
+            raise BadData(f"Of the texts for the gate, {constant}. Add texts of other labels.")
 
     @property
     def choosing(self) -> np.ndarray:

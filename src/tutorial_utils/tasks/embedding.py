@@ -24,6 +24,7 @@ class Embedding(Task):
     output = "embedding"
     route = "/embed"
     labels_are_names = False
+    needs_labels = False
 
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         return outputs

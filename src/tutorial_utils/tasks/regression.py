@@ -28,7 +28,7 @@ class Regression(Task):
             raise ValueError(f"{given!r} is not {width} number(s), one for each target")
         return numbers
 
-    def constant(self, labels: np.ndarray) -> str | None:
+    def constant(self, labels: np.ndarray, groups: np.ndarray | None = None) -> str | None:
         if 0 not in (spread := quality.spread_of(labels)):
             return None
         return (

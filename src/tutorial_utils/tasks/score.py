@@ -24,6 +24,16 @@ class Score(MultiLabel):
     def label(self, given: Any, known: Known, width: int) -> Any:
         return [number(given, known)]
 
+    def constant(self, labels: np.ndarray, groups: np.ndarray | None = None) -> str | None:
+        if groups is None:
+            return super().constant(labels)
+        if labels.min() < 0:
+            return "a degree of relevance is below 0"
+        kinds = np.unique(np.column_stack([groups, labels]), axis=0)
+        if len(kinds) == len(np.unique(groups)):
+            return "no group has texts of different relevance, so that any order is right"
+        return None
+
     def fits(self, labels: np.ndarray, grouped: bool) -> bool:
         return grouped or bool(np.isin(labels, (0, 1)).all())
 

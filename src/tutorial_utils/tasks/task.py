@@ -32,6 +32,7 @@ class Task(ABC):
     name: as in ``manifest.json``. output: name of the model's output. missing: the value of a
     label that a model does not know. measured_by_spread: differences count as shares of the labels'
     standard deviation. labels_are_names: in a file, a label is a name or its number, not a value.
+    needs_labels: False if a score needs them, but not the rest; only pairs have labels then.
     route: where callers are answered. Answers are float arrays (n, width); width: one for each
     label, target or dimension.
     """
@@ -41,6 +42,7 @@ class Task(ABC):
     missing: ClassVar[float] = 0.0
     measured_by_spread: ClassVar[bool] = False
     labels_are_names: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = True
     route: ClassVar[str] = "/predict"
 
     @abstractmethod
@@ -75,8 +77,11 @@ class Task(ABC):
         classes: number of labels. groups: int (n,), the query that each text belongs to.
         """
 
-    def constant(self, labels: np.ndarray) -> str | None:
-        """Why no score can be computed from labels of a file, because they are all the same."""
+    def constant(self, labels: np.ndarray, groups: np.ndarray | None = None) -> str | None:
+        """Why labels of a file cannot tell good answers from bad ones; None if they can.
+
+        groups: as in ``evaluate``.
+        """
         if (labels == labels[0]).all():
             return "all texts have the same label, so a score cannot tell right from wrong"
         return None
