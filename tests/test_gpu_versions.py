@@ -242,7 +242,7 @@ def test_a_gpu_that_is_gone_leaves_the_form_for_a_cpu(tmp_path, gpu, monkeypatch
     with caplog.at_level(logging.WARNING):
         model = registry.load(two_forms(tmp_path / "both"), "sentiment")
     assert model.recipe.steps == ("cpu",)
-    assert "runs on the CPU: the device is gone" in caplog.text
+    assert "the device is gone; its form for a CPU runs instead" in caplog.text
     with pytest.raises(BadModel, match="the device is gone"):
         registry.load(two_forms(tmp_path / "one", cpu=False), "sentiment")
 
@@ -254,6 +254,72 @@ def test_a_gpu_too_small_for_one_text_is_no_reason_to_run_on_the_cpu(tmp_path, g
     monkeypatch.setattr(memory, "largest_budget", full)
     with pytest.raises(BadModel, match=r"cannot answer a text of 64 tokens.*Free or allow more"):
         registry.load(two_forms(tmp_path), "sentiment")
+
+
+@pytest.mark.parametrize(
+    ("told", "device", "little"),
+    [
+        ("CUDA failure 35: CUDA driver version is insufficient; GPU=0", True, False),
+        ("CUDA error cudaErrorNoKernelImageForDevice:no kernel image is available", True, False),
+        ("CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED ; GPU=0", True, False),
+        ("CUDA failure 2: out of memory ; GPU=0", False, True),
+        ("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED", False, True),
+        ("CUBLAS failure 1: CUBLAS_STATUS_NOT_INITIALIZED", False, True),
+        ("Load model failed: Protobuf parsing failed", False, False),
+    ],
+)
+def test_errors_of_a_device_of_its_memory_and_of_a_file_are_distinguished(told, device, little):
+    error = RuntimeError(told)
+    assert (session.device_failure(error) is not None) is device
+    assert memory.is_allocation_failure(error) is little
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("CUDA failure 209: no kernel image is available for execution on the device", "spare"),
+        ("CUDA failure 2: out of memory", "too little memory"),
+        ("the graph is broken", "Write the version again"),
+    ],
+)
+def test_a_gpu_that_fails_in_the_warm_up_is_told_from_a_broken_file(
+    told, expected, tmp_path, gpu, monkeypatch
+):
+    run = loading.LoadedModel.logits
+
+    def fail(model, inputs):
+        if model.form.provider == "CPUExecutionProvider" and model.recipe.steps == ("gpu",):
+            raise RuntimeError(told)
+        return run(model, inputs)
+
+    monkeypatch.setattr(loading.LoadedModel, "logits", fail)
+    folder = two_forms(tmp_path)
+    if expected == "spare":
+        assert registry.load(folder, "sentiment").recipe.steps == ("cpu",)
+    else:
+        with pytest.raises(BadModel, match=expected):
+            registry.load(folder, "sentiment")
+
+
+def test_another_version_as_the_fallback_comes_after_the_form_for_a_cpu(tmp_path, gpu):
+    async def scenario():
+        one, two = (registry.load(two_forms(tmp_path), "sentiment", number) for number in "24")
+        deployment = Deployment(Settings(registry=tmp_path), two, one)
+        order = [
+            (b.model.manifest.version, b.model.recipe.steps[0]) for b in deployment.stable.backends
+        ]
+        await deployment.close()
+        return order
+
+    assert asyncio.run(scenario()) == [("4", "gpu"), ("4", "cpu"), ("2", "gpu")]
+
+
+@pytest.mark.parametrize("name", ["cudda", "CUDA", ""])
+def test_a_manifest_with_an_unknown_provider_is_refused(name, tmp_path):
+    file = two_forms(tmp_path) / "sentiment" / "2" / "manifest.json"
+    file.write_text(file.read_text().replace('"provider": "cuda"', f'"provider": "{name}"'))
+    with pytest.raises(BadModel, match="no provider is called"):
+        registry.load(tmp_path, "sentiment")
 
 
 class Failing:

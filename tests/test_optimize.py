@@ -18,7 +18,7 @@ from tutorial_utils.bench import timer
 from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.core import provenance, records
 from tutorial_utils.data import labelled
-from tutorial_utils.graph import fusion, inspection
+from tutorial_utils.graph import fusion, half_precision, inspection
 from tutorial_utils.models import classifiers
 from tutorial_utils.optimize import answers, gate, promotion, report, run, stages, timing, variants
 from tutorial_utils.optimize.job import QUICK, Effort, Job
@@ -583,6 +583,42 @@ def test_a_version_for_a_gpu_has_a_form_in_fp16_and_one_for_a_cpu(clock, tmp_pat
     )
     text = (tmp_path / "out" / "report.md").read_text()
     assert "PyTorch ran on the CPU, because its build here knows no GPU" in text
+
+
+def test_a_file_whose_answers_are_not_numbers_is_rejected(exported, monkeypatch):
+    def broken(source, target):
+        model = onnx.load(source)
+        (last,) = (n for n in model.graph.node if n.output[0] == "logits")
+        last.output[0] = "right"
+        nan = onnx.numpy_helper.from_array(np.array(np.nan, np.float32), "nan")
+        model.graph.initializer.append(nan)
+        model.graph.node.append(onnx.helper.make_node("Add", ["right", "nan"], ["logits"]))
+        onnx.save(model, target)
+
+    monkeypatch.setattr(half_precision, "to_fp16", broken)
+    found = variants.fp16(exported, "exported")
+    assert "256 of 256 texts are NaN or infinite" in found.problem
+
+
+def test_a_name_is_of_one_provider(clock, finished, monkeypatch, capsys):
+    monkeypatch.setitem(
+        TARGETS, "cuda", replace(CUDA, session=replace(CUDA.session, provider="cpu"))
+    )
+    assert cli.main(command(finished, "--provider", "cuda")) == 2
+    said = capsys.readouterr().err
+    assert "Version 1 of 'model' is made for cpu, and this run for cuda" in said
+    assert "--model" in said
+    assert versions(finished / "out" / "registry", "model") == ["1"]
+
+
+def test_memory_that_is_too_small_for_a_race_is_no_fault_of_the_package(exported, monkeypatch):
+    def full(*given):
+        raise timer.CandidateFailed("RuntimeError: CUDA failure 2: out of memory")
+
+    monkeypatch.setattr(timing, "_compare", full)
+    with pytest.raises(timing.TooLittleMemory, match="--max-texts") as caught:
+        timing.compare(exported, {}, ())
+    assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize(("side", "counted"), [("right", 2), ("left", 0)])

@@ -5,6 +5,7 @@ import importlib.metadata
 import math
 import os
 import platform
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,16 @@ def features() -> tuple[str, ...]:
 
         words = set(cpuinfo.get_cpu_info().get("flags", ()))
     return tuple(name for name in FEATURES if name in words)
+
+
+def gpus() -> str | None:
+    """Names and drivers of NVIDIA's GPUs, as their tool prints them; None without it."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return "; ".join(done.stdout.splitlines()) or None
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tutorial_utils import quality
 from tutorial_utils.core import paths
-from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.core.errors import InvalidArgument, TutorialError
 from tutorial_utils.models.classifiers import BadClassifier, Classifier
 from tutorial_utils.optimize import long_inputs
 from tutorial_utils.optimize.job import Job
@@ -22,6 +22,10 @@ from tutorial_utils.tasks import Close, named
 
 LOGIT_TOLERANCE = 1e-3  # fp32 steps may change a logit only by rounding
 REFERENCE, REFERENCE_LONG = "reference.npy", "reference_long.npy"
+
+
+class NotFinite(TutorialError, ArithmeticError):
+    """A file gives answers that are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +97,18 @@ def reference(job: Job) -> np.ndarray:
 
 
 def of_file(job: Job, path: Path, session: SessionRecipe | None = None) -> np.ndarray:
-    """A file's logits for all texts, float32 (n, labels); by default on the target's provider."""
+    """A file's logits for all texts, float32 (n, labels); by default on the target's provider.
+
+    Raises:
+        NotFinite: an answer is NaN or infinite. Compared like any other it would mean some label.
+    """
     session = session or replace(job.target.session, huge_pages=False)
     recipe = replace(job.recipe(), session=session)
-    return Runnable(path, recipe, job.texts.rows).build()()
+    logits = Runnable(path, recipe, job.texts.rows).build()()
+    if not np.isfinite(logits).all():
+        texts = int((~np.isfinite(logits)).any(axis=1).sum())
+        raise NotFinite(f"the answers to {texts} of {len(logits)} texts are NaN or infinite")
+    return logits
 
 
 def largest_budget(job: Job, path: Path) -> int:

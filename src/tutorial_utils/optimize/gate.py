@@ -50,7 +50,7 @@ class Evidence:
 
     time, previous_time: workload → time relative to PyTorch, and to the version in use.
     score, previous_score: compared with PyTorch, and with the version in use.
-    previous: number of the version in use.
+    previous: number of the version in use. baseline: what ``time`` is relative to.
     """
 
     close: tuple[Close, ...]
@@ -58,6 +58,7 @@ class Evidence:
     size: float
     score: Quality | None = None
     previous: str | None = None
+    baseline: str = "PyTorch"
     previous_score: Quality | None = None
     previous_time: Mapping[str, Ratio] = field(default_factory=dict)
 
@@ -82,7 +83,7 @@ def check(evidence: Evidence, limits: Limits = Limits()) -> tuple[Check, ...]:
         checks.append(_score("score against PyTorch", evidence.score, limits))
     checks += [
         *(_close(one, limits) for one in evidence.close),
-        *_times("PyTorch", evidence.time, limits.latency),
+        *_times(evidence.baseline, evidence.time, limits.latency),
         Check(
             "size of the weights against PyTorch",
             f"{evidence.size:.2f} ×",

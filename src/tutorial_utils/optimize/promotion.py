@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tutorial_utils.core import hashing, machine
+from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.drift import profile
 from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize import answers
@@ -32,7 +33,7 @@ NO_PROFILE = (
 
 
 def find_previous(
-    folder: Path, classifier: Classifier, reads: str = "text"
+    folder: Path, classifier: Classifier, reads: str = "text", provider: str = "cpu"
 ) -> tuple[Path | None, str | None]:
     """The newest version in use, or None and a note that says why there is no comparison.
 
@@ -47,6 +48,13 @@ def find_previous(
         choose(manifest)
     except BadModel as error:
         return None, f"There was no comparison with version {newest.name}: {error}"
+    theirs = manifest.forms[0].recipe.session.provider
+    if theirs != provider:
+        raise InvalidArgument(
+            f"Version {newest.name} of {folder.name!r} is made for {theirs}, and this run for "
+            f"{provider}. Services follow a name, so each provider needs one of its own: give "
+            "another --model."
+        )
     if (manifest.labels, manifest.task, manifest.reads) != (
         classifier.labels,
         classifier.task,

@@ -29,6 +29,11 @@ from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import made_here
 from tutorial_utils.tasks import named
 
+BESIDE_CPU = (
+    "PyTorch ran on the CPU, because its build here knows no GPU. So the times relative to it say "
+    "nothing about PyTorch on the GPU."
+)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -89,6 +94,8 @@ def optimize(
     target.check()
     session = made_here(target.session) if target.precision == "int8" else target.session
     target = replace(target, device=torch_device(target.device), session=session)
+    if _beside_cpu(target):
+        progress(BESIDE_CPU)
     model_folder = Path(registry or Path(out, "registry")) / name
     classifier = classifiers.open_classifier(source)
     given = (
@@ -100,7 +107,7 @@ def optimize(
     texts = Texts.of(classifier, given, effort.max_texts)
     texts.check(task)
     folder = Path(out, "work", fingerprint(classifier, data, effort, target, reading))
-    previous, note = promotion.find_previous(model_folder, classifier, texts.reads)
+    previous, note = promotion.find_previous(model_folder, classifier, texts.reads, target.provider)
     job = Job(classifier, texts, folder, effort, previous, target)
     found = _run(job, progress)
     recipe = job.recipe(found.budget, steps=(*found.steps, "tuned"))
@@ -130,7 +137,7 @@ def optimize(
         times=found.times,
         quality=evidence.score,
         notes=tuple(notes),
-        machine=str(machine.describe()),
+        machine=_machine(target),
         version=version,
         baseline=target.baseline,
     )
@@ -150,12 +157,26 @@ def fingerprint(
     folder, pace = Path(classifier.source), os.environ.get("TUTORIAL_PACE")
     if folder.is_dir():  # its content counts, not its path
         classifier = replace(classifier, source="")
-    known = (machine.describe(), effort, target, pace, reading, classifier, provenance.of(_run))
+    known = (
+        machine.describe(),
+        _machine(target),
+        effort,
+        target,
+        pace,
+        reading,
+        classifier,
+        provenance.of(_run),
+    )
     digest = hashlib.sha256(repr(known).encode())
     files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
     for file in [*files, *([Path(data)] if data else [])]:
         digest.update(f"{file.name} {hashing.sha256(file)}".encode())
     return digest.hexdigest()[:16]
+
+
+def _machine(target: Target) -> str:
+    here = str(machine.describe())
+    return f"{here} with {machine.gpus() or 'no GPU'}" if target.accelerated else here
 
 
 def _run(job: Job, progress: Callable[[str], None]) -> Found:
@@ -194,6 +215,7 @@ def _evidence(job: Job, found: Found) -> gate.Evidence:
         size=inspection.weight_megabytes(file) / found.megabytes,
         score=close.score,
         previous=job.previous.name if job.previous else None,
+        baseline=f"{job.target.baseline} on the CPU" if _beside_cpu(job.target) else "PyTorch",
         previous_score=before,
         previous_time=found.against,
     )
@@ -225,6 +247,10 @@ def _doubt(job: Job) -> str | None:
     )
 
 
+def _beside_cpu(target: Target) -> bool:
+    return target.accelerated and target.device == "cpu"
+
+
 def _notes(job: Job, score: quality.Quality | None, limits: gate.Limits) -> list[str]:
     texts, notes = job.texts, []
     if job.target.precision == "int8" and machine.saturates():
@@ -232,11 +258,8 @@ def _notes(job: Job, score: quality.Quality | None, limits: gate.Limits) -> list
             "INT8 weights have 7 bits. On this processor, which has no VNNI, products of 8-bit "
             "weights can saturate, and the answers would be wrong. The files are right everywhere."
         )
-    if job.target.accelerated and job.target.device == "cpu":
-        notes.append(
-            "PyTorch ran on the CPU, because its build here knows no GPU. So the times relative to "
-            "it say nothing about PyTorch on the GPU."
-        )
+    if _beside_cpu(job.target):
+        notes.append(BESIDE_CPU)
     if not score:
         return [
             *notes,

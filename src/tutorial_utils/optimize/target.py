@@ -4,9 +4,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx.parser
 
-from tutorial_utils.runtime.session import UNFUSED, SessionRecipe, open_session
+from tutorial_utils.runtime.session import (
+    UNFUSED,
+    ProviderUnavailable,
+    SessionRecipe,
+    device_failure,
+    open_session,
+)
 
 _NOTHING = """<ir_version: 10, opset_import: ["" : 18]>
 nothing (float[1] x) => (float[1] y) { y = Identity (x) }"""
@@ -35,12 +42,17 @@ class Target:
         return self.budgets[0]
 
     @property
+    def provider(self) -> str:
+        """What its versions are made for: the name of a target."""
+        return "cuda" if self.accelerated else "cpu"
+
+    @property
     def baseline(self) -> str:
         """What times are relative to."""
         return "PyTorch fp32" if self.device == "cpu" else "PyTorch fp16 on the GPU"
 
     def check(self) -> None:
-        """Open a session on the provider.
+        """Open a session on the provider, and run it.
 
         Raises:
             ProviderUnavailable: it does not run here; the message says why and what to do.
@@ -48,7 +60,12 @@ class Target:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "nothing.onnx")
             onnx.save(onnx.parser.parse_model(_NOTHING), path)
-            open_session(path, self.session)
+            session = open_session(path, self.session)
+            try:
+                session.run(None, {"x": np.zeros(1, np.float32)})
+            except Exception as error:  # a GPU that ONNX Runtime has no kernels for
+                reason = device_failure(error) or str(error)
+                raise ProviderUnavailable(f"Nothing can be run on the device: {reason}") from error
 
 
 CPU = Target(

@@ -7,10 +7,12 @@ import numpy as np
 
 from tutorial_utils.bench import timer
 from tutorial_utils.bench.intervals import RESOLUTION, Ratio
+from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize.answers import Runnable
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.texts import Rows
+from tutorial_utils.runtime import memory
 from tutorial_utils.runtime.recipe import Recipe
 
 Entry = tuple[Path | Classifier, Recipe]  # an ONNX file or a PyTorch model, and how to run it
@@ -18,6 +20,10 @@ Ratios = Mapping[str, Ratio]  # workload → time relative to a reference
 
 TEXTS_TIMED = 200
 ONE_TEXT, ONE_BATCH, TEXTS = "one text", "one batch", "texts"
+
+
+class TooLittleMemory(TutorialError, MemoryError):
+    """Memory, of the machine or of its GPU, was not enough."""
 
 
 def workloads(job: Job, budget: int | None = None) -> dict[str, Rows]:
@@ -35,6 +41,18 @@ def workloads(job: Job, budget: int | None = None) -> dict[str, Rows]:
 
 def compare(job: Job, entries: Mapping[str, Entry], rows: Rows) -> timer.Comparison:
     """Time all entries on one workload; the first is the reference."""
+    try:
+        return _compare(job, entries, rows)
+    except timer.CandidateFailed as error:
+        if not memory.is_allocation_failure(error):
+            raise
+        raise TooLittleMemory(
+            "Files that are timed side by side need more memory than there is. Free some, or give "
+            "fewer texts (--max-texts)."
+        ) from error
+
+
+def _compare(job: Job, entries: Mapping[str, Entry], rows: Rows) -> timer.Comparison:
     return timer.compare(
         {
             name: Runnable(model, recipe, rows, job.target.device)

@@ -26,7 +26,12 @@ from tutorial_utils.registry.manifest import (
 from tutorial_utils.runtime import batching, memory, tokenization
 from tutorial_utils.runtime.batching import INPUTS
 from tutorial_utils.runtime.recipe import Recipe
-from tutorial_utils.runtime.session import ProviderUnavailable, open_session, provider_problem
+from tutorial_utils.runtime.session import (
+    ProviderUnavailable,
+    device_failure,
+    open_session,
+    provider_problem,
+)
 from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.tasks import named
 
@@ -108,10 +113,10 @@ def load(registry: Path, name: str, version: str = "latest", gpu_memory: int = 0
     spare = _open(folder, manifest, on_cpu) if on_cpu else None
     try:
         return replace(_fitted(_open(folder, manifest, _limited(form, gpu_memory))), spare=spare)
-    except BadModel as error:  # its libraries are there, the device is not
-        if spare is None or not isinstance(error.__cause__, ProviderUnavailable):
+    except _NoDevice as error:
+        if spare is None:
             raise
-        log.warning("%s runs on the CPU: %s", manifest, error.__cause__)
+        log.warning("%s; its form for a CPU runs instead", error)
         return spare
 
 
@@ -125,19 +130,18 @@ def _open(folder: Path, manifest: Manifest, form: ModelForm) -> LoadedModel:
     try:
         session = open_session(folder / form.file, form.recipe.session)
         tokenizer = tokenization.load(folder / TOKENIZER, form.recipe.max_length)
-    except ProviderUnavailable as error:
-        raise BadModel(f"{manifest} cannot be opened: {error}") from error
     except Exception as error:
+        told = (
+            f"{manifest} cannot be opened ({type(error).__name__}): a file is damaged, or "
+            f"{form.file} keeps weights outside its folder. Save the model as one file. {FIX}"
+        )
         if form.precision == "int8" and form.recipe.session.slowed:
-            raise BadModel(
+            told = (
                 f"{manifest}: ONNX Runtime cannot compute exact products of its 8-bit weights, and "
                 "fast ones saturate on this processor (no VNNI). Run `optimize` here for 7-bit "
                 "weights, or serve it on a processor with VNNI or AMX."
-            ) from error
-        raise BadModel(
-            f"{manifest} cannot be opened ({type(error).__name__}): a file is damaged, or "
-            f"{form.file} keeps weights outside its folder. Save the model as one file. {FIX}"
-        ) from error
+            )
+        raise _broken(manifest, form, error, told) from error
     model = LoadedModel(manifest, form, session, tokenizer, _read_profile(folder, manifest))
     _check_signature(model)
     _warm_up(model)
@@ -246,12 +250,28 @@ def _fitted(model: LoadedModel) -> LoadedModel:
     try:
         budget = memory.largest_budget(model.logits, row, recipe.token_budget, recipe.padding)
     except Exception as error:
-        raise BadModel(
-            f"{model.manifest} cannot answer a text of {recipe.max_length} tokens on "
-            f"{model.form.provider} ({type(error).__name__}). Free or allow more memory of the "
-            "device, or serve a version for a CPU."
-        ) from error
+        told = f"{model.manifest} fails when run: {type(error).__name__}. {FIX}"
+        raise _broken(model.manifest, model.form, error, told) from error
     return replace(model, form=replace(model.form, recipe=replace(recipe, token_budget=budget)))
+
+
+class _NoDevice(BadModel):
+    """The device of a form is missing or fails, while its files are right."""
+
+
+def _broken(manifest: Manifest, form: ModelForm, error: Exception, told: str) -> BadModel:
+    """What is wrong: the device or its memory if they say so, otherwise what is ``told``."""
+    if memory.is_allocation_failure(error):
+        return BadModel(
+            f"{manifest} cannot answer a text of {form.recipe.max_length} tokens on "
+            f"{form.provider}: there is too little memory. Free or allow more, or serve a version "
+            "for a CPU."
+        )
+    if isinstance(error, ProviderUnavailable):
+        return _NoDevice(f"{manifest} cannot be opened: {error}")
+    if failure := device_failure(error):
+        return _NoDevice(f"{manifest} cannot be run on {form.provider}: {failure}")
+    return BadModel(told)
 
 
 def _warm_texts(manifest: Manifest) -> Sequence[Text]:
@@ -264,7 +284,8 @@ def _warm_up(model: LoadedModel) -> None:
         rows = model.encode(_warm_texts(model.manifest))
         logits = model.logits(batching.pad(rows, padding=model.recipe.padding))
     except Exception as error:
-        raise BadModel(f"{model.manifest} fails when run: {type(error).__name__}. {FIX}") from error
+        told = f"{model.manifest} fails when run: {type(error).__name__}. {FIX}"
+        raise _broken(model.manifest, model.form, error, told) from error
     expected = (len(WARM_UP), model.width)
     if logits.shape != expected or not np.isfinite(logits).all():
         raise BadModel(

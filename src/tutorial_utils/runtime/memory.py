@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 _SIGNS = (  # of the CPU, an arena with a limit, CUDA, cuBLAS, C++
     "failed to allocate", "smaller than requested bytes", "out of memory", "alloc_failed",
-    "bad_alloc",
+    "bad_alloc", "out_of_memory", "cublas_status_not_initialized",
 )  # fmt: skip
 
 

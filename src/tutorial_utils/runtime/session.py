@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import functools
 import io
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import onnxruntime as ort
 
 from tutorial_utils.core import machine
 from tutorial_utils.core.errors import TutorialError
-from tutorial_utils.runtime import huge_pages
+from tutorial_utils.runtime import huge_pages, memory
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -39,6 +40,10 @@ UNFUSED = ("SkipLayerNormFusion", "BiasGeluFusion")
 # "1": products of unsigned and signed 8-bit numbers are exact but slower. Our default where fast
 # ones saturate; elsewhere it would only cost time. "0": weights have 7 bits, so none saturates.
 EXACT = "session.x64quantprecision"
+# CUDA failure 35: CUDA driver version is insufficient …; CUBLAS failure 3: …; no kernel image is …
+_DEVICE = re.compile(
+    r"(CUDA|CUDNN|CUBLAS|CURAND)\w* (failure|error)[^;\n]*|no kernel image[^;\n]*", re.I
+)
 ERRORS_ONLY = 3  # ORT log severity; its C++ warnings go past Python's sys.stderr
 
 
@@ -108,16 +113,31 @@ def open_session(path: Path | str, recipe: SessionRecipe = SessionRecipe()) -> o
     """
     problem = provider_problem(recipe.provider)
     if problem is None:
-        session = _open(path, recipe)
-        running = session.get_providers()[0]
-        if running == PROVIDERS[recipe.provider]:
-            return session
-        problem = f"ONNX Runtime opened the session on {running} instead"
+        try:
+            session = _open(path, recipe)
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            problem = device_failure(error)
+            if recipe.provider == "cpu" or problem is None:
+                raise
+        else:
+            running = session.get_providers()[0]
+            if running == PROVIDERS[recipe.provider]:
+                return session
+            problem = f"ONNX Runtime opened the session on {running} instead"
     name = PROVIDERS.get(recipe.provider, recipe.provider)
     fix = _FIXES.get(recipe.provider, f"Choose one of {', '.join(PROVIDERS)}")
     raise ProviderUnavailable(
-        f"{name} is not usable here: {problem}. {fix}, or pass provider='cpu'."
+        f"{name} is not usable here: {problem}. {fix}, or choose the provider `cpu`."
     )
+
+
+def device_failure(error: BaseException) -> str | None:
+    """What CUDA or its libraries say in an error, as "CUDA failure 35: …"; None for other errors.
+
+    Too little memory is another matter, see ``memory.is_allocation_failure``.
+    """
+    found = _DEVICE.search(str(error))
+    return found[0].strip() if found and not memory.is_allocation_failure(error) else None
 
 
 def provider_problem(provider: str) -> str | None:
@@ -178,7 +198,10 @@ def _open(path: Path | str, recipe: SessionRecipe) -> ort.InferenceSession:
         options.add_provider_for_devices(openvino_devices(), recipe.provider_options)
         providers = None
     before = huge_pages.anonymous() if recipe.huge_pages else set()
-    session = ort.InferenceSession(str(path), options, providers, disabled_optimizers=disabled)
+    # ONNX Runtime would print an error of a device, and go on with the CPU.
+    session = ort.InferenceSession(
+        str(path), options, providers, disabled_optimizers=disabled, enable_fallback=0
+    )
     if recipe.huge_pages:
         # Only what this session added: while a server loads a second version, moving the pages of
         # the first one would delay its answers.

@@ -34,7 +34,8 @@ class Engine:
     """One version of a model, and perhaps a fallback that answers when it cannot.
 
     One worker: a session already uses all cores, and two runs at once would only share them.
-    fallback: the model on another provider, or another version. metrics: where to count; an
+    fallback: another version. Before it, the model's own form for a CPU is asked, if it runs on
+    another device. metrics: where to count; an
     engine without them counts for itself. policy: how to batch; ``TokenBudget`` with the recipe's
     budget if not given. observer: watches for drift, if the model has a profile.
     """
@@ -59,7 +60,7 @@ class Engine:
         )
         self.backends = [
             Backend(each, Breaker(settings.breaker_failures, settings.breaker_cooldown), i > 0)
-            for i, each in enumerate([model, fallback])
+            for i, each in enumerate([model, getattr(model, "spare", None), fallback])
             if each is not None
         ]
         metrics = metrics or Metrics()

@@ -314,7 +314,7 @@ class Deployment:
     def _start(self, model: LoadedModel) -> Engine:
         fallback = self._fallback
         if fallback is None or fallback.manifest.version == model.manifest.version:
-            fallback = getattr(model, "spare", None)  # what stands in for a model has none
+            fallback = None
         return Engine(model, self.settings, fallback, self._engine_metrics)
 
     async def load(self, version: str) -> LoadedModel:
