@@ -314,14 +314,6 @@ def test_another_version_as_the_fallback_comes_after_the_form_for_a_cpu(tmp_path
     assert asyncio.run(scenario()) == [("4", "gpu"), ("4", "cpu"), ("2", "gpu")]
 
 
-@pytest.mark.parametrize("name", ["cudda", "CUDA", ""])
-def test_a_manifest_with_an_unknown_provider_is_refused(name, tmp_path):
-    file = two_forms(tmp_path) / "sentiment" / "2" / "manifest.json"
-    file.write_text(file.read_text().replace('"provider": "cuda"', f'"provider": "{name}"'))
-    with pytest.raises(BadModel, match="no provider is called"):
-        registry.load(tmp_path, "sentiment")
-
-
 class Failing:
     """A model on a GPU that fails once ``gone`` is set."""
 

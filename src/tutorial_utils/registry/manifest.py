@@ -113,8 +113,6 @@ class Manifest:
         manifest = records.typed(cls, values)
         if manifest.task not in TASKS or not manifest.forms:
             raise ValueError(f"it needs a form of the model and a task among {', '.join(TASKS)}")
-        if unknown := {f.recipe.session.provider for f in manifest.forms} - PROVIDERS.keys():
-            raise ValueError(f"no provider is called {', '.join(map(repr, sorted(unknown)))}")
         if manifest.reads not in READS:
             raise ValueError(f"reads must be one of {', '.join(READS)}")
         if manifest.label_spread and len(manifest.label_spread) != len(manifest.labels):
