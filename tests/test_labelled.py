@@ -207,7 +207,8 @@ def test_groups_of_json_are_numbers_or_text(read):
         ("question1,question2,label", Columns(), "--text question1 --pair question2"),
         ("Text,Label", Columns(), "--text Text --label Label"),
         ("my text,label", Columns(text="my  text"), "it has my text, label"),
-        ("a,b", Columns(), "--text COLUMN --label COLUMN"),
+        ("a,b", Columns(), r"--text COLUMN --label COLUMN\. The first line must name"),
+        ("text~label", Columns(), "it has text~label.* --delimiter says what separates them"),
         ("text,label", Columns(pair="other"), "no column other; it has text, label"),
         ("text,label", Columns(group="qid"), "no column qid"),
         ("text;label", Columns(label="y"), "no column y; it has text, label"),
@@ -363,7 +364,7 @@ LETTERS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 DIALECTS = ("excel", "excel-tab", "unix")
 
 
-@hypothesis.settings(max_examples=60)
+@hypothesis.settings(max_examples=60, deadline=None)
 @hypothesis.example(text='"tab\tinside\nnewline"', dialect="excel-tab")
 @hypothesis.example(text="a,1\nb", dialect="excel")
 @hypothesis.given(text=LETTERS.map(lambda text: f"x{text}"), dialect=st.sampled_from(DIALECTS))
@@ -419,7 +420,10 @@ def test_json_numbers_and_their_texts_mean_the_same(read):
 
 
 def test_names_that_are_numbers_are_told_from_numbers_or_refused(read):
-    assert labels_of(read, [0, 1, 2, 3, 4], STARS) == [0, 1, 2, 3, 4]
+    rows = [(text, i % 5) for i, text in enumerate(TEXTS)]
+    found = read(rows, STARS)
+    assert found.labels[:5].tolist() == [0, 1, 2, 3, 4]
+    assert "were read as numbers of the model's: 0 is 1, 1 is 2, 2 is 3, …" in found.notes[0]
     assert labels_of(read, [1, 2, 3, 4, 5], STARS) == [0, 1, 2, 3, 4]
     for given in ([1, 2, 3, 4], [0, 1, 2, 3, 4, 5]):
         with pytest.raises(BadData, match=r"label '1' in line \d is .* --label-map 0=1,1=2,"):
@@ -451,6 +455,8 @@ def test_a_label_map_gives_names_numbers_or_values(read):
     assert mapped == [[0.5], [2.0]]
     with pytest.raises(BadData, match="this model needs numbers"):
         labels_of(read, ["low"], ("x",), "score", label_map={"low": "bad"})
+    with pytest.raises(BadData, match=r"'low' is not a finite number.* --label-map gives words"):
+        labels_of(read, ["low"], ("x",), "score")
 
 
 def test_a_label_map_is_words_or_a_file(tmp_path):
@@ -459,19 +465,13 @@ def test_a_label_map_is_words_or_a_file(tmp_path):
     file = tmp_path / "map.json"
     file.write_text('{"a,b": 0, "c": "yes"}')
     assert labels.parse_map(str(file)) == {"a,b": "0", "c": "yes"}
-    for text in ("neg", "neg=0,", "=1", "neg="):
-        with pytest.raises(BadData, match="not like neg=0,pos=1"):
+    for text in ("neg", "neg=0,", "=1", "neg=", "neg=0,neg=1", str(tmp_path / "none.json")):
+        with pytest.raises(BadData, match="Give neg=0,pos=1, or a JSON file"):
             labels.parse_map(text)
-    with pytest.raises(BadData, match="names a word twice"):
-        labels.parse_map("neg=0,neg=1")
-    for content in ('["a"]', '{"a": [1]}', "7"):
+    for content in ('["a"]', "7", "{", '{"a": 0, "a": 1}', '{"a": ""}'):
         file.write_text(content)
-        with pytest.raises(BadData, match="not like neg=0,pos=1"):
+        with pytest.raises(BadData, match="Give neg=0,pos=1, or a JSON file"):
             labels.parse_map(str(file))
-    for text in (str(file), str(tmp_path / "none.json")):
-        file.write_text("{")
-        with pytest.raises(BadData, match="cannot be read as JSON"):
-            labels.parse_map(text)
 
 
 def test_an_empty_label_means_none_of_several(read):
@@ -558,7 +558,7 @@ def test_values_of_a_regression(read):
     [
         (["--text", "body"], "need --data"),
         (["--skip-bad-rows"], "need --data"),
-        (["--data", "none.csv", "--label-map", "a"], "not like neg=0,pos=1"),
+        (["--data", "none.csv", "--label-map", "a"], "Give neg=0,pos=1"),
     ],
 )
 def test_flags_that_cannot_work_end_with_code_2(flags, message, tmp_path, capsys):

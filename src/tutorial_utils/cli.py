@@ -26,6 +26,14 @@ LIMITS = {  # field of ``gate.Limits`` → its flag, default and help
     "size": ("--max-size", 1.0, "size relative to PyTorch fp32"),
     "slower": ("--max-slower", 1.05, "time relative to the version promoted before"),
 }
+DATA = {  # how ``--data`` is read → help; the first four are fields of ``labelled.Columns``
+    "text": "column of the texts (text)",
+    "pair": "column of the second texts (text_pair, if there is one)",
+    "label": "column of the labels (label)",
+    "group": "column of the queries that texts are ranked for",
+    "label_map": "what labels mean: neg=0,pos=1, or a JSON file with an object",
+    "delimiter": "what separates the columns; by default read off the first line",
+}
 _tell = partial(print, flush=True)
 
 
@@ -147,16 +155,8 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
 def _add_data(command: argparse.ArgumentParser) -> None:
     """``--data``, and how it is read; see ``_given_data``."""
     command.add_argument("--data", type=Path, help="labelled texts: CSV, TSV, JSON lines, Parquet")
-    command.add_argument("--text", metavar="COLUMN", help="column of the texts (text)")
-    text = "column of the second texts (text_pair, if it is there)"
-    command.add_argument("--pair", metavar="COLUMN", help=text)
-    command.add_argument("--label", metavar="COLUMN", help="column of the labels (label)")
-    text = "column of the queries, if texts are ranked for each"
-    command.add_argument("--group", metavar="COLUMN", help=text)
-    text = "what the labels of the data mean: neg=0,pos=1, or a JSON file with such an object"
-    command.add_argument("--label-map", metavar="MAP", help=text)
-    text = "between the columns; by default read off the first line"
-    command.add_argument("--delimiter", help=text)
+    for name, text in DATA.items():
+        command.add_argument(f"--{name.replace('_', '-')}", help=text)
     text = "leave out rows that are wrong; the report says how many"
     command.add_argument("--skip-bad-rows", action="store_true", help=text)
 
@@ -165,8 +165,8 @@ def _given_data(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments ``data`` and ``reading`` of ``optimize``."""
     from tutorial_utils.data import labelled, labels
 
-    roles = ("text", "pair", "label", "group")
-    given = {role: value for role in roles if (value := getattr(options, role)) is not None}
+    named = ((name, getattr(options, name)) for name in [*DATA][:4])
+    given = {name: value for name, value in named if value is not None}
     made = labelled.Reading(
         columns=labelled.Columns(**given),
         label_map=labels.parse_map(options.label_map) if options.label_map else None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from tutorial_utils.data.tables import BadData, Table
 
 PAIR = "text_pair"
+_UNKNOWN = "COLUMN"
 # Names that are common elsewhere. They are never guessed, only suggested.
 _SECOND = ("hypothesis", "sentence2", "question2", "text2", "text_b", "sentence_b")
 _USUAL = {
@@ -67,7 +68,11 @@ def choose(
         flags = " ".join(_flag(role, found) for role in absent)
         if "text" in absent and not columns.pair and _usual("pair", found):
             flags += f" {_flag('pair', found)}"
-        raise BadData(f"{file} has no column {names}; {listed}. Say what to read: {flags}.")
+        hint = " The first line must name the columns; --delimiter says what separates them."
+        raise BadData(
+            f"{file} has no column {names}; {listed}. Say what to read: {flags}."
+            + (hint if _UNKNOWN in flags and table.unit == "line" else "")
+        )
     if columns.pair is None and PAIR in found:
         columns = replace(columns, pair=PAIR)
     if not needs_labels and (columns.pair is None or columns.label not in found):
@@ -85,7 +90,7 @@ def choose(
 
 
 def _flag(role: str, found: Sequence[str]) -> str:
-    return f"--{role} {shlex.quote(_usual(role, found) or 'COLUMN')}"
+    return f"--{role} {shlex.quote(_usual(role, found) or _UNKNOWN)}"
 
 
 def _usual(role: str, found: Sequence[str]) -> str | None:

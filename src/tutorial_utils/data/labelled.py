@@ -119,11 +119,15 @@ def read(
     groups = _groups([good[line][columns.group] for line in kept]) if columns.group else None
     if made is not None and (constant := kind.constant(made, groups)):
         raise BadData(f"{file.name}: {constant}. Add other texts.")
+    notes = [f"{count} of {file.name} were left out; {first}."] if bad else []
+    if way == labels.BY_NUMBER and any(word(name).isdecimal() for name in names):
+        meant = ", ".join(f"{i} is {name}" for i, name in enumerate(names[:3]))
+        notes.append(f"The labels of {file.name} were read as numbers of the model's: {meant}, ….")
     return Labelled(
         texts=tuple(_text(good[line], columns) for line in kept),
         labels=made,
         groups=groups,
-        notes=(f"{count} of {file.name} were left out; {first}.",) if bad else (),
+        notes=tuple(notes),
         understood=", ".join(columns.named.values()) + (way and f"; labels {way}"),
     )
 
@@ -155,6 +159,9 @@ def _unreadable(text: Any) -> str | None:
     if not isinstance(text, str):
         return "is missing" if text is None else f"is not text but {type(text).__name__}"
     if _SURROGATE.search(text):
-        return "is not valid Unicode: a byte is not UTF-8, or half of a surrogate pair is alone"
+        return (
+            "is not valid Unicode: a byte is not UTF-8 (save the file as UTF-8), or half of a "
+            "surrogate pair is alone"
+        )
     seen = (c for c in text if c not in _BLANK and unicodedata.category(c) not in _UNSEEN)
     return None if any(seen) else "is empty or has no visible character"

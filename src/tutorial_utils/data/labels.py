@@ -14,6 +14,8 @@ from tutorial_utils.tasks.task import Known, find, word
 Reading = tuple[str, Known]  # how it is told, and what each word of the file means
 BY_NAME, BY_NUMBER, BY_MAP, AS_VALUES = "by name", "by number", "by --label-map", "as values"
 
+_MAP = 'Give neg=0,pos=1, or a JSON file with {"neg": 0, "pos": 1}, which may hold any words.'
+
 
 class Unreadable(str):
     """Why a label cannot be read."""
@@ -25,22 +27,16 @@ def parse_map(text: str) -> dict[str, str]:
     Raises:
         BadData: it is neither, or a word occurs twice.
     """
-    if text.endswith(".json"):
-        try:
+    try:
+        if text.endswith(".json"):
             pairs = json.loads(Path(text).read_bytes(), object_pairs_hook=list)
-        except (OSError, ValueError) as error:
-            raise BadData(f"--label-map: {text} cannot be read as JSON ({error}).") from None
-    else:
-        pairs = [tuple(part.rsplit("=", 1)) for part in text.split(",")]
-    good = isinstance(pairs, list) and all(isinstance(p, tuple) and len(p) == 2 for p in pairs)
-    if not good or any(isinstance(p[1], list | dict) or "" in map(word, p) for p in pairs):
-        raise BadData(
-            f"--label-map: {text!r} is not like neg=0,pos=1. Words that contain = or , belong in a "
-            'JSON file: {"neg": 0, "pos": 1}.'
-        )
-    found = {word(key): word(value) for key, value in pairs}
-    if len(found) < len(pairs):
-        raise BadData(f"--label-map: {text!r} names a word twice.")
+        else:
+            pairs = [part.rsplit("=", 1) for part in text.split(",")]
+        found = {word(key): word(value) for key, value in pairs}
+    except (OSError, TypeError, ValueError) as error:
+        raise BadData(f"--label-map {text}: {error}. {_MAP}") from None
+    if len(found) < len(pairs) or "" in found or "" in found.values():
+        raise BadData(f"--label-map {text}: a word is empty or there twice. {_MAP}")
     return found
 
 

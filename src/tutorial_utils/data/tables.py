@@ -168,7 +168,7 @@ def _object(number: int, line: str) -> Row:
     except (ValueError, RecursionError) as error:
         return Row(number, {}, f"it is not JSON ({error})")
     if not isinstance(record, dict):
-        return Row(number, {}, 'it must be an object such as {"text": "…", "label": "…"}')
+        return Row(number, {}, 'it must be an object, such as {"text": "…", "label": "…"}')
     return Row(number, record)
 
 

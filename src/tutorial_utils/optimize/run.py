@@ -223,27 +223,20 @@ def _evidence(job: Job, found: Found) -> gate.Evidence:
 
 def _doubt(job: Job) -> str | None:
     """A warning if PyTorch itself is no better than the most frequent label for all texts."""
-    labels = job.texts.labels
+    labels, names = job.texts.labels, job.classifier.labels
     if labels is None:
         return None
-    task, groups = named(job.classifier.task), job.texts.groups
+    task = named(job.classifier.task)
     given = task.answers(answers.reference(job))
-    own = task.evaluate(
-        given,
-        labels,
-        given,
-        classes=len(job.classifier.labels),
-        spread=answers.spread(job),
-        groups=groups,
-    ).accuracy
+    score = task.evaluate(given, labels, given, classes=len(names), groups=job.texts.groups)
     frequent = np.unique(labels, axis=0, return_counts=True)[1].max() / len(labels)
-    if own is None or own > frequent:
+    if score.accuracy is None or score.accuracy > frequent:
         return None
     return (
-        f"PyTorch itself is right for {own:.1%} of the texts, and the most frequent label is right "
-        f"for {frequent:.1%}. Are the model's labels in the order of the data's? They are "
-        f"{', '.join(job.classifier.labels[:10])} (id2label in config.json); --label-map says what "
-        "the data's labels mean."
+        f"PyTorch itself is right for {score.accuracy:.1%} of the texts, and the most frequent "
+        f"label is right for {frequent:.1%}. Are the model's labels in the order of the data's? "
+        f"They are {', '.join(names[:10])} (id2label in config.json); --label-map says what the "
+        "data's labels mean."
     )
 
 

@@ -176,7 +176,10 @@ def number(given: Any, known: Known) -> float:
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
-        raise ValueError(f"{given!r} is not a finite number, as the label of this model must be")
+        raise ValueError(
+            f"label {given!r} is not a finite number, as this model needs; --label-map gives words "
+            "a value"
+        )
     return value
 
 
