@@ -50,8 +50,8 @@ class Echo:
 
     def __init__(self, version="1", shift=0.0, task="regression", padding=Padding(), fault=None):
         self.recipe = Recipe(token_budget=64, padding=padding)
-        form = ModelForm("echo.onnx", self.recipe)
-        self.manifest = Manifest("echo", version, ("number", "length"), (form,), {}, task)
+        self.form = ModelForm("echo.onnx", self.recipe)
+        self.manifest = Manifest("echo", version, ("number", "length"), (self.form,), {}, task)
         self.shift, self.padding, self.fault, self.runs = shift, padding, fault, 0
 
     def encode(self, texts: list[str]) -> list[list[int]]:

@@ -44,7 +44,8 @@ class Broken:
     """Passes for a good version until it serves."""
 
     def __init__(self, model: registry.LoadedModel):
-        self.manifest, self.recipe, self.encode = model.manifest, model.recipe, model.encode
+        self.manifest, self.form = model.manifest, model.form
+        self.recipe, self.encode = model.recipe, model.encode
 
     def logits(self, inputs):
         raise RuntimeError
@@ -389,7 +390,7 @@ class Slow:
     """A model held up until ``go``; ``entered``: it runs."""
 
     def __init__(self, model: registry.LoadedModel):
-        self.manifest, self.recipe = model.manifest, model.recipe
+        self.manifest, self.recipe, self.form = model.manifest, model.recipe, model.form
         self.encode, self._logits = model.encode, model.logits
         self.entered, self.go = threading.Event(), threading.Event()
 

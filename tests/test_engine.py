@@ -59,7 +59,7 @@ class Harmed:
     """A loaded model that does something before it answers; ``seen``: the texts of each run."""
 
     def __init__(self, model, before=lambda inputs: None):
-        self.manifest, self.recipe = model.manifest, model.recipe
+        self.manifest, self.recipe, self.form = model.manifest, model.recipe, model.form
         self._model, self.before = model, before
         self.seen: list[int] = []
 
@@ -527,7 +527,7 @@ def test_versions_count_separately_and_closing_one_removes_only_its_gauges(loade
 
 
 NAMES = (
-    r"process_\w+|serve_ready|serve_drift_(distance|limit|drifting|filled)"
+    r"process_\w+|serve_ready|serve_on_cpu|serve_drift_(distance|limit|drifting|filled)"
     r"|serve_[a-z_]+_(seconds|tokens|texts|info|state|total)"
 )
 

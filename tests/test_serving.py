@@ -152,7 +152,7 @@ class Blocked:
     """An engine's model that runs until it is let go."""
 
     def __init__(self, model):
-        self.manifest, self.recipe = model.manifest, model.recipe
+        self.manifest, self.recipe, self.form = model.manifest, model.recipe, model.form
         self.encode, self._logits = model.encode, model.logits
         self.entered, self.go = threading.Event(), threading.Event()
 
@@ -285,7 +285,8 @@ def test_an_answer_of_the_fallback_is_marked(registry_path, monkeypatch):
 
     class Broken:
         whole = load(registry_path, "sentiment", "2")
-        manifest, recipe, encode = whole.manifest, whole.recipe, staticmethod(whole.encode)
+        manifest, form = whole.manifest, whole.form
+        recipe, encode = whole.recipe, staticmethod(whole.encode)
 
         def logits(self, inputs):
             raise RuntimeError
@@ -304,7 +305,8 @@ def test_an_exception_in_the_model_is_a_500_without_its_message(registry_path, m
     model = registry.load(registry_path, "sentiment")
 
     class Broken:
-        manifest, recipe, encode = model.manifest, model.recipe, staticmethod(model.encode)
+        manifest, form = model.manifest, model.form
+        recipe, encode = model.recipe, staticmethod(model.encode)
 
         def logits(self, inputs):
             raise RuntimeError("secret path /etc/model")

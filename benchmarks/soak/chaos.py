@@ -36,7 +36,7 @@ class Faulty:
     """A model that raises on ``MARK``, and sometimes on a batch of several texts."""
 
     def __init__(self, model: LoadedModel, seed: int = 0):
-        self.manifest, self.recipe = model.manifest, model.recipe
+        self.manifest, self.recipe, self.form = model.manifest, model.recipe, model.form
         self.encode, self._model = model.encode, model
         (self._marked,) = {token for row in model.encode([MARK]) for token in row[1:-1]}
         self._random = random.Random(seed)

@@ -1,6 +1,7 @@
 """A model with its circuit breaker: the engine has one, and perhaps another as the fallback."""
 
 import logging
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,19 @@ from tutorial_utils.serving.engine.breaker import Breaker
 log = logging.getLogger(__name__)
 
 PROBE = "Is the model well?"
+_CUDA = re.compile(  # ONNX Runtime writes "CUDA failure 700: an illegal … ; GPU=0 ; hostname=…"
+    r"\b(?:CUDA|CUBLAS|CUDNN|CUDNN_FE|CUFFT|NCCL) failure \d{1,5}"
+    r"(?:: [A-Za-z0-9_ -]{1,80}(?= ; GPU=\d))?"
+)
+
+
+def kind(error: BaseException) -> str:
+    """An error's type and, if a CUDA library failed, its number and name, for the log.
+
+    The rest of the message is left out: it may hold what a caller sent.
+    """
+    failure = _CUDA.search(str(error))
+    return type(error).__name__ + (f" ({failure[0]})" if failure else "")
 
 
 def probe(manifest: Manifest) -> Text:
@@ -49,6 +63,6 @@ class Backend:
         try:
             self.logits(self.model.encode([probe(self.model.manifest)]))
         except Exception as error:
-            log.error("the model is not well: %s", type(error).__name__)
+            log.error("the model is not well: %s", kind(error))
             return False
         return True

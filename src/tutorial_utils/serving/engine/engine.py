@@ -87,6 +87,11 @@ class Engine:
         """Texts that are in no batch yet, and about how many tokens."""
         return self._batcher.queued
 
+    @property
+    def answering(self) -> Backend | None:
+        """What is asked first now: the model, its fallback while its breaker is not closed."""
+        return next((backend for backend in self.backends if backend.breaker.closed), None)
+
     def ready(self) -> bool:
         """Is there a live worker, and a model that it may ask? Costs nothing; see ``probe``."""
         return self._supervisor.ready()

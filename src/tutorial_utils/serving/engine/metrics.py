@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 
+from tutorial_utils.runtime.session import PROVIDERS
 from tutorial_utils.serving.engine import breaker
 from tutorial_utils.serving.engine.observer import VERSION, DriftMetrics
 from tutorial_utils.serving.engine.request import (
@@ -24,6 +25,7 @@ from tutorial_utils.serving.engine.request import (
     Unavailable,
 )
 
+CPU = PROVIDERS["cpu"]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 STATES = {breaker.CLOSED: 0, breaker.HALF_OPEN: 1, breaker.OPEN: 2}
@@ -113,11 +115,16 @@ class Metrics:
         texts = gauge("serve_queue_texts", "Texts in no batch yet.")
         tokens = gauge("serve_queue_tokens", "Tokens in no batch yet.")
         ready = gauge("serve_ready", "1: a live worker, and a model it may ask.")
-        info = gauge("serve_model_info", "The versions that are loaded.")
+        info = GaugeMetricFamily(
+            "serve_model_info",
+            "The versions that are loaded, and the form of each that was opened.",
+            labels=(*VERSION, "provider", "precision"),
+        )
+        on_cpu = gauge("serve_on_cpu", "1: made for another device, and a CPU answers.")
         breakers = GaugeMetricFamily(
             "serve_breaker_state",
             "0 closed, 1 half-open, 2 open.",
-            labels=(*VERSION, "answers_for"),
+            labels=(*VERSION, "answers_for", "provider"),
         )
         drift = {
             name: GaugeMetricFamily(f"serve_drift_{name}", text, labels=(*VERSION, "feature"))
@@ -130,10 +137,15 @@ class Metrics:
             texts.add_metric(version, queued[0])
             tokens.add_metric(version, queued[1])
             ready.add_metric(version, engine.ready())
-            info.add_metric(version, 1)
+            form = engine.model.form
+            info.add_metric((*version, form.provider, form.precision), 1)
+            asked = engine.answering or engine.backends[0]
+            made_for = engine.model.manifest.forms[0].provider
+            on_cpu.add_metric(version, made_for != asked.model.form.provider == CPU)
             for backend in engine.backends:
                 manifest = backend.model.manifest
-                named = manifest.name, manifest.version, version[1]
+                provider = backend.model.form.provider
+                named = manifest.name, manifest.version, version[1], provider
                 breakers.add_metric(named, STATES[backend.breaker.state])
             for feature, state in (
                 engine.observer.monitor.state().items() if engine.observer else ()
@@ -141,7 +153,7 @@ class Metrics:
                 for name, family in drift.items():
                     family.add_metric((*version, feature), float(getattr(state, name)))
         yield GaugeMetricFamily("serve_waiting_texts", "Texts not answered yet.", waiting)
-        yield from (texts, tokens, ready, info, breakers, *drift.values())
+        yield from (texts, tokens, ready, info, on_cpu, breakers, *drift.values())
 
 
 class EngineMetrics:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from tutorial_utils.runtime.memory import is_allocation_failure
-from tutorial_utils.serving.engine.backend import Backend
+from tutorial_utils.serving.engine.backend import Backend, kind
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.metrics import EngineMetrics
 from tutorial_utils.serving.engine.request import InferenceFailed, Item, Request, Unavailable
@@ -63,7 +63,7 @@ class Worker(threading.Thread):
         except Abandoned:
             pass
         except BaseException as error:  # the supervisor sees a dead thread; texts stay out of logs
-            log.error("the worker dies of %s", type(error).__name__)
+            log.error("the worker dies of %s", kind(error))
 
     def step(self) -> bool:
         """Wait for a batch and answer it; False when the batcher is closed."""
@@ -153,7 +153,7 @@ class Worker(threading.Thread):
         if len(items) > 1:
             self._halve(items, backends)
             return
-        log.error("inference failed: %s", type(error).__name__)
+        log.error("inference failed: %s", kind(error))
         backend, others = backends[0], backends[1:]
         with self._watched(backend):
             well = backend.well()

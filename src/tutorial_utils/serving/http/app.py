@@ -144,9 +144,14 @@ def create(settings: Settings) -> Service:
     async def ready():
         return {"status": "ready", "version": await app.probe()}
 
-    @app.get("/info")
+    @app.get("/info", response_model=schemas.Info)
     async def info():
-        state = {"running": deployment.roles, "follows_latest": deployment.follows}
+        """The stable version, and which model answers for it now."""
+        state = {
+            "running": deployment.roles,
+            "follows_latest": deployment.follows,
+            "answering": schemas.answering(deployment.stable.answering),
+        }
         return registry.describe(deployment.stable.model) | state
 
     @app.get("/metrics", response_class=PlainTextResponse)

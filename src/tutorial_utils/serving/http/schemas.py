@@ -1,10 +1,11 @@
-"""What is checked in a text, and what an answer of ``/predict`` tells."""
+"""What is checked in a text, and what answers of ``/predict``, ``/embed``, ``/info`` tell."""
 
 from typing import Annotated
 
 from fastapi import Header
 from pydantic import BaseModel
 
+from tutorial_utils.serving.engine.backend import Backend
 from tutorial_utils.serving.engine.metrics import STAGES
 from tutorial_utils.serving.engine.request import Prediction
 from tutorial_utils.tasks import named
@@ -56,6 +57,44 @@ class Embeddings(Answered):
     """Vectors in the order of the texts."""
 
     embeddings: list[list[float]]
+
+
+class Answering(BaseModel):
+    """A form of a version that answers."""
+
+    version: str
+    provider: str
+    precision: str
+
+
+class Info(BaseModel, extra="allow"):
+    """The stable version, in the form that was opened. figures: measured at promotion.
+
+    answering: what answers for it now: itself, or its fallback after failures; null: nothing.
+    """
+
+    model: str
+    version: str
+    labels: list[str]
+    provider: str
+    precision: str
+    steps: list[str]
+    max_tokens: int
+    figures: dict[str, float]
+    versions: dict[str, str]
+    created: str
+    running: dict[str, str]
+    follows_latest: bool
+    answering: Answering | None
+
+
+def answering(backend: Backend | None) -> Answering | None:
+    """What ``/info`` says about the model that is asked now."""
+    if backend is None:
+        return None
+    form = backend.model.form
+    version = backend.model.manifest.version
+    return Answering(version=version, provider=form.provider, precision=form.precision)
 
 
 def not_blank(text: str) -> str:
