@@ -7,7 +7,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx_ir.tape import Tape
-from test_optimize import command, fixed_times, job_of, save, texts
+from test_optimize import command, fixed_times, job_of
+from tiny_checkpoints import save, texts
 
 from tutorial_utils import cli, registry
 from tutorial_utils.core import machine

@@ -1,4 +1,4 @@
-"""Every tokenizer is set up alike, whatever its file says about padding and truncation."""
+"""Every tokenizer is set up alike; its file says only on which side texts are truncated."""
 
 import pytest
 
@@ -16,10 +16,15 @@ def file(tmp_path):
     return tmp_path / "tokenizer.json"
 
 
+@pytest.mark.parametrize("side", [None, "left", "right"])
 @pytest.mark.parametrize("max_length", [None, 5])
-def test_texts_are_not_padded_and_lose_their_end_only(file, max_length):
+def test_texts_are_not_padded_and_truncated_on_one_side(file, max_length, side):
     whole = bytes_as_tokens().encode("abcdef").ids
-    inside, end = whole[:-1], whole[-1:]  # the last one is a special token
-    short, long = tokenization.encode(tokenization.load(file, max_length), ["a", "abcdef"])
-    assert short == whole[:2] + end
-    assert long == (whole if max_length is None else inside[: max_length - 1] + end)
+    first, inside, last = whole[:1], whole[1:-1], whole[-1:]  # special tokens around the bytes
+    tokenizer = tokenization.prepare(tokenization.load(file), max_length, side)
+    if max_length and side is None:
+        tokenizer = tokenization.load(file, max_length)  # as the file says: left
+    short, long = tokenization.encode(tokenizer, ["a", "abcdef"])
+    assert short == first + inside[:1] + last
+    kept = inside[:3] if side == "right" else inside[3:]
+    assert long == (first + kept + last if max_length else whole)

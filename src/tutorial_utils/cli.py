@@ -145,6 +145,8 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
         command.add_argument(flag, dest=field, type=float, default=default, help=text)
     text = "the whole interval of the score must keep to its limit"
     command.add_argument("--certain", action="store_true", help=text)
+    text = "tokens that texts are truncated to; by default all that the model reads, at most 512"
+    command.add_argument("--max-length", type=int, help=text)
     # Without a default: what is given wins over --quick.
     command.add_argument("--max-texts", type=int, help="texts measured on (4000; --quick: 2000)")
     command.add_argument("--rounds", type=int, help="rounds of each timing (7; --quick: 5)")
@@ -248,6 +250,7 @@ def _optimize(options: argparse.Namespace) -> int:
         limits=gate.Limits(**{f.name: getattr(options, f.name) for f in fields(gate.Limits)}),
         effort=replace(effort, **given),
         target=target.TARGETS[options.provider],
+        max_length=options.max_length,
         progress=_tell,
     )
     report.write(outcome, options.out)

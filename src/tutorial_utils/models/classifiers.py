@@ -3,7 +3,6 @@
 The series' own classifier is in ``finetuning``; here is what learners bring along.
 """
 
-import functools
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,25 +10,20 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from tutorial_utils.core import scoped
-from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.models import checkpoint as checkpoints
+from tutorial_utils.models import tokenizer
+from tutorial_utils.models.checkpoint import BadClassifier, Checkpoint
+from tutorial_utils.models.positions import read as read_positions
 from tutorial_utils.models.torch_inference import Predict, predictor
 from tutorial_utils.runtime import tokenization
 from tutorial_utils.runtime.batching import INPUTS, Padding
 from tutorial_utils.runtime.inference import random_inputs
 from tutorial_utils.runtime.tokenization import Text
 
-LONGEST = 512  # tokens; a limit for models that take more, or a single text fills a batch
-_TOKENIZER_FILES = (
-    "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "spm.model",
-    "sentencepiece.bpe.model",
-)  # fmt: skip
-# Families that number positions from the padding token's id on, and so have fewer of them.
-_COUNTING_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
+__all__ = ["LONGEST", "BadClassifier", "Classifier", "open_classifier"]
 
-
-class BadClassifier(TutorialError, ValueError):
-    """What was given is not a trained encoder classifier with a fast tokenizer."""
+LONGEST = 512  # tokens, unless more are asked for: a single longer text fills a batch
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,8 @@ class Classifier:
     """What has to be known about a classifier besides its weights.
 
     source: its folder, or its name on the hub. inputs: those that it takes. vocabulary: the range
-    of ordinary token ids. task: one of ``tasks.TASKS``. revision: the commit on the hub.
+    of ordinary token ids. task: one of ``tasks.TASKS``. max_length: tokens that a text is truncated
+    to. longest: tokens that model and tokenizer could read. revision: the commit on the hub.
     """
 
     source: str
@@ -48,16 +43,16 @@ class Classifier:
     vocabulary: tuple[int, int]
     padding: Padding
     max_length: int
+    longest: int
     revision: str | None = None
 
     def module(self):
-        """The PyTorch model in fp32, ready for inference."""
-        return _load(self.source)[0].float().eval()
+        """The PyTorch model in fp32, ready for inference. It returns ``logits`` only."""
+        return _load(checkpoints.read(self.source, self.revision))
 
     def tokenizer(self) -> Tokenizer:
         """Its tokenizer, without padding, truncating to ``max_length`` tokens."""
-        copied = Tokenizer.from_str(_tokenizer(self.source).backend_tokenizer.to_str())
-        return tokenization.prepare(copied, self.max_length)
+        return tokenizer.prepared(self.source, self.revision, self.max_length)
 
     def encode(self, texts: Sequence[Text]) -> list[list[int]]:
         """Token ids of each text or pair, special tokens included, not padded."""
@@ -79,91 +74,116 @@ class Classifier:
         return predictor(self.module(), self.inputs, device)
 
 
-def open_classifier(source: str | Path) -> Classifier:
+def open_classifier(source: str | Path, max_length: int | None = None) -> Classifier:
     """Look at a model folder (or a name on the hub) and find out its inputs and labels.
 
+    max_length: tokens that a text is truncated to; by default what the model reads, at most
+    ``LONGEST``.
+
     Raises:
-        BadClassifier: no such model, no trained classification head, or no fast tokenizer.
+        BadClassifier: no such model, another kind of model, or no fast tokenizer; the message says
+            what to do.
+        InvalidArgument: model and tokenizer cannot read ``max_length`` tokens.
     """
-    source = str(source)
-    model, untrained = _load(source)
-    if untrained:
+    checkpoint = checkpoints.read(source)
+    theirs = tokenizer.of_source(checkpoint.source, checkpoint.revision)
+    model = _load(checkpoint)
+    known = len(model.get_input_embeddings().weight)
+    if len(theirs) > known:
         raise BadClassifier(
-            f"{_name(source)} holds no trained classification head ({', '.join(untrained)} would "
-            "be random). Fine-tune it first, and save it with model.save_pretrained(folder)."
+            f"{checkpoint}: its tokenizer knows {len(theirs):,} tokens, its model only {known:,}. "
+            "Save the tokenizer that the model was trained with."
         )
-    tokenizer, config = _tokenizer(source), model.config
-    takes = inspect.signature(model.forward).parameters
-    segments = getattr(config, "type_vocab_size", 0)
-    inputs = [n for n in INPUTS if n in takes and (n != "token_type_ids" or segments)]
-    given = (tokenizer.pad_token_id, config.pad_token_id)
-    token = next((value for value in given if value is not None), 0)
-    positions = getattr(config, "max_position_embeddings", None) or LONGEST
-    if config.model_type in _COUNTING_FROM_PADDING:
-        positions -= token + 1
-    if len(tokenizer) > config.vocab_size:
-        raise BadClassifier(
-            f"{_name(source)}: its tokenizer knows {len(tokenizer):,} tokens, its model only "
-            f"{config.vocab_size:,}. Save the tokenizer that the model was trained with."
+    given = (theirs.pad_token_id, model.config.pad_token_id)
+    # The first ids are special tokens in most vocabularies.
+    vocabulary = (min(1_000, known // 2), known)
+    ordinary = next(i for i in range(*vocabulary) if i not in given)
+    longest = _longest(checkpoint, model, ordinary, theirs.model_max_length)
+    least = theirs.num_special_tokens_to_add(pair=True) + 2
+    if max_length is not None and not least <= max_length <= longest:
+        raise InvalidArgument(
+            f"{checkpoint} cannot be used with --max-length {max_length}: its model and its "
+            f"tokenizer read {least} to {longest:,} tokens."
         )
+    max_length = max_length or min(longest, LONGEST)
+    tokenizer.check(checkpoint, max_length)
     return Classifier(
-        source=source,
-        family=config.model_type,
-        inputs=tuple(inputs),
-        labels=tuple(config.id2label[i] for i in range(config.num_labels)),
-        task=_task(config),
-        # The first ids are special tokens in most vocabularies.
-        vocabulary=(min(1_000, config.vocab_size // 2), config.vocab_size),
-        padding=Padding(token, tokenizer.padding_side),
-        max_length=int(min(positions, tokenizer.model_max_length, LONGEST)),
-        revision=getattr(config, "_commit_hash", None),
+        source=checkpoint.source,
+        family=checkpoint.config.model_type,
+        inputs=_inputs(checkpoint, model),
+        labels=checkpoint.labels,
+        task=checkpoint.task,
+        vocabulary=vocabulary,
+        padding=Padding(next((i for i in given if i is not None), 0), theirs.padding_side),
+        max_length=max_length,
+        longest=longest,
+        revision=checkpoint.revision,
     )
 
 
-def _task(config) -> str:
-    named = {"multi_label_classification": "multi_label", "regression": "regression"}
-    if config.problem_type:
-        return named.get(config.problem_type, "single_label")
-    return "regression" if config.num_labels == 1 else "single_label"
+def cut(classifier: Classifier) -> str | None:
+    """A remark if a classifier truncates texts that it could read."""
+    if classifier.max_length == classifier.longest:
+        return None
+    return (
+        f"Texts are truncated to {classifier.max_length:,} tokens, but this model can read "
+        f"{classifier.longest:,}: --max-length {classifier.longest} keeps them whole, and long "
+        "texts take longer."
+    )
 
 
-def _name(source: str) -> str:
-    return Path(source).name if Path(source).is_dir() else source
-
-
-def _load(source: str):
-    """The model, and the names of the weights that its files do not hold."""
+def _load(checkpoint: Checkpoint):
+    """The model, with all of its weights from the checkpoint."""
+    import torch
     from transformers import AutoModelForSequenceClassification
 
-    try:
-        with scoped.quiet_transformers():
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                source, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    with checkpoints.opening(checkpoint):
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint.source,
+            config=checkpoint.config,
+            revision=checkpoint.revision,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # to say below which they are
+            output_loading_info=True,
+        )
+    for name, found, wanted in sorted(report["mismatched_keys"]):
         raise BadClassifier(
-            f"{_name(source)} cannot be opened as a sequence classifier ({reason}). Give a folder "
-            "written by save_pretrained, or a name on the hub where one can be reached."
-        ) from None
-    return model, sorted(report["missing_keys"])
-
-
-@functools.cache
-def _tokenizer(source: str):
-    from transformers import AutoTokenizer
-
-    folder = Path(source)
-    try:
-        # Without its files the library makes an empty tokenizer, to which every word is unknown.
-        if folder.is_dir() and not any((folder / name).exists() for name in _TOKENIZER_FILES):
-            raise FileNotFoundError
-        with scoped.quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(source)
-        tokenizer.backend_tokenizer.to_str()
-    except Exception as error:  # a half-written folder makes the library raise many kinds
+            f"{checkpoint}: its weights do not fit config.json, which names "
+            f"{len(checkpoint.labels)} labels: {name} has the shape {list(found)} instead of "
+            f"{list(wanted)}. If it is the head, name each of its outputs in `id2label`; otherwise "
+            "give the config.json that was saved with the weights."
+        )
+    if adapters := [name for name in report["unexpected_keys"] if "lora_" in name]:
         raise BadClassifier(
-            f"{_name(source)} has no tokenizer that can be opened ({type(error).__name__}). Save "
-            "it into the same folder with tokenizer.save_pretrained(folder)."
-        ) from None
-    return tokenizer
+            f"{checkpoint} holds an adapter beside its weights ({adapters[0]}). Merge it with "
+            "merge_and_unload(), and save the result."
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise BadClassifier(
+            f"{checkpoint} holds no trained classification head, or not all weights: "
+            f"{len(missing)} would be random ({', '.join(missing[:4])}). Fine-tune it first, and "
+            "save it with model.save_pretrained(folder)."
+        )
+    return model.eval()
+
+
+def _longest(checkpoint: Checkpoint, model, token: int, by_tokenizer: int) -> int:
+    """The most tokens that model and tokenizer can read; ``LONGEST`` if neither has a limit."""
+    from transformers.tokenization_utils_base import LARGE_INTEGER
+
+    with checkpoints.opening(checkpoint):
+        positions, outputs = read_positions(model, token)
+    if set(outputs) != {"logits"}:
+        raise BadClassifier(f"{checkpoint} returns {', '.join(outputs)}, and not logits only.")
+    limits = (positions or getattr(model.config, "max_position_embeddings", None), by_tokenizer)
+    real = (int(limit) for limit in limits if limit and 0 < limit < LARGE_INTEGER)
+    return min(real, default=LONGEST)
+
+
+def _inputs(checkpoint: Checkpoint, model) -> tuple[str, ...]:
+    """What the model takes. Segments only if it has as many as the tokenizer numbers in a pair."""
+    takes = inspect.signature(model.forward).parameters
+    reader = tokenizer.prepared(checkpoint.source, checkpoint.revision, LONGEST)
+    segments = max(reader.encode("a", "b").type_ids, default=0) + 1
+    enough = segments <= getattr(model.config, "type_vocab_size", 0)
+    return tuple(name for name in INPUTS if name in takes and (enough or name != INPUTS[-1]))

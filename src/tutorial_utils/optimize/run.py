@@ -76,13 +76,15 @@ def optimize(
     limits: gate.Limits = gate.Limits(),
     effort: Effort = Effort(),
     target: Target = CPU,
+    max_length: int | None = None,
     progress: Callable[[str], None] = print,
 ) -> Outcome:
     """Make the classifier in ``source`` fast, and promote it to a registry if the gate allows it.
 
     data: labelled texts, read by ``labelled.read`` as ``reading`` says; without them, agreement is
     measured on random tokens and accuracy not at all. registry: ``out/registry`` by default.
-    target: where the version is to run. A second call continues the first.
+    target: where the version is to run. max_length: see ``open_classifier``. A second call
+    continues the first.
 
     Raises:
         BadName: ``name`` cannot be a model's name in a registry.
@@ -97,7 +99,10 @@ def optimize(
     if _beside_cpu(target):
         progress(BESIDE_CPU)
     model_folder = Path(registry or Path(out, "registry")) / name
-    classifier = classifiers.open_classifier(source)
+    classifier = classifiers.open_classifier(source, max_length)
+    cut = None if max_length else classifiers.cut(classifier)
+    if cut:
+        progress(cut)
     given = (
         labelled.read(data, classifier.labels, classifier.task, **vars(reading)) if data else None
     )
@@ -121,6 +126,7 @@ def optimize(
         *([doubt] if doubt else []),
         *(given.notes if given else ()),
         *([note] if note else []),
+        *([cut] if cut else []),
         *_notes(job, evidence.score, limits),
     ]
     version = None

@@ -20,24 +20,30 @@ def load(file: Path, max_length: int | None = None) -> Tokenizer:
     return prepare(Tokenizer.from_file(str(file)), max_length)
 
 
-def prepare(tokenizer: Tokenizer, max_length: int | None = None) -> Tokenizer:
-    """Switch padding off, and truncate to ``max_length`` tokens at the end; None: never truncate.
+def prepare(
+    tokenizer: Tokenizer, max_length: int | None = None, side: str | None = None
+) -> Tokenizer:
+    """Switch padding off, and truncate to ``max_length`` tokens; None: never truncate.
 
-    Changes the tokenizer and returns it. What its file says about padding and truncation is lost:
-    batches are padded later, to the width of their longest text.
+    side: where tokens are cut off, ``right`` or ``left``; by default as the tokenizer's file says.
+    Changes the tokenizer and returns it. What its file says about padding is lost: batches are
+    padded later, to the width of their longest text.
     """
+    side = side or (tokenizer.truncation or {}).get("direction", "right")
     tokenizer.no_padding()
     if max_length is None:
         tokenizer.no_truncation()
     else:
-        tokenizer.enable_truncation(max_length)
+        tokenizer.enable_truncation(max_length, direction=side)
     return tokenizer
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[list[int]]:
-    """Token ids of each text, special tokens included; those of a pair are a ``Row``."""
+    """Token ids of each text, special tokens included; a ``Row`` if not all segments are 0."""
     encodings = tokenizer.encode_batch(list(texts))
-    if not any(isinstance(text, tuple) for text in texts):
+    pairs = any(isinstance(text, tuple) for text in texts)
+    # Some families (Funnel) give the special tokens of single texts a segment of their own.
+    if not pairs and not (encodings and any(encodings[0].type_ids)):
         return [encoding.ids for encoding in encodings]
     rows: list[list[int]] = []
     for encoding in encodings:
