@@ -1,7 +1,8 @@
 # The service alone: neither torch nor transformers nor onnx. The registry is mounted, not copied:
-#   docker build -t sentiment .
+#   python -m tutorial_utils optimize MODEL --data labelled.csv --out build
+#   docker build -t transformer-service .
 #   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:8000:8000 \
-#     -v "$PWD/registry:/registry:ro" sentiment
+#     -v "$PWD/build/registry:/registry:ro" transformer-service --model model
 FROM python:3.11-slim AS build
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./

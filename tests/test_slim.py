@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -125,6 +126,28 @@ def test_a_flag_overrides_its_variable_and_help_lists_all_flags(monkeypatch, cap
     assert exited.value.code == 0
     printed = capsys.readouterr().out
     assert all(f"--{name.replace('_', '-')}" in printed for name in settings.Settings.model_fields)
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "docker/gpu/Dockerfile", "README.md"])
+def test_the_examples_serve_the_model_that_they_write(file):
+    text = (ROOT / file).read_text(encoding="utf-8").replace("\\\n#", "")
+    lines = re.findall(r"^(?:#  |   ) ((?:python|docker) .*)", text, re.M)
+    commands = [shlex.split(line) for line in lines]
+    package = [c[3:] for c in commands if c[:3] == ["python", "-m", "tutorial_utils"]]
+    made = [cli._parser().parse_args(c) for c in package if c[0] == "optimize"]
+    (written,) = {each.registry or each.out / "registry" for each in made}
+    (name,) = {each.model for each in made}
+    if file == "README.md":
+        (flags,) = [c[1:] for c in package if c[0] == "serve"]
+        given = settings.parse(flags)
+        assert (given.registry, given.model) == (written, name)
+        return
+    build, run = (c for c in commands if c[0] == "docker")
+    at = run.index(build[build.index("-t") + 1])
+    assert run[run.index("-v") + 1] == f"$PWD/{written.as_posix()}:/registry:ro"
+    assert settings.parse(["--registry", "/registry", *run[at + 1 :]]).model == name
+    assert ("-f" in build) == ("--gpus" in run) == ("gpu" in file)
+    assert {each.provider for each in made} == {"cuda" if "gpu" in file else "cpu"}
 
 
 @pytest.mark.parametrize(
