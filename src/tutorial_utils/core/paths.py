@@ -25,6 +25,11 @@ def home() -> Path:
     return folder.resolve()
 
 
+def weights_of(model: Path) -> Path:
+    """The file beside an ONNX file that holds its weights, if they are too large for one file."""
+    return model.with_name(f"{model.name}.data")
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``target``; rename it to ``target`` on success.

@@ -1,6 +1,7 @@
 """Everything that makes or changes an ONNX file.
 
 - ``export``: PyTorch to ONNX, and whether two models compute the same function (parity)
+- ``storage``: reading and writing a file, with large weights beside it
 - ``inspection``: operator counts, sizes, the tensors inside a graph, one layer as a graph to draw
 - ``fusion``: many small operators made one, and the step of the series that fuses what pays
 - ``rewrites``: the single edits of a graph, and what they are written with

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tutorial_utils.core import paths, scoped
+from tutorial_utils.core import scoped
 from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.graph import storage
 from tutorial_utils.runtime import batching, inference
 from tutorial_utils.runtime.batching import INPUTS, Padding
 
@@ -66,13 +67,14 @@ def export(
     """Export a classifier with dynamic batch and sequence; return ``target``.
 
     inputs: what the model takes, as an example to trace with; BERT's three inputs by default. The
-    example has no dimension of size 1, which ``torch.export`` would take for a constant. The
-    weights are stored in the one file.
+    example has no dimension of size 1, which ``torch.export`` would take for a constant. Large
+    weights are beside the file, see ``storage``.
     """
     import onnxscript  # noqa: F401  torch.onnx.export is written with it: see `provenance`
 
     inputs = inputs or example_inputs()
-    with warnings.catch_warnings(), quiet_exporter(), paths.replacing(Path(target)) as temporary:
+    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    with warnings.catch_warnings(), quiet_exporter(), storage.replacing(target) as temporary:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             model.eval(),
@@ -84,7 +86,7 @@ def export(
             dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in inputs},
             opset_version=opset,
             dynamo=True,
-            external_data=False,
+            external_data=storage.is_large(weights),
             verbose=False,
         )
     return Path(target)

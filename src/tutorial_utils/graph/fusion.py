@@ -8,7 +8,6 @@ the quantizer accepts the Attention nodes: their weights must be constants, they
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 from onnxscript.optimizer import optimize
 from onnxscript.rewriter import rewrite
@@ -22,8 +21,7 @@ from onnxscript.rewriter.ort_fusions.sdpa import fuse_sdpa
 from onnxscript.rewriter.ort_fusions.skip_normalization import fuse_skip_layer_normalization
 from onnxscript.rewriter.rules.common import gemm_to_matmul_add_rule
 
-from tutorial_utils.core import paths
-from tutorial_utils.graph import last_layer, rewrites
+from tutorial_utils.graph import last_layer, rewrites, storage
 
 # Fused operators that cost more than they gain, and how to take them apart.
 UNFUSABLE = {
@@ -57,7 +55,7 @@ ALL = Fusions("attention", "bias", skip_layer_norm=True)
 
 def fuse(source: Path, target: Path) -> dict[str, int]:
     """Write ``source`` with every fusion that applies to ``target``; return how often each did."""
-    model, counts = optimize_for_ort(ir.load(str(source)))
+    model, counts = optimize_for_ort(storage.load(source))
     rewrites.fold_weights(model)
     rewrites.use_mask_index(model)
     rewrites.save(model, target)
@@ -66,7 +64,7 @@ def fuse(source: Path, target: Path) -> dict[str, int]:
 
 def unfuse(source: Path, target: Path) -> dict[str, int]:
     """Write ``source`` with the operators of ``UNFUSABLE`` taken apart; return how many of each."""
-    model = ir.load(str(source))
+    model = storage.load(source)
     counts = {op: split(model) for op, split in UNFUSABLE.items()}
     rewrites.save(model, target)
     return counts
@@ -78,7 +76,7 @@ def fuse_what_pays(source: Path, target: Path) -> None:
     Open the file with the session recipe of the step ``fused`` (``lessons.pipeline.recipe``), or
     ONNX Runtime fuses again what was taken apart.
     """
-    with paths.replacing(Path(target)) as temporary:
+    with storage.replacing(target) as temporary:
         fuse(source, temporary)
         unfuse(temporary, temporary)
         narrow(temporary, temporary)
@@ -89,7 +87,7 @@ def narrow(source: Path, target: Path) -> int:
 
     Return how many operators see one position instead of all (see ``last_layer``).
     """
-    model = ir.load(str(source))
+    model = storage.load(source)
     passed = last_layer.read_one_position(model)
     rewrites.save(model, target)
     return passed
@@ -100,7 +98,7 @@ def count_tokens(source: Path, target: Path) -> int:
 
     Return how many Attention nodes take them. Only for padding on the right.
     """
-    model = ir.load(str(source))
+    model = storage.load(source)
     count = rewrites.count_tokens(model)
     rewrites.save(model, target)
     return count
@@ -111,7 +109,7 @@ def fuse_chosen(source: Path, target: Path, fusions: Fusions) -> Path:
 
     Open the file with ``AT_LOAD`` among the disabled optimizers: ONNX Runtime adds its own.
     """
-    model = ir.load(str(source))
+    model = storage.load(source)
     rewrite(model, [gemm_to_matmul_add_rule])
     ShapeInferencePass()(model)
     optimize(model)

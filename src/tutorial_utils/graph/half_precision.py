@@ -15,8 +15,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from tutorial_utils.core import paths
 from tutorial_utils.core.errors import TutorialError
+from tutorial_utils.graph import storage
 
 KEPT = ("LayerNormalization", "Softmax")  # operators that stay in fp32
 LARGEST = float(np.finfo(np.float16).max)
@@ -51,8 +51,7 @@ def to_fp16(source: Path, target: Path, keep: tuple[str, ...] = KEPT) -> None:
         half = convert_float_to_float16(
             model, keep_io_types=True, disable_shape_infer=True, op_block_list=list(keep)
         )
-    with paths.replacing(Path(target)) as temporary:
-        onnx.save(half, temporary)
+    storage.write(half, target)
 
 
 def _prepare(graph: onnx.GraphProto, keep: tuple[str, ...]) -> None:

@@ -10,7 +10,9 @@ import networkx
 import numpy as np
 import onnx
 
+from tutorial_utils.core import paths
 from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.graph import storage
 from tutorial_utils.runtime.session import SessionRecipe, open_session
 
 NORMALIZATIONS = ("LayerNormalization", "SkipLayerNormalization")
@@ -49,9 +51,8 @@ def summary(path: Path) -> Summary:
 
 def megabytes(path: Path) -> float:
     """Size on disk in MB (10^6 bytes), a file with the model's weights beside it included."""
-    path = Path(path)
-    beside = path.with_name(path.name + ".data")
-    return sum(file.stat().st_size for file in (path, beside) if file.exists()) / 1e6
+    files = (Path(path), paths.weights_of(Path(path)))
+    return sum(file.stat().st_size for file in files if file.exists()) / 1e6
 
 
 def weight_megabytes(path: Path) -> float:
@@ -70,8 +71,8 @@ def tensors(
     model = onnx.load(str(path))
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     with tempfile.TemporaryDirectory() as folder:
-        onnx.save(model, f"{folder}/model.onnx")
-        session = open_session(f"{folder}/model.onnx", SessionRecipe(optimization="basic"))
+        file = storage.write(model, Path(folder, "model.onnx"))
+        session = open_session(file, SessionRecipe(optimization="basic"))
         given = [value.name for value in session.get_inputs()]
         for inputs in batches:
             values = session.run(names, {name: inputs[name] for name in given})

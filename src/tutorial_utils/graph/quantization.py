@@ -18,9 +18,9 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnx_ir.tape import Tape
 from onnxruntime.quantization import quantize_dynamic
 
-from tutorial_utils.core import machine, paths, scoped
+from tutorial_utils.core import machine, scoped
 from tutorial_utils.core.errors import InvalidArgument
-from tutorial_utils.graph import smoothquant
+from tutorial_utils.graph import smoothquant, storage
 from tutorial_utils.graph.rewrites import (
     array_of,
     constant,
@@ -118,7 +118,7 @@ def dynamic(
         x86 has fast u8×s8 kernels.
     """
     ops = MATRIX_OPS + {"rows": (), "table": EMBEDDING_OPS, "float": ()}[embeddings]
-    with plain_model(source) as plain, paths.replacing(Path(target)) as temporary:
+    with plain_model(source) as plain, storage.replacing(target) as temporary:
         if embeddings == "rows":
             model = ir.from_proto(plain)
             quantize_rows(model)
@@ -127,6 +127,7 @@ def dynamic(
         quantize_dynamic(
             plain,
             temporary,
+            use_external_data_format=storage.is_large(storage.size(plain)),
             op_types_to_quantize=list(ops),
             per_channel=per_channel,
             nodes_to_exclude=[*exclude, *kept],
@@ -143,7 +144,7 @@ def recommended(source: Path, target: Path, batches: Iterable[dict[str, np.ndarr
 
     batches: inputs that look like real requests.
     """
-    with paths.replacing(Path(target)) as temporary:
+    with storage.replacing(target) as temporary:
         smoothquant.smooth(source, temporary, batches)
         dynamic(temporary, temporary)
     return Path(target)

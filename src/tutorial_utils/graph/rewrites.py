@@ -15,7 +15,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNod
 from onnx_ir.tape import Tape
 from onnxscript.optimizer import fold_constants
 
-from tutorial_utils.core import paths
+from tutorial_utils.graph import storage
 
 ORT_DOMAIN = "com.microsoft"
 _ATTENTION_MASK, _ATTENTION_BIAS = 3, 5  # positions among the Attention operator's inputs
@@ -210,9 +210,7 @@ def save(model: ir.Model, target: Path) -> Path:
     # Each node names the source line that it came from, with the folders of whoever exported it.
     ClearMetadataAndDocStringPass()(model)
     model.opset_imports.setdefault(ORT_DOMAIN, 1)
-    with paths.replacing(Path(target)) as temporary:
-        onnx.save(without_shapes(model), str(temporary))
-    return Path(target)
+    return storage.write(without_shapes(model), target)
 
 
 def without_shapes(model: ir.Model) -> onnx.ModelProto:

@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from tutorial_utils.graph import inspection
+from tutorial_utils.graph import inspection, storage
 from tutorial_utils.graph.rewrites import array_of, constant, is_constant, nodes, producer, save
 
 PRODUCTS = ("MatMul", "Attention")
@@ -45,7 +45,7 @@ def smooth(
     batches: model inputs as ``batching.pad`` makes them, of real texts that are not tested on.
     alpha: of ``migrate``; None leaves it out. neurons: of ``keep_neurons``; 0 leaves it out.
     """
-    model = ir.load(str(source))
+    model = storage.load(source)
     largest = _alike(model, ranges(source, batches))
     counts = {
         "LayerNormalization": 0 if alpha is None else migrate(model, largest, alpha),

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tutorial_utils.core import hashing, machine
+from tutorial_utils.core import hashing, machine, paths
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.drift import profile
 from tutorial_utils.models.classifiers import Classifier
@@ -117,8 +117,11 @@ def _equal(version: Path, file: Path, tokenizer: Path, recipe: Recipe) -> bool:
     """Whether a version would answer as these files do, in the same way."""
     manifest = read_manifest(version)
     form = choose(manifest)
+    weights = paths.weights_of(file)
     known = manifest.files[str(form.file)], manifest.files[TOKENIZER], form.recipe
-    return known == (hashing.sha256(file), hashing.sha256(tokenizer), recipe)
+    return known == (hashing.sha256(file), hashing.sha256(tokenizer), recipe) and (
+        manifest.files.get(weights.name) == (hashing.sha256(weights) if weights.exists() else None)
+    )
 
 
 def _profile(

@@ -125,7 +125,7 @@ def _open(folder: Path, manifest: Manifest, form: ModelForm) -> LoadedModel:
     if WEIGHTS_FOLDER in form.recipe.session.config:
         raise BadModel(
             f"{manifest}: its recipe sets {WEIGHTS_FOLDER}, and weights from another folder are "
-            f"not verified. Save the model as one file. {FIX}"
+            f"not verified. Save the model with its weights beside it. {FIX}"
         )
     try:
         session = open_session(folder / form.file, form.recipe.session)
@@ -133,7 +133,8 @@ def _open(folder: Path, manifest: Manifest, form: ModelForm) -> LoadedModel:
     except Exception as error:
         told = (
             f"{manifest} cannot be opened ({type(error).__name__}): a file is damaged, or "
-            f"{form.file} keeps weights outside its folder. Save the model as one file. {FIX}"
+            f"{form.file} keeps weights outside its folder. Save the model as one file, or with "
+            f"its weights in one of the same name and '.data' after it. {FIX}"
         )
         if form.precision == "int8" and form.recipe.session.slowed:
             told = (

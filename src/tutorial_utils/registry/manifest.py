@@ -124,7 +124,8 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a version's folder, with all files verified against their checksums.
 
     ONNX Runtime reads no weights from outside the model's folder, see ``loading.load``. So the
-    folder may hold only files that were verified.
+    folder may hold only files that were verified. Those with the weights of large models are
+    among ``files`` as any other.
 
     Raises:
         BadModel: the manifest or a file is missing, changed or unreadable, or the folder holds

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tutorial_utils.core import machine
+from tutorial_utils.core import machine, paths
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.core.hashing import sha256
 from tutorial_utils.registry.manifest import (
@@ -73,11 +73,12 @@ def write_version(
     may write at the same time: each gets its own number. A killed writer leaves a hidden folder
     behind, which nothing reads.
 
-    forms: with the paths of the files to copy. profile: of ``Profile.to_dict``. The rest is as in
-    ``Manifest``.
+    forms: with the paths of the files to copy; weights beside one (``paths.weights_of``) are copied
+    with it. profile: of ``Profile.to_dict``. The rest is as in ``Manifest``.
 
     Raises:
         BadName: ``name`` cannot be a model's name.
+        BadModel: two forms have weights beside them in files of one name.
     """
     folder = model_folder(registry, name)
     scratch = folder / f".incomplete-{uuid.uuid4().hex}"
@@ -87,6 +88,7 @@ def write_version(
         for number, form in enumerate(forms, 1):
             file = Path(MODEL if number == 1 else f"model-{number}.onnx")
             shutil.copyfile(form.file, scratch / file)
+            _copy_weights(Path(form.file), scratch)
             stored.append(replace(form, file=file))
         shutil.copyfile(tokenizer, scratch / TOKENIZER)
         if profile is not None:
@@ -157,6 +159,18 @@ def stamp(registry: Path, name: str, version: str) -> tuple:
     folder = model_folder(registry, name) / version
     files = sorted(folder.iterdir()) if folder.is_dir() else ()
     return tuple((p.name, p.lstat().st_size, p.lstat().st_mtime_ns) for p in files)
+
+
+def _copy_weights(model: Path, folder: Path) -> None:
+    """Copy the file with a model's weights, if it has one, under its name: the model names it."""
+    weights = paths.weights_of(model)
+    if weights.exists():
+        if (folder / weights.name).exists():
+            raise BadModel(
+                f"Two forms keep their weights in files named {weights.name}. Save one of them "
+                "under another name."
+            )
+        shutil.copyfile(weights, folder / weights.name)
 
 
 def _numbers(registry: Path, name: str) -> list[str]:

@@ -112,6 +112,9 @@ def save_as_it_runs(file: Path, recipe: SessionRecipe, target: Path) -> None:
         recipe = replace(recipe, optimization="extended")
     options = recipe.options()
     options.optimized_model_filepath = str(target)
+    if any(file.parent.glob("*.data")):  # weights beside the file, here as there
+        beside = "session.optimized_model_external_initializers_file_name"
+        options.add_session_config_entry(beside, paths.weights_of(target).name)
     disabled = list(recipe.disabled_optimizers)
     cpu = [PROVIDERS["cpu"]]
     ort.InferenceSession(str(file), options, providers=cpu, disabled_optimizers=disabled)

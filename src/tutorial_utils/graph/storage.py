@@ -1,0 +1,66 @@
+"""ONNX files on disk: one file, or the weights beside it where protobuf's limit of 2 GB is near.
+
+The weights of ``NAME.onnx`` are in ``NAME.onnx.data`` then. The graph names that file, so the two
+keep their names, and stay in one folder.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from tutorial_utils.core import paths
+
+LARGEST = 1_500_000_000  # bytes of weights in one file; PyTorch's exporter has about the same limit
+
+
+def load(source: Path) -> ir.Model:
+    """The model with all weights in memory, so that it can be written anywhere."""
+    return ir.external_data.load_to_model(ir.load(str(source)))
+
+
+def write(model: onnx.ModelProto, target: Path) -> Path:
+    """Write a model, with its weights beside it if they are large; return ``target``."""
+    with replacing(target) as temporary:
+        if is_large(size(model)):
+            onnx.save(
+                model,
+                str(temporary),
+                save_as_external_data=True,
+                location=paths.weights_of(temporary).name,
+            )
+        else:
+            onnx.save(model, str(temporary))
+    return Path(target)
+
+
+def size(model: onnx.ModelProto) -> int:
+    """Bytes of the weights."""
+    return sum(tensor.ByteSize() for tensor in model.graph.initializer)
+
+
+def is_large(weights: int) -> bool:
+    """Whether so many bytes of weights are written beside the graph."""
+    return weights > LARGEST
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a path of the same name in a temporary folder; then move its files to ``target``.
+
+    On an exception ``target`` stays as it was, with its weights.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
+        temporary = Path(folder, target.name)
+        yield temporary
+        written = paths.weights_of(temporary)
+        if written.exists():
+            written.replace(paths.weights_of(target))
+        else:
+            paths.weights_of(target).unlink(missing_ok=True)
+        temporary.replace(target)
