@@ -35,10 +35,11 @@ def transformers_settings():
 def test_quantizing_restores_the_logging(before, error, tiny_onnx, tmp_path, monkeypatch):
     levels = []
 
-    def quantize(*_, **__):
+    def quantize(_, target, **__):
         assert not logging.getLogger().isEnabledFor(logging.WARNING)
         if error:
             raise error
+        target.touch()
 
     monkeypatch.setattr(onnxruntime, "set_default_logger_severity", levels.append)
     monkeypatch.setattr(quantization, "quantize_dynamic", quantize)
