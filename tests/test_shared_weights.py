@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
-from tutorial_utils.graph import export, fusion, inspection, quantization, rewrites
+from tutorial_utils.graph import export, fusion, inspection, quantization, rewrites, storage
 from tutorial_utils.runtime import inference
 
 
@@ -47,7 +47,7 @@ def test_a_fused_albert_is_as_small_as_its_weights_and_a_quarter_of_them_in_int8
 
 def test_only_equal_matrices_of_one_type_are_shared(tiny_fused):
     model = ir.load(str(tiny_fused))
-    assert rewrites.share_matrices(model) == 0  # BERT's layers have their own
+    assert storage.share_matrices(model) == 0  # BERT's layers have their own
     graph = model.graph
     first = next(v for v in graph.initializers.values() if v.const_value.shape.rank() == 2)
     matrix = first.const_value.numpy()
@@ -60,7 +60,7 @@ def test_only_equal_matrices_of_one_type_are_shared(tiny_fused):
         rewrites.constant(model, name, other)
     node = next(node for node in graph if first in node.inputs)
     node.replace_input_with(list(node.inputs).index(first), same)
-    assert rewrites.share_matrices(model) == 1
+    assert storage.share_matrices(model) == 1
     assert "same" not in graph.initializers
     assert first in node.inputs
     assert {"half", "turned", "flat"} <= set(graph.initializers)

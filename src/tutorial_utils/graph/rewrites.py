@@ -4,7 +4,6 @@ All work in place on an ``onnx_ir.Model`` and return how often they applied. ``f
 among them.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -183,30 +182,10 @@ def producer(value: ir.Value | None) -> ir.Node | None:
     return value.producer() if value is not None else None
 
 
-def share_matrices(model: ir.Model) -> int:
-    """Keep one of several equal matrices, as of layers that share weights; return how many went.
-
-    ``onnx_ir`` has a pass for all initializers. It would also make one of equal biases, and the
-    names of biases are those of the layers.
-    """
-    known, before = model.graph.initializers, len(model.graph.initializers)
-    kept: dict[tuple, ir.Value] = {}
-    for name, value in list(known.items()):
-        if value.const_value is None or value.const_value.shape.rank() < 2:
-            continue
-        array = value.const_value.numpy()
-        digest = hashlib.sha256(array.tobytes()).digest()
-        first = kept.setdefault((array.dtype, array.shape, digest), value)
-        if first is not value and not value.is_graph_output():
-            value.replace_all_uses_with(first)
-            del known[name]
-    return before - len(known)
-
-
 def save(model: ir.Model, target: Path) -> Path:
     """Write an edited model, without what nothing in it reads; return ``target``."""
     RemoveUnusedNodesPass()(model)
-    share_matrices(model)
+    storage.share_matrices(model)
     # Each node names the source line that it came from, with the folders of whoever exported it.
     ClearMetadataAndDocStringPass()(model)
     model.opset_imports.setdefault(ORT_DOMAIN, 1)

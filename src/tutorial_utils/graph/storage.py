@@ -4,6 +4,7 @@ The weights of ``NAME.onnx`` are in ``NAME.onnx.data`` then. The graph names tha
 keep their names, and stay in one folder.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,26 @@ LARGEST = 1_500_000_000  # bytes of weights in one file; PyTorch's exporter has 
 def load(source: Path) -> ir.Model:
     """The model with all weights in memory, so that it can be written anywhere."""
     return ir.external_data.load_to_model(ir.load(str(source)))
+
+
+def share_matrices(model: ir.Model) -> int:
+    """Keep one of several equal matrices, as of layers that share weights; return how many went.
+
+    ``onnx_ir`` has a pass for all initializers. It would also make one of equal biases, and the
+    names of biases are those of the layers.
+    """
+    known, before = model.graph.initializers, len(model.graph.initializers)
+    kept: dict[tuple, ir.Value] = {}
+    for name, value in list(known.items()):
+        if value.const_value is None or value.const_value.shape.rank() < 2:
+            continue
+        array = value.const_value.numpy()
+        digest = hashlib.sha256(array.tobytes()).digest()
+        first = kept.setdefault((array.dtype, array.shape, digest), value)
+        if first is not value and not value.is_graph_output():
+            value.replace_all_uses_with(first)
+            del known[name]
+    return before - len(known)
 
 
 def write(model: onnx.ModelProto, target: Path) -> Path:
