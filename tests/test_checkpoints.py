@@ -1,5 +1,6 @@
 """Opening checkpoints that people have: each kind is read right, or refused with its fix."""
 
+import itertools
 import json
 import os
 import pickle
@@ -19,7 +20,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tutorial_utils import cli, quality
 from tutorial_utils.bench.intervals import Ratio
-from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.core.errors import InvalidArgument, TutorialError
+from tutorial_utils.models import tokenizer
 from tutorial_utils.models.classifiers import BadClassifier, open_classifier
 from tutorial_utils.optimize import answers, gate, promotion, stages, timing, variants
 from tutorial_utils.optimize.job import Job
@@ -208,6 +210,28 @@ def test_names_of_labels_are_in_the_order_of_the_outputs(fields, names, tmp_path
         by_us(open_classifier(folder), LINES),
         by_us(open_classifier(save(tmp_path / "plain")), LINES),
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "fields"),
+    [
+        ("config.json", ("id2label", "label2id", "num_labels", "problem_type", "architectures",
+                         "model_type", "auto_map", "return_dict", "vocab_size", "is_decoder")),
+        ("tokenizer_config.json", ("model_max_length", "padding_side", "truncation_side")),
+    ],
+)  # fmt: skip
+def test_whatever_a_field_holds_it_is_opened_or_refused(file, fields, tmp_path):
+    values = (None, 5, -1, 2.5, "x", "5", "", ["a"], [1], {"0": "a"}, {"0": {"x": 1}, "1": [2]})
+    path, opened = save(tmp_path / "model") / file, 0
+    config = json.loads(path.read_text())
+    for field, value in itertools.product(fields, values):
+        path.write_text(json.dumps(config | {field: value}))
+        tokenizer.of_source.cache_clear()
+        try:
+            opened += bool(open_classifier(tmp_path / "model").encode(["good film"]))
+        except TutorialError:  # anything else is a fault
+            continue
+    assert 0 < opened < len(fields) * len(values)
 
 
 PLAIN = {

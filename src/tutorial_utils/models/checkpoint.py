@@ -148,12 +148,12 @@ def _check_weights(config: Mapping[str, Any], name: str) -> None:
 
 
 def _check_head(config: Mapping[str, Any], name: str) -> None:
-    if not (family := config.get("model_type")):
+    if not (family := config.get("model_type")) or not isinstance(family, str):
         raise BadClassifier(
             f"{name}: config.json has no `model_type`. Save the model with save_pretrained."
         )
     named = config.get("architectures") or []
-    named = [named] if isinstance(named, str) else named
+    named = named if isinstance(named, list) else [named]
     supported = [one for one in named if _ending(one, SUPPORTED)]
     if named and not supported:
         purpose = _OTHERS.get(_ending(named[0], _OTHERS) or "", "another task")

@@ -100,10 +100,11 @@ def open_classifier(source: str | Path, max_length: int | None = None) -> Classi
     ordinary = next(i for i in range(*vocabulary) if i not in given)
     longest = _longest(checkpoint, model, ordinary, theirs.model_max_length)
     least = theirs.num_special_tokens_to_add(pair=True) + 2
-    if max_length is not None and not least <= max_length <= longest:
+    wanted = longest if max_length is None else max_length
+    if not least <= wanted <= longest:
         raise InvalidArgument(
-            f"{checkpoint} cannot be used with --max-length {max_length}: its model and its "
-            f"tokenizer read {least} to {longest:,} tokens."
+            f"{checkpoint} cannot be used with --max-length {wanted}: its model and "
+            f"its tokenizer (model_max_length) read {least} to {longest:,} tokens."
         )
     max_length = max_length or min(longest, LONGEST)
     tokenizer.check(checkpoint, max_length)
@@ -176,8 +177,8 @@ def _longest(checkpoint: Checkpoint, model, token: int, by_tokenizer: int) -> in
     if set(outputs) != {"logits"}:
         raise BadClassifier(f"{checkpoint} returns {', '.join(outputs)}, and not logits only.")
     limits = (positions or getattr(model.config, "max_position_embeddings", None), by_tokenizer)
-    real = (int(limit) for limit in limits if limit and 0 < limit < LARGE_INTEGER)
-    return min(real, default=LONGEST)
+    numbers = (limit for limit in limits if isinstance(limit, (int, float)))
+    return min((int(n) for n in numbers if 0 < n < LARGE_INTEGER), default=LONGEST)
 
 
 def _inputs(checkpoint: Checkpoint, model) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ def names_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(given, list):
         given = dict(enumerate(given))
     if not given and isinstance(numbers, dict):
-        given = {number: name for name, number in numbers.items()}
+        given = {str(number): name for name, number in numbers.items()}
     if not given:
         return tuple(f"LABEL_{i}" for i in range(count or 2))
     names = _in_order(given)
@@ -31,7 +31,7 @@ def names_of(config: Mapping[str, Any]) -> tuple[str, ...]:
         raise ValueError(
             f"`num_labels` is {count}, but `id2label` names {len(names)} labels: correct one"
         )
-    known = {str(name): number for name, number in numbers.items()} if numbers else {}
+    known = {str(n): i for n, i in numbers.items()} if isinstance(numbers, dict) else {}
     if all(name == f"LABEL_{number}" for name, number in known.items()):
         return names  # the library's own names are left over where only `id2label` was edited
     for number, name in enumerate(names):
@@ -53,7 +53,7 @@ def task_of(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
     kind = config.get("problem_type")
     if kind is None:  # as ``transformers.pipeline`` reads it
         return "score" if len(names) == 1 else "single_label"
-    if kind not in _TASKS:
+    if str(kind) not in _TASKS:
         raise ValueError(f"`problem_type` {kind!r} is unknown: give one of {', '.join(_TASKS)}")
     if _TASKS[kind] == "single_label" and len(names) == 1:
         raise ValueError(
@@ -67,8 +67,8 @@ def _in_order(given: Any) -> tuple[str, ...]:
     try:
         by_number = {int(number): name for number, name in given.items()}
     except (AttributeError, TypeError, ValueError):
-        by_number = {}
-    if sorted(by_number) != list(range(len(given))):
+        by_number = {-1: None}
+    if sorted(by_number) != list(range(len(by_number))):
         raise ValueError(
             f"`id2label` is {given!r}: name each output of the head, numbered from 0 without gaps"
         )

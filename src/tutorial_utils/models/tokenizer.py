@@ -33,6 +33,8 @@ def of_source(source: str, revision: str | None = None):
         # Without its files the library makes an empty tokenizer, to which every word is unknown.
         if tokenizer.is_fast and folder.is_dir() and not any((folder / f).exists() for f in _FILES):
             raise FileNotFoundError("no file of a vocabulary")
+        if not isinstance(tokenizer.model_max_length, (int, float)):
+            raise TypeError(f"model_max_length is {tokenizer.model_max_length!r}, not a number")
     except Exception as error:  # a half-written folder makes the library raise many kinds
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         if pieces := next(folder.glob("*.model"), None):
