@@ -56,7 +56,7 @@ def test_vectors_are_answered_over_http_in_the_order_of_the_texts(registry_path)
         assert (body["version"], body["fallback"]) == ("1", False)
         assert client.get("/readyz").status_code == 200
         refused = client.post("/predict", json={"texts": TEXTS})
-        assert refused.status_code == 422
+        assert refused.status_code == 409
         assert refused.json()["error"] == "this model answers at /embed, not at /predict"
         assert client.post("/embed", json={"texts": [""]}).status_code == 422
 

@@ -113,7 +113,7 @@ def create(settings: Settings) -> Service:
         headers = schemas.timing_headers(prediction)
         return Response(content, headers=headers, media_type="application/json")
 
-    problems = documented(400, 408, 413, 415, 422, 429, 500, 503, 504)
+    problems = documented(400, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 
     @app.post(schemas.PREDICT, response_model=schemas.Predictions, responses=problems)
     async def predict(

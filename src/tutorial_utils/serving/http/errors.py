@@ -38,7 +38,7 @@ ANSWERS: dict[type[Exception], tuple[int, str | None]] = {
     UnknownVersion: (404, None),
     BadModel: (409, None),
     NothingToDo: (409, None),
-    WrongKind: (422, None),
+    WrongKind: (409, None),
     Overloaded: (429, "too many texts are waiting; try again"),
     InferenceFailed: (500, "internal error"),
     Unavailable: (503, "no model can answer now; try again"),

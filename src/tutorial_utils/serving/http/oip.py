@@ -189,7 +189,7 @@ def router(
     async def in_path(version: str) -> None:
         """Describe the version in OpenAPI; in ``known`` it would be a query parameter too."""
 
-    problems = documented(400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+    problems = documented(400, 404, 408, 409, 413, 415, 422, 429, 500, 503, 504)
     for path, asks in ((MODEL, [Depends(known)]), (VERSION, [Depends(known), Depends(in_path)])):
         add = partial(routes.add_api_route, dependencies=asks)
         add(path, metadata, responses=documented(404))
