@@ -25,8 +25,8 @@ def test_cuda_on_a_machine_without_it_is_an_error_with_reason_and_fix(tiny_onnx)
         open_session(tiny_onnx, SessionRecipe(provider="cuda"))
     message = str(caught.value)
     assert NO_CUDA in message
-    assert "onnxruntime-gpu" in message
-    assert "provider='cpu'" in message
+    assert 'pip install ".[gpu]"' in message
+    assert "choose the provider `cpu`" in message
 
 
 def test_an_unknown_provider_names_those_there_are(tiny_onnx):
