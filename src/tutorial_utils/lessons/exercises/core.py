@@ -103,7 +103,8 @@ def predict(guess: float | None, measured: float, unit: str, digits: int = 1) ->
 
 
 def _brief(value: object) -> str:
-    text = repr(value).replace("\n", " ")
+    graph = getattr(value, "graph", None)  # of an ONNX model
+    text = " → ".join(n.op_type for n in graph.node) if graph else repr(value).replace("\n", " ")
     return text if len(text) <= 60 else text[:57] + "…"
 
 
@@ -125,6 +126,8 @@ def _difference(given: Any, expected: Any) -> str | None:
         return f"gives {_brief(given)}, expected {_brief(expected)}"
     if found.shape != wanted.shape:
         return f"gives shape {found.shape}, expected {wanted.shape}"
+    if getattr(expected, "dtype", None) == np.float16 != np.asarray(given).dtype:
+        return f"gives {np.asarray(given).dtype}, expected float16"
     if np.allclose(found, wanted, rtol=1e-3, atol=1e-6, equal_nan=True):
         return None
     if wanted.ndim == 0:

@@ -91,8 +91,8 @@ _MIXED = _model(
 @exercise(
     "08.in_fp32",
     [(_MIXED, "Softmax"), (_MIXED, "LayerNormalization"), (_CHAIN, "Gelu")],
-    "A node computes in fp32 if its first input is the output of a Cast whose attribute `to` is "
-    "onnx.TensorProto.FLOAT. Collect those outputs first.",
+    "First collect the outputs of all Cast nodes whose attribute `to` (attribute[0].i) is "
+    "onnx.TensorProto.FLOAT. Then count the nodes of the type whose first input is among them.",
 )
 def _in_fp32(model: onnx.ModelProto, op_type: str) -> int:
     wide = {
@@ -103,24 +103,37 @@ def _in_fp32(model: onnx.ModelProto, op_type: str) -> int:
     return sum(n.op_type == op_type and n.input[0] in wide for n in model.graph.node)
 
 
-_DOUBLE = _model(
-    """double (float[n,m] x) => (float[n,m] y) {
-    y = Add (x, x)
-    }"""
-).SerializeToString()
+class _OnlyBinding:
+    """A session without ``run``, which can be bound once."""
+
+    def __init__(self) -> None:
+        model = _model("double (float[n,m] x) => (float[n,m] y) { y = Add (x, x) }")
+        self._session = ort.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        self._bound = False
+        self.run_with_iobinding = self._session.run_with_iobinding
+
+    def io_binding(self) -> ort.IOBinding:
+        if self._bound:
+            raise RuntimeError("io_binding() a second time: bind once, before the loop")
+        self._bound = True
+        return self._session.io_binding()
 
 
 @exercise(
     "08.bound",
     [
-        (_DOUBLE, np.arange(6, dtype=np.float32).reshape(2, 3)),
-        (_DOUBLE, np.full((1, 4), -2.5, np.float32)),
+        (_OnlyBinding, [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), np.float32)]),
+        (_OnlyBinding, [np.full((1, 4), -value, np.float32) for value in (2.5, 0.5, 8.0)]),
     ],
-    'Bind the input with bind_ortvalue_input("x", …) and an output of the same shape with '
-    'bind_ortvalue_output("y", …), run with run_with_iobinding, and return .numpy() of the output.',
+    "Make both buffers from the first array, with ortvalue_from_numpy and "
+    'ortvalue_from_shape_and_type; bind_ortvalue_input("x", …), bind_ortvalue_output("y", …). Then '
+    "for each array: update_inplace, run_with_iobinding(binding), and a copy of the output's "
+    "numpy(), because the next run writes into the same buffer.",
 )
-def _bound(model: bytes, x: np.ndarray) -> np.ndarray:
-    return ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+def _bound(open_model: type[_OnlyBinding], arrays: list[np.ndarray]) -> np.ndarray:
+    return np.stack([2 * array for array in arrays])
 
 
 @exercise(
