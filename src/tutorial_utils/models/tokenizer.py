@@ -6,6 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from tutorial_utils.core import scoped
+from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.models import checkpoint as checkpoints
 from tutorial_utils.models.checkpoint import BadClassifier, Checkpoint
 from tutorial_utils.runtime import tokenization
@@ -34,7 +35,9 @@ def of_source(source: str, revision: str | None = None):
         if tokenizer.is_fast and folder.is_dir() and not any((folder / f).exists() for f in _FILES):
             raise FileNotFoundError("no file of a vocabulary")
         if not isinstance(tokenizer.model_max_length, (int, float)):
-            raise TypeError(f"model_max_length is {tokenizer.model_max_length!r}, not a number")
+            raise InvalidArgument(
+                f"model_max_length is {tokenizer.model_max_length!r}, not a number"
+            )
     except Exception as error:  # a half-written folder makes the library raise many kinds
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         if pieces := next(folder.glob("*.model"), None):

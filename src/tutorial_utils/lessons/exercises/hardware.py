@@ -5,6 +5,7 @@ import onnx
 import onnx.parser
 import onnxruntime as ort
 
+from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.lessons.exercises.core import exercise
 
 
@@ -116,7 +117,7 @@ class _OnlyBinding:
 
     def io_binding(self) -> ort.IOBinding:
         if self._bound:
-            raise RuntimeError("io_binding() a second time: bind once, before the loop")
+            raise InvalidArgument("io_binding() a second time: bind once, before the loop")
         self._bound = True
         return self._session.io_binding()
 
