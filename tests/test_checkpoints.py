@@ -513,7 +513,13 @@ def test_the_longest_text_of_each_family_is_found_by_trying(family, tmp_path):
     assert len(row) == classifier.longest
 
 
-@pytest.mark.parametrize("family", ["roberta", "data2vec-text", "camembert"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "roberta",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("data2vec-text", "camembert")),
+    ],
+)
 def test_a_file_answers_as_pytorch_does_at_the_longest_text(family, tmp_path):
     classifier = open_classifier(save(tmp_path / "model", family, **TINY))
     job = Job(classifier, Texts.of(classifier, None), tmp_path / "work")

@@ -85,6 +85,7 @@ def test_a_failed_edit_leaves_the_file_and_its_weights(tiny_onnx, tmp_path, lowe
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_large_model_from_its_folder_to_a_served_answer(tmp_path, monkeypatch, lowered, capsys):
     fixed_times(monkeypatch)
     assert cli.main(command(tmp_path, "--min-agreement", "0.9")) == 0

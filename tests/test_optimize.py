@@ -70,7 +70,17 @@ def exported(exported_once, tmp_path):
     return replace(exported_once, folder=shutil.copytree(exported_once.folder, tmp_path / "work"))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# The others are long tests: their graphs have the patterns of these.
+EVERY_TIME = ("bert", "albert", "deberta-v2", "modernbert")
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        name if name in EVERY_TIME else pytest.param(name, marks=pytest.mark.slow)
+        for name in FAMILIES
+    ],
+)
 def test_each_family_is_exported_fused_if_possible_and_quantized(family, tmp_path):
     classifier = classifiers.open_classifier(save(tmp_path / "model", family))
     job = job_of(classifier, tmp_path / "work")
@@ -114,7 +124,7 @@ def test_heads_of_each_task_and_size(settings, task, labels, tmp_path):
     assert (answers.spread(job) is None) == (task != "regression")
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("family", ["bert", pytest.param("roberta", marks=pytest.mark.slow)])
 def test_left_padding_is_kept_through_export_and_fusion(family, tmp_path):
     folder = save(tmp_path / "model", family, padding_side="left")
     classifier = classifiers.open_classifier(folder)
@@ -659,8 +669,9 @@ def test_stored_results_depend_on_effort_reading_pace_and_revision_but_not_on_th
 
 @pytest.mark.parametrize(
     "name",
-    ["session", "batching", "classifiers", "labelled", "export", "fusion", "smoothquant", "quality",
-     "timer", "intervals", "stages", "timing", "variants"],
+    ["session", "classifiers", "fusion", "timer",
+     *(pytest.param(n, marks=pytest.mark.slow) for n in ("batching", "labelled", "export", "quality",
+       "smoothquant", "intervals", "stages", "timing", "variants"))],
 )  # fmt: skip
 def test_stored_results_depend_on_all_code_that_builds_or_measures(name, monkeypatch):
     of, parsed = provenance.of.__wrapped__, provenance._parsed

@@ -26,6 +26,7 @@ def albert():
     return AlbertForSequenceClassification(config).eval()
 
 
+@pytest.mark.slow
 def test_a_fused_albert_is_as_small_as_its_weights_and_a_quarter_of_them_in_int8(albert, tmp_path):
     weights = sum(p.numel() * p.element_size() for p in albert.parameters()) / 1e6
     exported = export.export(albert, tmp_path / "exported.onnx")
