@@ -670,8 +670,9 @@ def test_stored_results_depend_on_effort_reading_pace_and_revision_but_not_on_th
 @pytest.mark.parametrize(
     "name",
     ["session", "classifiers", "fusion", "timer",
-     *(pytest.param(n, marks=pytest.mark.slow) for n in ("batching", "labelled", "export", "quality",
-       "smoothquant", "intervals", "stages", "timing", "variants"))],
+     *(pytest.param(n, marks=pytest.mark.slow) for n in (
+         "batching", "labelled", "export", "quality", "smoothquant", "intervals", "stages",
+         "timing", "variants"))],
 )  # fmt: skip
 def test_stored_results_depend_on_all_code_that_builds_or_measures(name, monkeypatch):
     of, parsed = provenance.of.__wrapped__, provenance._parsed
