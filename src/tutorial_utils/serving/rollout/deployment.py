@@ -313,7 +313,7 @@ class Deployment:
 
     def _start(self, model: LoadedModel) -> Engine:
         fallback = self._fallback
-        if fallback is None or fallback.manifest.version == model.manifest.version:
+        if fallback is not None and fallback.manifest.version == model.manifest.version:
             fallback = None
         return Engine(model, self.settings, fallback, self._engine_metrics)
 
