@@ -13,7 +13,7 @@ from tutorial_utils.registry import BadModel, ModelForm, load, write_version
 from tutorial_utils.serving.engine.request import Prediction
 from tutorial_utils.serving.rollout import shadow
 from tutorial_utils.serving.settings import Settings
-from tutorial_utils.tasks import TASKS
+from tutorial_utils.tasks import TASKS, Truth
 
 EMBEDDING = TASKS["embedding"]
 WIDTH = 5
@@ -144,9 +144,9 @@ def test_scored_pairs_give_spearman_of_the_cosine_and_the_labels():
     right = rng.normal(0, 1, (400, 8))
     labels = np.repeat(rng.integers(0, 6, 200), 2).astype(float)
     worse = right + rng.normal(0, 1, right.shape)
-    found = EMBEDDING.evaluate(worse, labels, right, classes=0)
+    found = EMBEDDING.evaluate(worse, right, Truth(labels))
     cosines = quality.cosine(worse[::2], worse[1::2])
     assert found.metric == "Spearman"
     assert found.score == pytest.approx(stats.spearmanr(cosines, labels[::2]).statistic)
     assert found.low < found.difference < found.high
-    assert EMBEDDING.evaluate(right, labels, right, classes=0).difference == 0
+    assert EMBEDDING.evaluate(right, right, Truth(labels)).difference == 0

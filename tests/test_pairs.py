@@ -18,7 +18,7 @@ from tutorial_utils.runtime import batching, tokenization
 from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.serving.rollout.deployment import Deployment
 from tutorial_utils.serving.settings import Settings
-from tutorial_utils.tasks import TASKS
+from tutorial_utils.tasks import TASKS, Truth
 
 
 def share_of_second() -> onnx.ModelProto:
@@ -154,7 +154,7 @@ def test_a_score_is_a_sigmoid_and_half_is_the_threshold():
     answers = score.answers(np.array([[-2.0], [0.0], [3.0]]))
     assert answers[:, 0] == pytest.approx(torch.sigmoid(torch.tensor([-2.0, 0, 3])).numpy())
     assert score.tell(answers[2], ["LABEL_0"])["probability"] == pytest.approx(0.9526, abs=1e-4)
-    found = score.evaluate(answers, np.array([[0.0], [0], [1]]), answers, classes=1)
+    found = score.evaluate(answers, answers, Truth(np.array([[0.0], [0], [1]])))
     assert (found.metric, found.score, found.agreement) == ("F1", 1, 1)
 
 

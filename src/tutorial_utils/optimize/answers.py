@@ -18,7 +18,7 @@ from tutorial_utils.runtime import batching, memory, tokenization
 from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import UNFUSED, SessionRecipe
-from tutorial_utils.tasks import Close, named
+from tutorial_utils.tasks import Close, Truth, named
 
 LOGIT_TOLERANCE = 1e-3  # fp32 steps may change a logit only by rounding
 REFERENCE, REFERENCE_LONG = "reference.npy", "reference_long.npy"
@@ -150,14 +150,8 @@ def fidelity(
     ours, theirs = task.answers(ours), task.answers(theirs)
     score = None
     if labels is not None:
-        score = task.evaluate(
-            ours,
-            labels[chosen],
-            theirs,
-            classes=len(job.classifier.labels),
-            spread=spread(job),
-            groups=None if job.texts.groups is None else job.texts.groups[chosen],
-        )
+        groups = None if job.texts.groups is None else job.texts.groups[chosen]
+        score = task.evaluate(ours, theirs, Truth(labels[chosen], groups, spread(job)))
     return Fidelity(task.closeness(ours, theirs, spread(job)), score)
 
 

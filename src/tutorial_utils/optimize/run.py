@@ -27,7 +27,7 @@ from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.registry import check_name
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import made_here
-from tutorial_utils.tasks import named
+from tutorial_utils.tasks import Truth, named
 
 BESIDE_CPU = (
     "PyTorch ran on the CPU, because its build here knows no GPU. So the times relative to it say "
@@ -234,7 +234,7 @@ def _doubt(job: Job) -> str | None:
         return None
     task = named(job.classifier.task)
     given = task.answers(answers.reference(job))
-    score = task.evaluate(given, labels, given, classes=len(names), groups=job.texts.groups)
+    score = task.evaluate(given, given, Truth(labels, job.texts.groups))
     frequent = np.unique(labels, axis=0, return_counts=True)[1].max() / len(labels)
     if score.accuracy is None or score.accuracy > frequent:
         return None

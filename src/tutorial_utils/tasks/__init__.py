@@ -6,7 +6,7 @@ from tutorial_utils.tasks.multi_label import MultiLabel
 from tutorial_utils.tasks.regression import Regression
 from tutorial_utils.tasks.score import Score
 from tutorial_utils.tasks.single_label import SingleLabel
-from tutorial_utils.tasks.task import Close, Task
+from tutorial_utils.tasks.task import Close, Task, Truth
 
 TASKS: dict[str, Task] = {
     task.name: task for task in (SingleLabel(), MultiLabel(), Regression(), Score(), Embedding())

@@ -7,7 +7,7 @@ import numpy as np
 
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
-from tutorial_utils.tasks.task import Close, Known, Task, number
+from tutorial_utils.tasks.task import Close, Known, Task, Truth, number
 
 SAME_DIRECTION = 0.97  # cosine from which two vectors are the same answer
 NEIGHBOURS = 10
@@ -32,18 +32,9 @@ class Embedding(Task):
     def label(self, given: Any, known: Known, width: int) -> Any:
         return number(given, known)
 
-    def evaluate(
-        self,
-        found: np.ndarray,
-        labels: np.ndarray,
-        reference: np.ndarray,
-        *,
-        classes: int,
-        spread: Sequence[float] | None = None,
-        groups: np.ndarray | None = None,
-    ) -> Quality:
+    def evaluate(self, found: np.ndarray, reference: np.ndarray, truth: Truth) -> Quality:
         ours, theirs = (quality.cosine(v[::2], v[1::2]) for v in (found, reference))
-        return quality.evaluate_order(ours, labels[::2], theirs)
+        return quality.evaluate_order(ours, truth.labels[::2], theirs)
 
     def closeness(
         self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None = None

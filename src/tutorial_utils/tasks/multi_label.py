@@ -8,7 +8,7 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
 from tutorial_utils.tasks.single_label import SingleLabel
-from tutorial_utils.tasks.task import LABELS, Known, find, several, word
+from tutorial_utils.tasks.task import LABELS, Known, Truth, find, several, word
 
 THRESHOLD = 0.5  # probability above which a label holds
 
@@ -31,17 +31,8 @@ class MultiLabel(SingleLabel):
         found = {find(one, known) for one in words}
         return [int(i in found) for i in range(width)]
 
-    def evaluate(
-        self,
-        found: np.ndarray,
-        labels: np.ndarray,
-        reference: np.ndarray,
-        *,
-        classes: int,
-        spread: Sequence[float] | None = None,
-        groups: np.ndarray | None = None,
-    ) -> Quality:
-        return quality.evaluate(holds(found), labels, holds(reference))
+    def evaluate(self, found: np.ndarray, reference: np.ndarray, truth: Truth) -> Quality:
+        return quality.evaluate(holds(found), truth.labels, holds(reference))
 
     def watched(self, answers: np.ndarray) -> Mapping[str, np.ndarray]:
         each = {f"{LABELS}_{i}": column for i, column in enumerate(holds(answers).T)}

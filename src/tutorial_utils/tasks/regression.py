@@ -8,7 +8,7 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.quality import Quality
-from tutorial_utils.tasks.task import CONFIDENCE, Known, Task, number, several
+from tutorial_utils.tasks.task import CONFIDENCE, Known, Task, Truth, number, several
 
 
 class Regression(Task):
@@ -36,17 +36,8 @@ class Regression(Task):
             "regression is measured against the spread of its labels"
         )
 
-    def evaluate(
-        self,
-        found: np.ndarray,
-        labels: np.ndarray,
-        reference: np.ndarray,
-        *,
-        classes: int,
-        spread: Sequence[float] | None = None,
-        groups: np.ndarray | None = None,
-    ) -> Quality:
-        return quality.evaluate_values(found, labels, reference, spread)
+    def evaluate(self, found: np.ndarray, reference: np.ndarray, truth: Truth) -> Quality:
+        return quality.evaluate_values(found, truth.labels, reference, truth.spread)
 
     def tell(self, answer: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
         return {"values": dict(zip(names, answer.tolist(), strict=True))}

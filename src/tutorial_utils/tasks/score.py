@@ -4,7 +4,6 @@ That is what a single logit means to ``transformers.pipeline`` if the checkpoint
 type.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
 from tutorial_utils.tasks.multi_label import MultiLabel, holds
-from tutorial_utils.tasks.task import Known, number
+from tutorial_utils.tasks.task import Known, Truth, number
 
 
 class Score(MultiLabel):
@@ -37,17 +36,9 @@ class Score(MultiLabel):
     def fits(self, labels: np.ndarray, grouped: bool) -> bool:
         return grouped or bool(np.isin(labels, (0, 1)).all())
 
-    def evaluate(
-        self,
-        found: np.ndarray,
-        labels: np.ndarray,
-        reference: np.ndarray,
-        *,
-        classes: int,
-        spread: Sequence[float] | None = None,
-        groups: np.ndarray | None = None,
-    ) -> Quality:
-        if groups is not None:
-            return quality.evaluate_ranking(found[:, 0], labels[:, 0], reference[:, 0], groups)
-        ours, true, theirs = holds(found)[:, 0], labels[:, 0].astype(int), holds(reference)[:, 0]
-        return quality.evaluate(ours, true, theirs)
+    def evaluate(self, found: np.ndarray, reference: np.ndarray, truth: Truth) -> Quality:
+        labels = truth.labels[:, 0]
+        if truth.groups is not None:
+            return quality.evaluate_ranking(found[:, 0], labels, reference[:, 0], truth.groups)
+        ours, theirs = (holds(answers)[:, 0] for answers in (found, reference))
+        return quality.evaluate(ours, labels.astype(int), theirs)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
-from tutorial_utils.tasks.task import CONFIDENCE, LABELS, Known, Task, find
+from tutorial_utils.tasks.task import CONFIDENCE, LABELS, Known, Task, Truth, find
 
 
 class SingleLabel(Task):
@@ -24,19 +24,9 @@ class SingleLabel(Task):
             raise ValueError(f"{given!r} is not one label, and the classifier gives one a text")
         return find(values[0], known)
 
-    def evaluate(
-        self,
-        found: np.ndarray,
-        labels: np.ndarray,
-        reference: np.ndarray,
-        *,
-        classes: int,
-        spread: Sequence[float] | None = None,
-        groups: np.ndarray | None = None,
-    ) -> Quality:
-        return quality.evaluate(
-            found.argmax(axis=1), labels, reference.argmax(axis=1), classes=classes
-        )
+    def evaluate(self, found: np.ndarray, reference: np.ndarray, truth: Truth) -> Quality:
+        ours, theirs = found.argmax(axis=1), reference.argmax(axis=1)
+        return quality.evaluate(ours, truth.labels, theirs, classes=found.shape[1])
 
     def tell(self, answer: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
         by_label = dict(zip(names, answer.tolist(), strict=True))

@@ -26,6 +26,20 @@ class Close:
     least: float
 
 
+@dataclass(frozen=True)
+class Truth:
+    """What is right for each text.
+
+    labels: as ``Task.label`` reads them, (n,) or (n, width). groups: int (n,), the query that each
+    text belongs to; None if texts are not ranked. spread: standard deviation of each target, for
+    tasks that measure by it; None: that of ``labels``.
+    """
+
+    labels: np.ndarray
+    groups: np.ndarray | None = None
+    spread: Sequence[float] | None = None
+
+
 class Task(ABC):
     """One kind of answer. Every other package asks the task, and none asks which task it is.
 
@@ -62,25 +76,13 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def evaluate(
-        self,
-        found: np.ndarray,
-        labels: np.ndarray,
-        reference: np.ndarray,
-        *,
-        classes: int,
-        spread: Sequence[float] | None = None,
-        groups: np.ndarray | None = None,
-    ) -> Quality:
-        """Score answers, and those of a reference, against labels.
-
-        classes: number of labels. groups: int (n,), the query that each text belongs to.
-        """
+    def evaluate(self, found: np.ndarray, reference: np.ndarray, truth: Truth) -> Quality:
+        """Score answers, and those of a reference, against the truth."""
 
     def constant(self, labels: np.ndarray, groups: np.ndarray | None = None) -> str | None:
         """Why labels of a file cannot tell good answers from bad ones; None if they can.
 
-        groups: as in ``evaluate``.
+        groups: as in ``Truth``.
         """
         if (labels == labels[0]).all():
             return "all texts have the same label, so a score cannot tell right from wrong"
