@@ -3,9 +3,12 @@
 import importlib.util
 import inspect
 import json
+from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import pytest
+from right_answers import RIGHT
 
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.lessons.exercises import EXERCISES, Status, check, predict
@@ -31,6 +34,12 @@ def solution(name: str):
 def test_the_solution_is_right_and_documented(name):
     assert check(name, solution(name)).status is Status.RIGHT
     assert inspect.getdoc(solution(name))
+    for case, expected in zip(EXERCISES[name].cases, RIGHT[name], strict=True):
+        found = solution(name)(*deepcopy(case))
+        if isinstance(expected, float | tuple | np.ndarray):
+            np.testing.assert_allclose(found, expected, rtol=1e-3)
+        else:
+            assert found == expected or np.allclose(found, expected)
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))
@@ -49,6 +58,12 @@ def test_wrong_answers_are_recognized_and_get_the_hint(name):
         result = check(name, answer)
         assert result.status is Status.WRONG, inspect.getsource(answer)
         assert EXERCISES[name].hint in str(result)
+
+
+def test_an_answer_that_changes_its_inputs_leaves_those_of_the_next_check():
+    wrong = module(WRONG / "w08.py").WRONG["08.bound"]
+    assert check("08.bound", solution("08.bound")).status is Status.RIGHT  # it refills arrays[0]
+    assert all(check("08.bound", answer).status is Status.WRONG for answer in wrong)
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))

@@ -1,11 +1,8 @@
-"""Reference solutions of the exercises in 06_continuous_optimization."""
-
-import math
+"""Exercises of 06_continuous_optimization."""
 
 from tutorial_utils.lessons.exercises.core import exercise
 
-
-@exercise(
+exercise(
     "06.score_missed",
     [
         (-0.002, -0.006, 0.005, False),
@@ -18,15 +15,10 @@ from tutorial_utils.lessons.exercises.core import exercise
     "One number decides: `difference`, or `low` where `certain`. It is missed when that number "
     "lies below minus the tolerance.",
 )
-def _score_missed(difference: float, low: float, tolerance: float, certain: bool) -> bool:
-    return (low if certain else difference) < -tolerance
 
-
-@exercise(
+exercise(
     "06.texts_needed",
     [(450, 0.012, 0.005), (1_000, 0.010, 0.005), (2_000, 0.006, 0.006), (600, 0.0151, 0.0100)],
     "Half the width takes four times the texts: multiply by the square of half_width / wanted, "
     "and round up.",
 )
-def _texts_needed(texts: int, half_width: float, wanted: float) -> int:
-    return math.ceil(texts * (half_width / wanted) ** 2)

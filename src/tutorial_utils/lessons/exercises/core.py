@@ -1,16 +1,20 @@
 """Two verbs for learners: ``check`` an answer, and ``predict`` before a measurement.
 
 An exercise is a function to write. ``check`` calls it on several inputs and compares the results
-with a reference: it says how far off the answer is, and what to try.
+with those of the solution in ``notebooks/solutions``: it says how far off the answer is, and what
+to try.
 """
 
+import runpy
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
+from tutorial_utils.core import paths
 from tutorial_utils.core.errors import InvalidArgument
 
 
@@ -24,11 +28,18 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Exercise:
-    """A function to write: the reference, the inputs it is checked on, and a hint."""
+    """A function to write: ``lesson.function``, the inputs it is checked on, and a hint."""
 
-    reference: Callable
-    cases: tuple[tuple, ...]
+    name: str
+    cases: Sequence[tuple]
     hint: str
+
+    @property
+    def reference(self) -> Callable:
+        """The function of that name in the solutions."""
+        lesson, function = self.name.split(".")
+        solutions = paths.repository() / "notebooks" / "solutions" / f"s{lesson}.py"
+        return runpy.run_path(str(solutions))[function]
 
 
 @dataclass(frozen=True)
@@ -46,14 +57,9 @@ TRY_FIRST = "Write it and run the cell again: if it is wrong, you see where, wit
 EXERCISES: dict[str, Exercise] = {}
 
 
-def exercise(name: str, cases: Sequence[tuple], hint: str):
-    """Register the decorated function as the reference of an exercise."""
-
-    def register(reference: Callable) -> Callable:
-        EXERCISES[name] = Exercise(reference, tuple(cases), hint)
-        return reference
-
-    return register
+def exercise(name: str, cases: Sequence[tuple], hint: str) -> None:
+    """Add an exercise to those that learners can ask for."""
+    EXERCISES[name] = Exercise(name, cases, hint)
 
 
 def check(name: str, answer: Callable) -> Result:
@@ -71,10 +77,11 @@ def check(name: str, answer: Callable) -> Result:
             f"There is no exercise {name!r}; choose one of {', '.join(sorted(EXERCISES))}."
         )
     task = EXERCISES[name]
+    reference = task.reference
     for case in task.cases:
-        expected = task.reference(*case)
+        expected = reference(*deepcopy(case))  # an answer may change what it is given
         try:
-            given = answer(*case)
+            given = answer(*deepcopy(case))
             if given is ...:
                 return Result(Status.NOT_ATTEMPTED, f"{name}: not attempted yet. {TRY_FIRST}")
             reason = _difference(given, expected)

@@ -1,20 +1,17 @@
-"""Reference solutions of the exercises in 02_fusion."""
+"""Exercises of 02_fusion."""
 
 from tutorial_utils.lessons.exercises.core import exercise
 
 _FLOAT_BYTES = 4
 
 
-@exercise(
+exercise(
     "02.traffic",
     [(1 * 128 * 1536, 6), (1 * 128 * 1536, 1), (8 * 128 * 3072, 6)],
     "4 bytes an element; every operator reads one tensor and writes one.",
 )
-def _traffic(elements: int, operators: int) -> float:
-    return 2 * _FLOAT_BYTES * elements * operators / 1e6
 
-
-@exercise(
+exercise(
     "02.missing",
     [
         ({"Attention": 6, "BiasGelu": 6}, {"BiasGelu": 6, "MatMul": 48}),
@@ -24,6 +21,3 @@ def _traffic(elements: int, operators: int) -> float:
     ],
     "An operator that was never found is not a key of `found`: look it up with .get(op, 0).",
 )
-def _missing(expected: dict[str, int], found: dict[str, int]) -> dict[str, int]:
-    short = {op: wanted - found.get(op, 0) for op, wanted in expected.items()}
-    return {op: n for op, n in short.items() if n > 0}

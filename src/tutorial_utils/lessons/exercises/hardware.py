@@ -1,4 +1,4 @@
-"""Reference solutions of the exercises in 08_hardware."""
+"""Exercises of 08_hardware."""
 
 import numpy as np
 import onnx
@@ -33,8 +33,7 @@ _FORK = _model(
     }"""
 )
 
-
-@exercise(
+exercise(
     "08.copies",
     [
         (_CHAIN, {"Neg", "Gelu", "Abs", "Add"}),
@@ -48,17 +47,8 @@ _FORK = _model(
     "the node runs. Then collect, in a set, the names that a node on the other side reads, and "
     "outputs of the model that are made on the GPU. Skip names that were not noted: weights.",
 )
-def _copies(model: onnx.ModelProto, supported: set[str]) -> int:
-    there = {name: n.op_type in supported for n in model.graph.node for name in n.output}
-    there |= {value.name: False for value in model.graph.input}
-    moved = {
-        name for n in model.graph.node for name in n.input
-        if name in there and there[name] != (n.op_type in supported)
-    }  # fmt: skip
-    return len(moved | {value.name for value in model.graph.output if there[value.name]})
 
-
-@exercise(
+exercise(
     "08.layer_norm",
     [
         (np.array([1, 2, 3, 4], np.float16),),
@@ -69,11 +59,6 @@ def _copies(model: onnx.ModelProto, supported: set[str]) -> int:
     "300 squared does not fit into fp16, and a sum can overflow too. Cast to float32 first, do "
     "everything there, and cast the result back.",
 )
-def _layer_norm(x: np.ndarray) -> np.ndarray:
-    wide = x.astype(np.float32)
-    centred = wide - wide.mean(-1, keepdims=True)
-    deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
-    return (centred / deviation).astype(np.float16)
 
 
 _MIXED = _model(
@@ -88,20 +73,12 @@ _MIXED = _model(
     }"""
 )
 
-
-@exercise(
+exercise(
     "08.in_fp32",
     [(_MIXED, "Softmax"), (_MIXED, "LayerNormalization"), (_CHAIN, "Gelu")],
     "First collect the outputs of all Cast nodes whose attribute `to` (attribute[0].i) is "
     "onnx.TensorProto.FLOAT. Then count the nodes of the type whose first input is among them.",
 )
-def _in_fp32(model: onnx.ModelProto, op_type: str) -> int:
-    wide = {
-        node.output[0]
-        for node in model.graph.node
-        if node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT
-    }
-    return sum(n.op_type == op_type and n.input[0] in wide for n in model.graph.node)
 
 
 class _OnlyBinding:
@@ -122,7 +99,7 @@ class _OnlyBinding:
         return self._session.io_binding()
 
 
-@exercise(
+exercise(
     "08.bound",
     [
         (_OnlyBinding, [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), np.float32)]),
@@ -133,11 +110,8 @@ class _OnlyBinding:
     "for each array: update_inplace, run_with_iobinding(binding), and a copy of the output's "
     "numpy(), because the next run writes into the same buffer.",
 )
-def _bound(open_model: type[_OnlyBinding], arrays: list[np.ndarray]) -> np.ndarray:
-    return np.stack([2 * array for array in arrays])
 
-
-@exercise(
+exercise(
     "08.static_shapes",
     [
         ([(8, 17), (8, 30), (8, 32)], 16),
@@ -148,5 +122,3 @@ def _bound(open_model: type[_OnlyBinding], arrays: list[np.ndarray]) -> np.ndarr
     "Round each width up to a multiple of `step`, and count the different (texts, width) that "
     "remain.",
 )
-def _static_shapes(shapes: list[tuple[int, int]], step: int) -> int:
-    return len({(texts, -(-width // step) * step) for texts, width in shapes})

@@ -1,12 +1,8 @@
-"""Reference solutions of the exercises in 07_operating."""
-
-import hashlib
-from collections.abc import Sequence
+"""Exercises of 07_operating."""
 
 from tutorial_utils.lessons.exercises.core import exercise
 
-
-@exercise(
+exercise(
     "07.in_share",
     [
         *(("caller 7", share / 10, "blue") for share in range(11)),
@@ -17,12 +13,8 @@ from tutorial_utils.lessons.exercises.core import exercise
     "The place is int.from_bytes(the first 8 bytes of the digest) / 2**64, and the digest is that "
     'of f"{salt}\\0{caller}" in UTF-8. Callers below the share are in.',
 )
-def _in_share(caller: str, share: float, salt: str) -> bool:
-    digest = hashlib.sha256(f"{salt}\0{caller}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64 < share
 
-
-@exercise(
+exercise(
     "07.next_state",
     [
         ("closed", "failure", 1, 3),
@@ -39,17 +31,8 @@ def _in_share(caller: str, share: float, salt: str) -> bool:
     "Three changes besides staying: closed opens at the limit, open becomes half-open when the "
     "cooldown is over, and half-open goes wherever its one probe says.",
 )
-def _next_state(state: str, event: str, failed: int, limit: int) -> str:
-    if state == "half-open" and event != "cooldown over":
-        return "closed" if event == "success" else "open"
-    if state == "closed" and event == "failure" and failed >= limit:
-        return "open"
-    if state == "open" and event == "cooldown over":
-        return "half-open"
-    return state
 
-
-@exercise(
+exercise(
     "07.ks_statistic",
     [
         ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]),
@@ -61,7 +44,3 @@ def _next_state(state: str, event: str, failed: int, limit: int) -> str:
     "At each value of either sample: the share of the first that does not exceed it, minus that of "
     "the second. The largest distance, without its sign, is the statistic.",
 )
-def _ks_statistic(first: Sequence[float], second: Sequence[float]) -> float:
-    from scipy import stats
-
-    return stats.ks_2samp(first, second).statistic

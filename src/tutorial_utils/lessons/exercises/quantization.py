@@ -1,11 +1,10 @@
-"""Reference solutions of the exercises in 03_quantization."""
+"""Exercises of 03_quantization."""
 
 import numpy as np
 
 from tutorial_utils.lessons.exercises.core import exercise
 
-
-@exercise(
+exercise(
     "03.asymmetric",
     [
         (np.array(values),)
@@ -14,13 +13,8 @@ from tutorial_utils.lessons.exercises.core import exercise
     "Stretch the range until it holds 0; 256 levels have 255 steps; the zero point is the level "
     "on which 0 lands, rounded.",
 )
-def _asymmetric(values: np.ndarray) -> tuple[float, int]:
-    low, high = min(*values, 0.0), max(*values, 0.0)
-    scale = (high - low) / 255
-    return scale, round(-low / scale)
 
-
-@exercise(
+exercise(
     "03.megabytes",
     [
         ({"Gather": 24e6, "Attention": 21e6, "MatMul": 64e6}, ["MatMul", "Add", "Gemm"]),
@@ -29,11 +23,8 @@ def _asymmetric(values: np.ndarray) -> tuple[float, int]:
     ],
     "One byte a weight for an operator in the list, four for any other; 1 MB is 10^6 bytes.",
 )
-def _megabytes(weights: dict[str, float], quantized: list[str]) -> float:
-    return sum(count * (1 if op in quantized else 4) for op, count in weights.items()) / 1e6
 
-
-@exercise(
+exercise(
     "03.pareto",
     [
         ({"a": (10.0, 3.0), "b": (20.0, 1.0), "c": (25.0, 2.0)},),
@@ -45,9 +36,3 @@ def _megabytes(weights: dict[str, float], quantized: list[str]) -> float:
     "A point is beaten when another one is no worse in both numbers and better in one. Return the "
     "names that nothing beats, sorted.",
 )
-def _pareto(points: dict[str, tuple[float, float]]) -> list[str]:
-    def beaten(name: str) -> bool:
-        x, y = points[name]
-        return any(a <= x and b <= y and (a, b) != (x, y) for a, b in points.values())
-
-    return sorted(name for name in points if not beaten(name))

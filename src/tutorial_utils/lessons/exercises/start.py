@@ -1,11 +1,8 @@
-"""Reference solutions of the exercises in 00_start_here."""
-
-import math
+"""Exercises of 00_start_here."""
 
 from tutorial_utils.lessons.exercises.core import exercise
 
-
-@exercise(
+exercise(
     "00.percentile",
     [
         ([5.0, 1.0, 3.0, 2.0, 4.0], 50),
@@ -15,14 +12,9 @@ from tutorial_utils.lessons.exercises.core import exercise
     ],
     "Sort the times; the nearest rank of percentile q among n values is ceil(q / 100 × n).",
 )
-def _percentile(times: list[float], q: float) -> float:
-    return sorted(times)[max(0, math.ceil(q / 100 * len(times)) - 1)]
 
-
-@exercise(
+exercise(
     "00.throughput",
     [([0.5, 0.5], 8), ([0.1, 0.2, 0.3], 1), ([0.02], 32)],
     "Items handled divided by time spent: a call handles a whole batch.",
 )
-def _throughput(seconds: list[float], batch: int) -> float:
-    return batch * len(seconds) / sum(seconds)
