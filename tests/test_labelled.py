@@ -31,7 +31,7 @@ def read(tmp_path):
             content = delimited(content, ",")
         data = content if isinstance(content, bytes) else content.encode()
         file.write_bytes(data)
-        return labelled.read(file, names, task, **more)
+        return labelled.read(file, names, task, labelled.Reading(**more))
 
     return read
 
@@ -199,15 +199,12 @@ def test_groups_of_json_are_numbers_or_text(read):
     ("header", "columns", "message"),
     [
         ("sentence,label", Columns(),
-         "has no column text; it has sentence, label. Say what to read: --text sentence."),
+         "has no column text; it has sentence, label. Say what to read: --text COLUMN."),
         ("review,sentiment", Columns(),
-         "no column text or label; .* --text review --label sentiment"),
-        ("premise,hypothesis,gold_label", Columns(),
-         "--text premise --label gold_label --pair hypothesis"),
-        ("question1,question2,label", Columns(), "--text question1 --pair question2"),
-        ("Text,Label", Columns(), "--text Text --label Label"),
+         "no column text or label; .* --text COLUMN --label COLUMN"),
+        ("Text,Label", Columns(), "it has Text, Label"),
         ("my text,label", Columns(text="my  text"), "it has my text, label"),
-        ("a,b", Columns(), r"--text COLUMN --label COLUMN\. The first line must name"),
+        ("a,b", Columns(), r"--text COLUMN --label COLUMN\. A CSV file must name"),
         ("text~label", Columns(), "it has text~label.* --delimiter says what separates them"),
         ("text,label", Columns(pair="other"), "no column other; it has text, label"),
         ("text,label", Columns(group="qid"), "no column qid"),

@@ -7,21 +7,8 @@ from dataclasses import dataclass, replace
 from tutorial_utils.data.tables import BadData, Table
 
 PAIR = "text_pair"
-_UNKNOWN = "COLUMN"
-# Names that are common elsewhere. They are never guessed, only suggested.
-_SECOND = ("hypothesis", "sentence2", "question2", "text2", "text_b", "sentence_b")
-_USUAL = {
-    "text": (
-        "text", "sentence", "review", "premise", "sentence1", "question1", "text1", "text_a",
-        "sentence_a", "query", "question", "content", "comment", "tweet", "body", "message",
-    ),
-    "pair": (PAIR, *_SECOND, "passage", "document", "answer", "context"),
-    "label": (
-        "label", "labels", "target", "class", "category", "sentiment", "gold_label",
-        "is_duplicate", "score", "rating", "stars", "y",
-    ),
-    "group": ("group", "query_id", "qid"),
-}  # fmt: skip
+# Usual names of second texts. They are never guessed, but a file with one is not read without it.
+SECOND = ("hypothesis", "sentence2", "question2", "text2", "text_b", "sentence_b")
 
 
 @dataclass(frozen=True)
@@ -49,10 +36,9 @@ def choose(
 
     tables: one for each delimiter. needs_labels: as in ``Task``.
 
-
     Raises:
         BadData: no table has all columns, one of them is there twice, or a second text would be
-            dropped. The message lists the columns of the file and suggests flags.
+            dropped. The message lists the columns of the file and names the flags.
     """
 
     def missing(table: Table) -> list[str]:
@@ -65,13 +51,10 @@ def choose(
     listed = f"it has {', '.join(found) or 'none'}"
     if absent := missing(table):
         names = " or ".join(columns.named[role] for role in absent)
-        flags = " ".join(_flag(role, found) for role in absent)
-        if "text" in absent and not columns.pair and _usual("pair", found):
-            flags += f" {_flag('pair', found)}"
-        hint = " The first line must name the columns; --delimiter says what separates them."
         raise BadData(
-            f"{file} has no column {names}; {listed}. Say what to read: {flags}."
-            + (hint if _UNKNOWN in flags and table.unit == "line" else "")
+            f"{file} has no column {names}; {listed}. Say what to read: "
+            f"{' '.join(f'--{role} COLUMN' for role in absent)}. A CSV file must name its columns in "
+            "the first line; --delimiter says what separates them."
         )
     if columns.pair is None and PAIR in found:
         columns = replace(columns, pair=PAIR)
@@ -80,20 +63,10 @@ def choose(
     read = columns.named.values()
     if twice := [name for name in read if found.count(name) > 1]:
         raise BadData(f"{file} has two columns {twice[0]}; {listed}. Rename one of them.")
-    second = [name for name in found if name.lower() in _SECOND and name not in read]
+    second = [name for name in found if name.lower() in SECOND and name not in read]
     if second and columns.pair is None:
         raise BadData(
             f"{file} has a second text, {second[0]}, which would be left out. Read it with "
-            f"{_flag('pair', second)}, or remove the column."
+            f"--pair {shlex.quote(second[0])}, or remove the column."
         )
     return table, columns
-
-
-def _flag(role: str, found: Sequence[str]) -> str:
-    return f"--{role} {shlex.quote(_usual(role, found) or _UNKNOWN)}"
-
-
-def _usual(role: str, found: Sequence[str]) -> str | None:
-    """The column whose name is common for that role."""
-    by_name = {name.lower(): name for name in found}
-    return next((by_name[name] for name in _USUAL[role] if name in by_name), None)

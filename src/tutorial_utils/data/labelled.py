@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tutorial_utils.data import columns as column_names
 from tutorial_utils.data import labels, tables
-from tutorial_utils.data.columns import Columns
+from tutorial_utils.data.columns import Columns, choose
 from tutorial_utils.data.tables import BadData, Row
 from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.tasks import named
@@ -50,7 +49,11 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is to be read; the arguments of ``read``."""
+    """How a file is to be read.
+
+    label_map: word of the file → name, number or value of the label. delimiter: by default a tab in
+    TSV, and in CSV the one that gives the columns. skip_bad_rows: go on without them.
+    """
 
     columns: Columns = Columns()
     label_map: Mapping[str, Any] | None = None
@@ -58,31 +61,21 @@ class Reading:
     skip_bad_rows: bool = False
 
 
-def read(
-    file: Path,
-    names: Sequence[str],
-    task: str,
-    columns: Columns = Columns(),
-    label_map: Mapping[str, Any] | None = None,
-    delimiter: str | None = None,
-    skip_bad_rows: bool = False,
-) -> Labelled:
+def read(file: Path, names: Sequence[str], task: str, reading: Reading = Reading()) -> Labelled:
     """Read a file of texts, or pairs of texts, with their labels.
 
     names, task: the classifier's labels, and its task, one of ``tasks.TASKS``. A label in the file
     is one of the names or its number; several are separated by ``|`` (in JSON: a list). For a
-    regression it is the value itself, or several. label_map: word of the file → name, number or
-    value. delimiter: by default a tab in TSV, and in CSV the one that gives the columns.
+    regression it is the value itself, or several.
 
     Raises:
-        BadData: a row is wrong and ``skip_bad_rows`` is False, the labels can be read in two ways,
+        BadData: a row is wrong and is not to be skipped, the labels can be read in two ways,
             there are fewer than ``FEWEST`` texts, or all texts have the same label.
     """
     file, kind = Path(file), named(task)
-    ways = labels.readings(names, kind, label_map)
-    table, columns = column_names.choose(
-        tables.read(file, delimiter), columns, file.name, kind.needs_labels
-    )
+    ways = labels.readings(names, kind, reading.label_map)
+    found_tables = tables.read(file, reading.delimiter)
+    table, columns = choose(found_tables, reading.columns, file.name, kind.needs_labels)
 
     def possible(values: Mapping[str, Any]) -> bool:
         given = values[columns.label] if columns.label else None
@@ -103,7 +96,7 @@ def read(
     bad |= {line: one for line, one in found.items() if isinstance(one, labels.Unreadable)}
     first = f"the first is {table.unit} {min(bad)}: {bad[min(bad)]}" if bad else ""
     count = f"{len(bad):,} of {len(rows):,} rows"
-    if bad and not skip_bad_rows:
+    if bad and not reading.skip_bad_rows:
         raise BadData(
             f"{file.name}: {count} cannot be used; {first}. Correct them, or leave them out with "
             "--skip-bad-rows."

@@ -103,9 +103,7 @@ def optimize(
     cut = None if max_length else classifiers.cut(classifier)
     if cut:
         progress(cut)
-    given = (
-        labelled.read(data, classifier.labels, classifier.task, **vars(reading)) if data else None
-    )
+    given = labelled.read(data, classifier.labels, classifier.task, reading) if data else None
     task, right = named(classifier.task), given.labels if given else None
     if given and right is not None and not task.fits(right, given.groups is not None):
         classifier = replace(classifier, task="regression")  # one logit, and labels of any value
