@@ -36,8 +36,8 @@ def of(*functions: Callable) -> Provenance:
     """The provenance of what ``functions``, defined at the top level of modules, compute.
 
     Of their own modules, only the definitions count that they use, directly or through others.
-    Modules that these import, anywhere in the code, count as a whole, and so on. Comments,
-    docstrings, annotations of functions, and the names and places of our modules do not count.
+    Modules that these import, anywhere in the code, count as a whole, and so on. Comments and
+    docstrings do not count.
 
     Raises:
         InvalidArgument: a function is not defined at the top level of its module.
@@ -59,9 +59,8 @@ def of(*functions: Callable) -> Provenance:
     libraries = {module for module in reached if graph.is_module_squashed(module)}
     trees = [_parsed(module) for module in reached - libraries]
     trees += [ast.Module(statements, []) for statements in used.values()]
-    code = {name for tree in trees for name in _renamed(tree, packages)}
-    code |= {ast.dump(_essential(tree, packages)) for tree in trees}
-    digest = hashlib.sha256("\n".join(sorted(code)).encode()).hexdigest()
+    code = sorted(ast.dump(_without_docstrings(tree)) for tree in trees)
+    digest = hashlib.sha256("\n".join(code).encode()).hexdigest()
     return Provenance(digest, _versions(libraries))
 
 
@@ -108,31 +107,14 @@ def _bound(statement: ast.stmt) -> list[str]:
     return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
-def _renamed(tree: ast.Module, packages: set[str]) -> Iterator[str]:
-    """What is imported of our own modules under another name."""
+def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom) and _silent(node, packages):
-            yield from (f"{a.name} as {a.asname}" for a in node.names if a.asname)
-
-
-def _essential(tree: ast.Module, packages: set[str]) -> ast.Module:
-    """``tree`` without docstrings, annotations of functions, and imports of our own modules."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.returns = None
-        elif isinstance(node, ast.arg):
-            node.annotation = None
-        for field in ("body", "orelse", "finalbody"):
-            if isinstance(body := getattr(node, field, None), list):
-                body[:] = [statement for statement in body if not _silent(statement, packages)]
+        if isinstance(body := getattr(node, "body", None), list):
+            body[:] = [statement for statement in body if not _is_text(statement)]
     return tree
 
 
-def _silent(statement: ast.AST, packages: set[str]) -> bool:
-    if isinstance(statement, ast.Import):
-        return statement.names[0].name.split(".")[0] in packages
-    if isinstance(statement, ast.ImportFrom):
-        return str(statement.module).split(".")[0] in packages
+def _is_text(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
