@@ -53,8 +53,8 @@ def choose(
         names = " or ".join(columns.named[role] for role in absent)
         flags = " ".join(f"--{role} COLUMN" for role in absent)
         raise BadData(
-            f"{file} has no column {names}; {listed}. Say what to read: {flags}. A CSV file must name "
-            "its columns in the first line; --delimiter says what separates them."
+            f"{file} has no column {names}; {listed}. Say what to read: {flags}. A CSV file must "
+            "name its columns in the first line; --delimiter says what separates them."
         )
     if columns.pair is None and PAIR in found:
         columns = replace(columns, pair=PAIR)
