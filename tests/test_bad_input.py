@@ -62,7 +62,7 @@ REFUSED = {
     "texts by number": b'{"texts": {"0": "zanzibar"}}',
     "no text": b'{"texts": []}',
     "33 texts": json.dumps({"texts": [SECRET] * 33}).encode(),
-    "UTF-16": '{"texts": 1, "zanzibar": 2}'.encode("utf-16"),
+    "UTF-16": '{"texts": 1, "zanzibar?": 2}'.encode("utf-16"),
     "half UTF-8": b'{"texts": ["zanzibar \xc3"]}',
     "two objects": b'{"texts": 1}{"zanzibar": 1}',
     "made-up keys": b'{"texts": {"zanzibar": {"/tmp": "Traceback"}}}',
@@ -73,6 +73,27 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_malformed_request_is_refused_clearly(client, name):
     assert is_a_clear_refusal(predict(client, REFUSED[name]))
+
+
+@pytest.mark.parametrize("path", ["/predict", "/embed"])
+@pytest.mark.parametrize(
+    ("field", "where"),
+    [
+        ('"text": ["zanzibar"]', "body.text"),
+        ('"truncate": true', "body.truncate"),
+        ('"Texts": []', "body.Texts"),
+        ('"zanzibar is a text": 1', "body"),
+        ('"": 1', "body"),
+        (f'"{"zanzibar" * 6}": 1', "body"),
+    ],
+)
+def test_an_unknown_field_is_refused_and_named_if_it_is_a_word(client, path, field, where):
+    content = f'{{"texts": ["a"], {field}}}'.encode()
+    answer = client.post(path, content=content, headers={"content-type": "application/json"})
+    told = {"where": where, "problem": "there is no such field; /docs shows those there are"}
+    assert answer.status_code == 422
+    assert answer.json()["problems"] == [told]
+    assert SECRET not in answer.text
 
 
 ANSWERED = {

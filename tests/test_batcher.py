@@ -290,6 +290,14 @@ def test_texts_are_tokenized_as_far_as_a_batch_is_chosen_and_not_for_those_who_l
     assert len(read) < 10
 
 
+def test_the_tokens_of_a_pair_are_guessed_from_the_characters_of_both_texts():
+    batcher = Batcher(limit=8, budget=64, max_age=1.0)
+    batcher.admit(Request([("a" * 100, "b" * 60)], deadline=5.0))
+    assert batcher.queued == (1, 42)
+    batcher.admit(Request(["a" * 160], deadline=5.0))
+    assert batcher.queued == (2, 84)
+
+
 def test_the_guess_at_the_tokens_of_a_text_follows_those_that_have_been_read():
     batcher = Batcher(limit=10_000, budget=16, max_age=1)
     enter(batcher, asked(["漢" * 40]))

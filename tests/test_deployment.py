@@ -6,13 +6,16 @@ import random
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import scipy.stats
 import tiny_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from served_tasks import SERVED
 from test_serving import running
 
 from tutorial_utils import registry
@@ -214,15 +217,98 @@ def test_a_candidate_that_is_withdrawn_ends_its_trial_and_may_come_back(tmp_path
     asyncio.run(scenario())
 
 
-def test_a_pinned_version_stays_also_when_it_is_withdrawn(tmp_path):
+def test_a_pinned_version_stays_also_when_it_is_withdrawn_and_the_log_says_so_once(
+    tmp_path, caplog
+):
+    def warnings() -> list[str]:
+        return [r.getMessage() for r in caplog.records if "still in use" in r.getMessage()]
+
     async def scenario():
         deployment = deploy(publish(tmp_path, 1, 2), version="2")
-        registry.withdraw(tmp_path, "sentiment", "2", "by hand")
-        await Watcher(deployment).look()
-        assert deployment.roles == {"2": "stable"}
+        watcher = Watcher(deployment)
+        for times in (1, 2):
+            registry.withdraw(tmp_path, "sentiment", "2", "it insults callers")
+            for _ in range(3):
+                await watcher.look()
+            assert deployment.roles == {"2": "stable"}
+            assert watcher.withdrawn == {"2": "it insults callers"}
+            assert len(warnings()) == times
+            registry.restore(tmp_path, "sentiment", "2")
+            await watcher.look()
+            assert watcher.withdrawn == {}
+        assert "version 2 was withdrawn (it insults callers)" in warnings()[0]
         await deployment.close()
 
     asyncio.run(scenario())
+
+
+def test_the_only_version_and_a_fallback_that_are_withdrawn_are_shown(tmp_path, caplog):
+    settings = Settings(registry=publish(tmp_path, 1, 2), version="2", fallback="1", watch=0.02)
+    with running(settings) as client:
+        assert client.get("/info").json()["withdrawn"] == []
+        registry.withdraw(tmp_path, "sentiment", "1", "old")
+        wait(lambda: client.get("/info").json()["withdrawn"] == ["1"])
+        registry.withdraw(tmp_path, "sentiment", "2", "slow")
+        wait(lambda: client.get("/info").json()["withdrawn"] == ["1", "2"])
+    assert sum("still in use" in r.getMessage() for r in caplog.records) == 2
+
+
+def test_a_registry_whose_versions_are_all_withdrawn_names_each(tmp_path):
+    publish(tmp_path, 1, 2)
+    registry.withdraw(tmp_path, "sentiment", "1", "old")
+    registry.withdraw(tmp_path, "sentiment", "2", "slow")
+    with pytest.raises(BadModel, match="1 was withdrawn: old; sentiment 2 was withdrawn: slow"):
+        registry.load(tmp_path, "sentiment")
+    with pytest.raises(BadModel, match=r"^sentiment 2 was withdrawn: slow\. Serve"):
+        registry.load(tmp_path, "sentiment", "2")
+
+
+OTHERS = {"pairs": SERVED["entails"], "vectors": SERVED["vectors"]}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_newer_version_with_other_callers_is_refused_once_and_the_next_is_taken_up(
+    tmp_path, caplog, kind
+):
+    answers, stop = [], threading.Event()
+    mood = SERVED["mood"]
+    mood.publish(tmp_path)
+    with running(Settings(registry=tmp_path, model="mood", watch=0.02)) as client:
+
+        def ask():
+            while not stop.is_set():
+                answers.append(client.post("/predict", json={"texts": mood.texts}))
+
+        callers = [threading.Thread(target=ask) for _ in range(3)]
+        for caller in callers:
+            caller.start()
+        replace(OTHERS[kind], name="mood").publish(tmp_path)
+        refused = 'serve_loads_total{outcome="refused"} 1.0'
+        wait(lambda: refused in client.get("/metrics").text)
+        wait(lambda count=len(answers): len(answers) > count + 50)
+        mood.publish(tmp_path, seed=3)
+        wait(lambda: answers[-1].json().get("version") == "3")
+        stop.set()
+        for caller in callers:
+            caller.join(60)
+        assert refused in client.get("/metrics").text, "it is read once"
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["version"] for answer in answers} == {"1", "3"}
+    right = {version: mood.expected(mood.texts, {1: 0, 3: 3}[version]) for version in (1, 3)}
+    for answer in answers:
+        body = answer.json()
+        assert np.allclose(mood.told(body), right[int(body["version"])], atol=1e-5)
+    (line,) = [r.getMessage() for r in caplog.records if "is refused" in r.getMessage()]
+    assert "its callers would be refused. Serve it under another name" in line
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_fallback_or_canary_with_other_callers_is_refused_at_start(tmp_path, kind):
+    SERVED["mood"].publish(tmp_path)
+    replace(OTHERS[kind], name="mood").publish(tmp_path)
+    for more in ({"fallback": "2"}, {"canary": "2", "canary_share": 0.5}):
+        with pytest.raises(BadModel, match=r"mood 2 reads a .* its callers would be refused"):
+            app.create(Settings(registry=tmp_path, model="mood", version="1", **more))
 
 
 def test_ten_thousand_callers_are_split_by_the_share_and_keep_their_version():

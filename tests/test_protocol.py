@@ -127,6 +127,22 @@ def test_the_rows_of_a_tensor_may_be_lists(client):
     assert answer.json()["outputs"][0]["shape"] == [2]
 
 
+@pytest.mark.parametrize(
+    ("shape", "rows"),
+    [
+        ([2, 2], [["a"], ["b", "c", "d"]]),
+        ([2, 2], [["a", "b", "c"], ["d"]]),
+        ([2, 1], [["a", "b"]]),
+        ([2], [["a", "b"]]),
+        ([1, 2], [["a"], ["b"]]),
+    ],
+)
+def test_rows_that_are_not_those_of_the_shape_are_refused(client, shape, rows):
+    answer = client.post(INFER, json=tensor(shape=shape, data=rows))
+    assert answer.status_code == 422
+    assert "its rows are not as long as the shape says" in answer.text
+
+
 @pytest.mark.parametrize("path", ["/predict", INFER])
 def test_a_compressed_body_is_a_415_and_not_unpacked(client, path):
     bomb = gzip.compress(b"0" * 50_000_000)

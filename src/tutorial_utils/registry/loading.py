@@ -180,6 +180,8 @@ def describe(model: LoadedModel) -> dict:
     return {
         "model": manifest.name,
         "version": manifest.version,
+        "task": manifest.task,
+        "reads": manifest.reads,
         "labels": list(manifest.labels),
         "provider": model.form.provider,
         "precision": model.form.precision,
@@ -198,10 +200,11 @@ def _find(registry: Path, name: str, version: str) -> Path:
     if chosen in known:
         return store.model_folder(registry, name) / chosen
     if version in gone or (gone and not known):
-        number = version if version in gone else next(iter(gone))
+        marked = [version] if version in gone else gone
+        told = "; ".join(f"{name} {number} was withdrawn: {gone[number]}" for number in marked)
         raise BadModel(
-            f"{name} {number} was withdrawn: {gone[number]}. Serve another version, or bring it "
-            "back with `python -m tutorial_utils withdraw --undo`."
+            f"{told}. Serve another version, or bring it back with `python -m tutorial_utils "
+            "withdraw --undo`."
         )
     if not known:
         others = sorted(path.parent.parent.name for path in Path(registry).glob(f"*/1/{MANIFEST}"))

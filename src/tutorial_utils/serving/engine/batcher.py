@@ -170,7 +170,7 @@ class Batcher:
 
     def _hold(self, items: Iterable[Item]) -> None:
         for item in items:
-            guess = 2 + int(len(item.text) * self._tokens / self._characters)
+            guess = 2 + int(item.characters * self._tokens / self._characters)
             tokens = len(item.row) if item.request.tokenized else min(guess, self.longest)
             self._held_tokens += tokens - self._held.get(item, 0)
             self._held[item] = tokens
@@ -181,7 +181,7 @@ class Batcher:
         if not request.tokenized:
             return self._forget(items)
         self._hold(items)
-        self._characters = TEXT_DECAY * self._characters + sum(len(item.text) for item in items)
+        self._characters = TEXT_DECAY * self._characters + sum(item.characters for item in items)
         self._tokens = TEXT_DECAY * self._tokens + sum(len(item.row) for item in items)
 
     def _forget(self, items: Iterable[Item]) -> None:

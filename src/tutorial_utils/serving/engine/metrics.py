@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -24,6 +25,7 @@ from tutorial_utils.serving.engine.request import (
     Prediction,
     Unavailable,
 )
+from tutorial_utils.tasks import TASKS
 
 CPU = PROVIDERS["cpu"]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -44,7 +46,7 @@ DRIFT = {  # fields of the monitor's ``State``
     "drifting": "1 from the limit on, until well below it.",
     "filled": "Share of the window that is full; 1: it is judged.",
 }
-STATUSES = (200, 422, 429, 500, 503, 504)  # of ``/predict``; others count when they come
+STATUSES = (200, 422, 429, 500, 503, 504)  # of a model's route; others count when they come
 
 
 class Metrics:
@@ -82,8 +84,9 @@ class Metrics:
         self.restarts = counter("worker_restarts", "Workers replaced.", (*VERSION, "reason"))
         self.registry.register(self)
         self.drift = DriftMetrics(self.registry)
-        for status in STATUSES:  # a counter exists before it counts, or its first is no increase
-            self._requests.labels("/predict", str(status))
+        # A counter exists before it counts, or its first is no increase.
+        for route, status in product({task.route for task in TASKS.values()}, STATUSES):
+            self._requests.labels(route, str(status))
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request. ``route`` is the route's pattern: a caller's path is no label."""

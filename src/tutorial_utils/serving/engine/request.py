@@ -77,6 +77,10 @@ class Item:
     text: Text
     row: list[int] = field(default_factory=list)
 
+    @property
+    def characters(self) -> int:
+        return len(self.text) if isinstance(self.text, str) else sum(map(len, self.text))
+
 
 class Request:
     """Texts that are answered together, by one model, or fail together.

@@ -5,8 +5,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import Body, FastAPI, Request, Response
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from fastapi import FastAPI, Request, Response
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
@@ -58,6 +66,8 @@ def create(settings: Settings) -> Service:
 
     model = load(settings.version)
     fallback = load(settings.fallback) if settings.fallback else None
+    # Of every version that can replace it too, see ``Deployment.place``.
+    answers_at, reads_pairs = named(model.manifest.task).route, model.manifest.reads == "pair"
     metrics = Metrics()
     deployment = Deployment(settings, model, fallback, metrics)
     watcher = Watcher(deployment)
@@ -76,7 +86,7 @@ def create(settings: Settings) -> Service:
         await deployment.close()
 
     app = Service(
-        title="Sentiment",
+        title=settings.model,
         version=tutorial_utils.__version__,
         lifespan=lifespan,
         redirect_slashes=False,
@@ -95,16 +105,23 @@ def create(settings: Settings) -> Service:
     text_or_pair = Annotated[
         Annotated[text, Tag("text")] | Annotated[tuple[text, text], Tag("pair")],
         Discriminator(lambda value: "pair" if isinstance(value, list | tuple) else "text"),
+        # OpenAPI describes what this model reads; the other kind is a 409 that says so.
+        WithJsonSchema(TypeAdapter(tuple[text, text] if reads_pairs else text).json_schema()),
     ]
+    example = ["A joy from start.", "I liked it."] if reads_pairs else "A joy from start."
     checked_texts = Annotated[
         list[text_or_pair],
-        Field(min_length=1, max_length=settings.max_texts, examples=[["A joy from start."]]),
+        Field(min_length=1, max_length=settings.max_texts, examples=[[example]]),
     ]
 
+    class Texts(BaseModel, extra="forbid"):
+        """What the model is asked."""
+
+        texts: checked_texts
+
     async def ask(route: str, texts: Sequence[Text], request: Request, caller: str | None):
-        task = named(deployment.stable.model.manifest.task)
-        if task.route != route:
-            raise WrongKind(f"this model answers at {task.route}, not at {route}")
+        if route != answers_at:
+            raise WrongKind(f"this model answers at {answers_at}, not at {route}")
         work = deployment.predict(texts, caller)
         prediction = await disconnects.unless_gone(request, work)
         metrics.prediction(prediction)
@@ -115,26 +132,26 @@ def create(settings: Settings) -> Service:
 
     problems = documented(400, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 
-    @app.post(schemas.PREDICT, response_model=schemas.Predictions, responses=problems)
+    def post(route: str, answer: type[schemas.Answered]):
+        described = route == answers_at
+        return app.post(
+            route, response_model=answer, responses=problems, include_in_schema=described
+        )
+
+    @post(schemas.PREDICT, schemas.Predictions)
     async def predict(
-        texts: Annotated[checked_texts, Body(embed=True)],
-        request: Request,
-        x_caller_id: schemas.Caller = None,
+        asked: Texts, request: Request, x_caller_id: schemas.Caller = None
     ) -> Response:
         """Labels with their probabilities, or values. A pair is ``[first, second]``.
 
         During a trial, one caller stays with one version.
         """
-        return await ask(schemas.PREDICT, texts, request, x_caller_id)
+        return await ask(schemas.PREDICT, asked.texts, request, x_caller_id)
 
-    @app.post(schemas.EMBED, response_model=schemas.Embeddings, responses=problems)
-    async def embed(
-        texts: Annotated[checked_texts, Body(embed=True)],
-        request: Request,
-        x_caller_id: schemas.Caller = None,
-    ) -> Response:
+    @post(schemas.EMBED, schemas.Embeddings)
+    async def embed(asked: Texts, request: Request, x_caller_id: schemas.Caller = None) -> Response:
         """A vector for each text."""
-        return await ask(schemas.EMBED, texts, request, x_caller_id)
+        return await ask(schemas.EMBED, asked.texts, request, x_caller_id)
 
     @app.get("/livez")
     async def live():
@@ -147,10 +164,13 @@ def create(settings: Settings) -> Service:
     @app.get("/info", response_model=schemas.Info)
     async def info():
         """The stable version, and which model answers for it now."""
+        observer = deployment.stable.observer
         state = {
             "running": deployment.roles,
             "follows_latest": deployment.follows,
             "answering": schemas.answering(deployment.stable.answering),
+            "watched": [*observer.monitor.state()] if observer else [],
+            "withdrawn": sorted(watcher.withdrawn, key=int),
         }
         return registry.describe(deployment.stable.model) | state
 

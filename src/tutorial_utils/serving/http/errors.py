@@ -1,5 +1,6 @@
 """All error bodies: each says what to fix, and none repeats a caller's text."""
 
+import re
 from typing import Any
 
 from fastapi import Request
@@ -17,6 +18,9 @@ from tutorial_utils.serving.engine.request import (
     WrongKind,
 )
 from tutorial_utils.serving.rollout.deployment import NothingToDo, UnknownVersion
+
+# A field's name that is repeated where the field is unknown: a plain word, no text of a caller's.
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 
 
 class Problem(BaseModel):
@@ -69,12 +73,15 @@ async def known(_: Request, error: Exception) -> JSONResponse:
 async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
     """The answer to a request that does not fit its schema.
 
-    It has no values. The places are our own names: no schema here has keys made up by callers.
+    It has no values. The places are our own names, or those of unknown fields.
     """
-    problems = [
-        {"where": ".".join(map(str, found["loc"])), "problem": found["msg"]}
-        for found in error.errors()
-    ]
+    problems = []
+    for found in error.errors():
+        place, problem = found["loc"], found["msg"]
+        if found["type"] == "extra_forbidden":
+            place = place if PLAIN.fullmatch(place[-1]) else place[:-1]
+            problem = "there is no such field; /docs shows those there are"
+        problems.append({"where": ".".join(map(str, place)), "problem": problem})
     return JSONResponse({"error": "invalid request", "problems": problems}, 422)
 
 

@@ -31,18 +31,20 @@ Prober = Callable[..., Awaitable[str]]  # asks a version a question; returns whi
 Texts = TypeVar("Texts")  # a list of texts with the limits of the settings
 
 
-def _flat(data: Any) -> Any:
-    """The protocol lets a client send the rows of a tensor as lists."""
-    nested = isinstance(data, list) and all(isinstance(row, list) for row in data)
-    return list(chain.from_iterable(data)) if nested else data
-
-
 def _in_pairs(data: Any, info: ValidationInfo) -> Any:
-    """Texts; as pairs where the shape is [pairs, 2]."""
-    flat, shape = _flat(data), info.data.get("shape", [])
-    if isinstance(flat, list) and len(shape) == 2 and shape[1] == 2 and len(flat) == 2 * shape[0]:
-        return [list(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
-    return flat
+    """Texts; as pairs where the shape is [pairs, 2]. A client may send the rows as lists.
+
+    Raises:
+        ValueError: the rows are not of the shape, so that texts could be paired wrongly.
+    """
+    shape = info.data.get("shape", [])
+    if isinstance(data, list) and all(isinstance(row, list) for row in data):
+        if any(shape[1:] != [len(row)] for row in data):
+            raise ValueError("its rows are not as long as the shape says")
+        data = list(chain.from_iterable(data))
+    if isinstance(data, list) and len(shape) == 2 and shape[1] == 2 and len(data) == 2 * shape[0]:
+        return [list(pair) for pair in zip(data[::2], data[1::2], strict=True)]
+    return data
 
 
 class Tensor(BaseModel, Generic[Texts]):

@@ -70,11 +70,15 @@ class Answering(BaseModel):
 class Info(BaseModel, extra="allow"):
     """The stable version, in the form that was opened. figures: measured at promotion.
 
-    answering: what answers for it now: itself, or its fallback after failures; null: nothing.
+    reads: ``text``, or ``pair`` for two texts at a time. answering: what answers for it now:
+    itself, or its fallback after failures; null: nothing. watched: features whose drift is
+    watched. withdrawn: versions that are in use here, and no longer elsewhere.
     """
 
     model: str
     version: str
+    task: str
+    reads: str
     labels: list[str]
     provider: str
     precision: str
@@ -86,6 +90,8 @@ class Info(BaseModel, extra="allow"):
     running: dict[str, str]
     follows_latest: bool
     answering: Answering | None
+    watched: list[str]
+    withdrawn: list[str]
 
 
 def answering(backend: Backend | None) -> Answering | None:

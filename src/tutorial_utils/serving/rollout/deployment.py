@@ -21,6 +21,7 @@ from tutorial_utils.serving.rollout import traffic
 from tutorial_utils.serving.rollout.shadow import Shadow
 from tutorial_utils.serving.rollout.traffic import Candidate
 from tutorial_utils.serving.settings import LATEST, Settings
+from tutorial_utils.tasks import named
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,9 @@ class Deployment:
         self.settings = settings
         self._engine_metrics = metrics or Metrics()
         self.metrics = traffic.TrafficMetrics(self._engine_metrics.registry)
-        self._fallback = fallback
+        if fallback is not None:
+            _check_callers(fallback, model)
+        self.fallback = fallback
         self.stable = self._start(model)
         self.candidate: Candidate | None = None
         self._follows = settings.version == LATEST
@@ -200,14 +203,9 @@ class Deployment:
 
         Raises:
             NothingToDo: a trial of the stable version.
-            BadModel: it reads pairs and the stable one single texts, or the other way round.
+            BadModel: callers of the stable version would be refused.
         """
-        reads = self.stable.model.manifest.reads
-        if model.manifest.reads != reads:
-            raise BadModel(
-                f"{model.manifest} reads a {model.manifest.reads} at a time, and the version in "
-                f"use a {reads}: its callers would be refused. Serve it under another name."
-            )
+        _check_callers(model, self.stable.model)
         on_trial = share > 0 or shadow > 0
         if model.manifest.version == self.stable.version:
             if on_trial:
@@ -312,7 +310,7 @@ class Deployment:
         log.error("version %s was rolled back: %s", version, reason)
 
     def _start(self, model: LoadedModel) -> Engine:
-        fallback = self._fallback
+        fallback = self.fallback
         if fallback is not None and fallback.manifest.version == model.manifest.version:
             fallback = None
         return Engine(model, self.settings, fallback, self._engine_metrics)
@@ -321,7 +319,7 @@ class Deployment:
         """The candidate's model if it is that version, else one read from the registry.
 
         Raises:
-            BadModel: it is broken or not there.
+            BadModel: it is broken or not there, or callers of the stable version would be refused.
         """
         if self.candidate and version == self.candidate.engine.version:
             return self.candidate.engine.model
@@ -329,8 +327,26 @@ class Deployment:
         wanted = given.registry, given.model, version
         try:
             model = await asyncio.to_thread(registry.load, *wanted, gpu_memory=given.gpu_memory)
+            _check_callers(model, self.stable.model)
         except BadModel:
             self.metrics.loads.labels("refused").inc()
             raise
         self.metrics.loads.labels("loaded").inc()
         return model
+
+
+def _check_callers(model: LoadedModel, used: LoadedModel) -> None:
+    """Can ``model`` answer the callers of the version in use?
+
+    Raises:
+        BadModel: it reads pairs and the other one single texts, or one of them gives vectors.
+    """
+    kind, expected = (
+        f"reads a {m.manifest.reads} at a time and answers at {named(m.manifest.task).route}"
+        for m in (model, used)
+    )
+    if kind != expected:
+        raise BadModel(
+            f"{model.manifest} {kind}, and {used.manifest}, the version in use, {expected}: its "
+            "callers would be refused. Serve it under another name."
+        )

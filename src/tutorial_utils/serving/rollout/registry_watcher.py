@@ -15,11 +15,13 @@ class Watcher:
     """Looks into the registry for a deployment that follows it.
 
     refused: version → stamp of its files when it was refused; it is read again when they change.
+    withdrawn: version → why, of those that are in use here nevertheless.
     """
 
     def __init__(self, deployment: Deployment):
         self.deployment = deployment
         self.refused: dict[str, tuple] = {}
+        self.withdrawn: dict[str, str] = {}
 
     async def run(self, seconds: float) -> None:
         """Look regularly, even after a look has failed."""
@@ -35,12 +37,26 @@ class Watcher:
 
         A broken version is refused, and what runs stays. An operator comes first: a pinned version
         and a trial begun by hand are left alone, and a version that was rolled back stays away,
-        also if that happens while the registry is read or a version loads.
+        also if that happens while the registry is read or a version loads. What stays in use
+        although it was withdrawn is logged once.
         """
-        deployment, settings = self.deployment, self.deployment.settings
-        if not deployment.follows:
-            return
         gone, usable = await asyncio.to_thread(self._read)
+        if self.deployment.follows:
+            await self._follow(gone, usable)
+        used = {*self.deployment.roles}
+        if self.deployment.fallback:
+            used.add(self.deployment.fallback.manifest.version)
+        for version in (used & gone.keys()) - self.withdrawn.keys():
+            log.warning(
+                "version %s was withdrawn (%s) and is still in use here: it is pinned, the "
+                "fallback, or the only one. Switch to another, or restart with another --version "
+                "or --fallback.",
+                version, gone[version],
+            )  # fmt: skip
+        self.withdrawn = {version: gone[version] for version in used if version in gone}
+
+    async def _follow(self, gone: dict[str, str], usable: list[str]) -> None:
+        deployment, settings = self.deployment, self.deployment.settings
         async with deployment.changing:
             candidate = deployment.candidate
             if candidate and candidate.engine.version in gone:
