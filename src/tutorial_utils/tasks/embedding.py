@@ -7,7 +7,7 @@ import numpy as np
 
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
-from tutorial_utils.tasks.task import Close, Known, Task, Truth, number
+from tutorial_utils.tasks.task import Close, Known, Spread, Task, Truth, number
 
 SAME_DIRECTION = 0.97  # cosine from which two vectors are the same answer
 NEIGHBOURS = 10
@@ -26,9 +26,6 @@ class Embedding(Task):
     labels_are_names = False
     needs_labels = False
 
-    def answers(self, outputs: np.ndarray) -> np.ndarray:
-        return outputs
-
     def label(self, given: Any, known: Known, width: int) -> Any:
         return number(given, known)
 
@@ -37,7 +34,7 @@ class Embedding(Task):
         return quality.evaluate_order(ours, truth.labels[::2], theirs)
 
     def closeness(
-        self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None = None
+        self, found: np.ndarray, reference: np.ndarray, spread: Spread = None
     ) -> tuple[Close, ...]:
         cosines = quality.cosine(found, reference)
         common = quality.common_neighbours(found, reference, NEIGHBOURS)
@@ -56,7 +53,5 @@ class Embedding(Task):
     def watched(self, answers: np.ndarray) -> Mapping[str, np.ndarray]:
         return {}
 
-    def _same(
-        self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None
-    ) -> np.ndarray:
+    def _same(self, found: np.ndarray, reference: np.ndarray, spread: Spread) -> np.ndarray:
         return quality.cosine(found, reference) >= SAME_DIRECTION

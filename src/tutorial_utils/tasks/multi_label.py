@@ -1,6 +1,6 @@
 """Any number of labels: each one holds or not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
 from tutorial_utils.tasks.single_label import SingleLabel
-from tutorial_utils.tasks.task import LABELS, Known, Truth, find, several, word
+from tutorial_utils.tasks.task import LABELS, Known, Spread, Truth, find, several, word
 
 THRESHOLD = 0.5  # probability above which a label holds
 
@@ -42,9 +42,7 @@ class MultiLabel(SingleLabel):
     def categories(self, width: int) -> Mapping[str, int]:
         return {f"{LABELS}_{i}": 2 for i in range(width)}
 
-    def _same(
-        self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None
-    ) -> np.ndarray:
+    def _same(self, found: np.ndarray, reference: np.ndarray, spread: Spread) -> np.ndarray:
         return (holds(found) == holds(reference)).all(axis=1)
 
 

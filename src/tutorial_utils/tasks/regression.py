@@ -8,7 +8,7 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.quality import Quality
-from tutorial_utils.tasks.task import CONFIDENCE, Known, Task, Truth, number, several
+from tutorial_utils.tasks.task import CONFIDENCE, Known, Spread, Task, Truth, number, several
 
 
 class Regression(Task):
@@ -18,9 +18,6 @@ class Regression(Task):
     missing = np.nan
     measured_by_spread = True
     labels_are_names = False
-
-    def answers(self, outputs: np.ndarray) -> np.ndarray:
-        return outputs
 
     def label(self, given: Any, known: Known, width: int) -> Any:
         numbers = [number(value, known) for value in several(given, known)]
@@ -49,9 +46,7 @@ class Regression(Task):
         others = {f"{CONFIDENCE}_{i}": column for i, column in enumerate(answers.T) if i}
         return {CONFIDENCE: answers[:, 0], **others}
 
-    def _same(
-        self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None
-    ) -> np.ndarray:
+    def _same(self, found: np.ndarray, reference: np.ndarray, spread: Spread) -> np.ndarray:
         if spread is None:
             raise InvalidArgument(
                 "Whether values agree depends on how far the labels spread: give `spread`, the "

@@ -7,7 +7,7 @@ import numpy as np
 
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
-from tutorial_utils.tasks.task import CONFIDENCE, LABELS, Known, Task, Truth, find
+from tutorial_utils.tasks.task import CONFIDENCE, LABELS, Known, Spread, Task, Truth, find
 
 
 class SingleLabel(Task):
@@ -42,7 +42,5 @@ class SingleLabel(Task):
     def categories(self, width: int) -> Mapping[str, int]:
         return {LABELS: width}
 
-    def _same(
-        self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None
-    ) -> np.ndarray:
+    def _same(self, found: np.ndarray, reference: np.ndarray, spread: Spread) -> np.ndarray:
         return found.argmax(axis=1) == reference.argmax(axis=1)

@@ -14,6 +14,7 @@ from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.quality import Quality
 
 Known = Mapping[str, float]  # word of a file → place of the label, or a value
+Spread = Sequence[float] | None  # standard deviation of each target, for tasks that measure by it
 LABELS, CONFIDENCE = "labels", "confidence"  # names of features that drift watches
 
 
@@ -31,13 +32,12 @@ class Truth:
     """What is right for each text.
 
     labels: as ``Task.label`` reads them, (n,) or (n, width). groups: int (n,), the query that each
-    text belongs to; None if texts are not ranked. spread: standard deviation of each target, for
-    tasks that measure by it; None: that of ``labels``.
+    text belongs to; None if texts are not ranked. spread: by default that of ``labels``.
     """
 
     labels: np.ndarray
     groups: np.ndarray | None = None
-    spread: Sequence[float] | None = None
+    spread: Spread = None
 
 
 class Task(ABC):
@@ -59,9 +59,9 @@ class Task(ABC):
     needs_labels: ClassVar[bool] = True
     route: ClassVar[str] = "/predict"
 
-    @abstractmethod
     def answers(self, outputs: np.ndarray) -> np.ndarray:
-        """Raw outputs as answers: probabilities, or values."""
+        """Raw outputs as answers: probabilities, or the values that they are."""
+        return outputs
 
     @abstractmethod
     def label(self, given: Any, known: Known, width: int) -> Any:
@@ -111,12 +111,8 @@ class Task(ABC):
         """
         return {}
 
-    def same(
-        self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None = None
-    ) -> np.ndarray:
+    def same(self, found: np.ndarray, reference: np.ndarray, spread: Spread = None) -> np.ndarray:
         """Which texts two models answer alike, bool (n,).
-
-        spread: standard deviation of each target, for tasks whose answers are values.
 
         Raises:
             ValueError: the arrays are not of one shape, or ``spread`` is missing.
@@ -129,13 +125,11 @@ class Task(ABC):
         return self._same(found, reference, spread)
 
     @abstractmethod
-    def _same(
-        self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None
-    ) -> np.ndarray:
+    def _same(self, found: np.ndarray, reference: np.ndarray, spread: Spread) -> np.ndarray:
         """``same`` for arrays of one shape."""
 
     def closeness(
-        self, found: np.ndarray, reference: np.ndarray, spread: Sequence[float] | None = None
+        self, found: np.ndarray, reference: np.ndarray, spread: Spread = None
     ) -> tuple[Close, ...]:
         """How close all answers are to a reference's; the first measure is the one to name."""
         return (Close("agreement", float(self.same(found, reference, spread).mean()), 0.98),)
