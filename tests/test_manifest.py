@@ -169,5 +169,4 @@ def test_a_server_opens_the_form_that_runs_here(tmp_path, folder):
     model = registry.load(tmp_path, "sentiment", "2")
     assert model.form == replace(here, file=Path("model-2.onnx"))
     assert len(model.encode(["warm " * 9])[0]) == 4
-    told = registry.describe(model)
-    assert (told["precision"], told["provider"]) == ("int8", "CPUExecutionProvider")
+    assert (model.form.precision, model.form.provider) == ("int8", "CPUExecutionProvider")

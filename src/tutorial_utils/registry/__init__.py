@@ -4,7 +4,7 @@ registry.write_version(folder, "sentiment", [ModelForm(file, recipe)], tokenizer
 model = registry.load(folder, "sentiment")
 """
 
-from tutorial_utils.registry.loading import LoadedModel, choose, describe, load
+from tutorial_utils.registry.loading import LoadedModel, choose, load
 from tutorial_utils.registry.manifest import (
     MANIFEST,
     MODEL,

@@ -1,7 +1,8 @@
 """One version of a model, opened for serving: verified, complete, and run once."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -98,7 +99,7 @@ def load(registry: Path, name: str, version: str = "latest", gpu_memory: int = 0
             f"name the wrong model. {FIX}"
         )
     form = choose(manifest)
-    if form.precision == "int8" and form.recipe.session.slowed:
+    if _slowed(form):
         log.warning(
             "%s has 8-bit weights, whose fast products can saturate on this processor (no VNNI). "
             "It answers right, but slowly. Run `optimize` here for 7-bit weights.",
@@ -127,26 +128,27 @@ def _open(folder: Path, manifest: Manifest, form: ModelForm) -> LoadedModel:
             f"{manifest}: its recipe sets {WEIGHTS_FOLDER}, and weights from another folder are "
             f"not verified. Save the model with its weights beside it. {FIX}"
         )
-    try:
+    why = (
+        f"cannot be opened: a file is damaged, or {form.file} keeps weights outside its folder. "
+        f"Save the model as one file, or with its weights beside it in {form.file}.data. {FIX}"
+    )
+    if _slowed(form):
+        why = (
+            "has 8-bit weights, whose exact products ONNX Runtime cannot compute here, and fast "
+            "ones saturate on this processor (no VNNI). Run `optimize` here for 7-bit weights, or "
+            "serve it on a processor with VNNI or AMX."
+        )
+    with _explained(manifest, form, why):
         session = open_session(folder / form.file, form.recipe.session)
         tokenizer = tokenization.load(folder / TOKENIZER, form.recipe.max_length)
-    except Exception as error:
-        told = (
-            f"{manifest} cannot be opened ({type(error).__name__}): a file is damaged, or "
-            f"{form.file} keeps weights outside its folder. Save the model as one file, or with "
-            f"its weights in one of the same name and '.data' after it. {FIX}"
-        )
-        if form.precision == "int8" and form.recipe.session.slowed:
-            told = (
-                f"{manifest}: ONNX Runtime cannot compute exact products of its 8-bit weights, and "
-                "fast ones saturate on this processor (no VNNI). Run `optimize` here for 7-bit "
-                "weights, or serve it on a processor with VNNI or AMX."
-            )
-        raise _broken(manifest, form, error, told) from error
     model = LoadedModel(manifest, form, session, tokenizer, _read_profile(folder, manifest))
     _check_signature(model)
     _warm_up(model)
     return model
+
+
+def _slowed(form: ModelForm) -> bool:
+    return form.precision == "int8" and form.recipe.session.slowed
 
 
 def choose(manifest: Manifest) -> ModelForm:
@@ -172,25 +174,6 @@ def choose(manifest: Manifest) -> ModelForm:
         f"{manifest} has no form that runs here (it has {wanted}). Serve "
         "it where one of these providers is installed, or publish it with a form for the CPU."
     )
-
-
-def describe(model: LoadedModel) -> dict:
-    """What ``/info`` says about a model: no paths, no checksums."""
-    manifest = model.manifest
-    return {
-        "model": manifest.name,
-        "version": manifest.version,
-        "task": manifest.task,
-        "reads": manifest.reads,
-        "labels": list(manifest.labels),
-        "provider": model.form.provider,
-        "precision": model.form.precision,
-        "steps": list(model.recipe.steps),
-        "max_tokens": model.recipe.max_length,
-        "figures": manifest.figures,
-        "versions": manifest.versions,
-        "created": manifest.created,
-    }
 
 
 def _find(registry: Path, name: str, version: str) -> Path:
@@ -231,9 +214,8 @@ def _check_signature(model: LoadedModel) -> None:
     wanted = [named(model.manifest.task).output]
     if not inputs <= set(INPUTS) or "input_ids" not in inputs or outputs != wanted:
         raise BadModel(
-            f"{model.manifest} takes {sorted(inputs)} and gives "
-            f"{outputs}; for its task it takes some of {sorted(INPUTS)} and gives {wanted}. "
-            f"Export it as notebook 01 shows. {FIX}"
+            f"{model.manifest} takes {sorted(inputs)} and gives {outputs}; for its task it takes "
+            f"some of {sorted(INPUTS)} and gives {wanted}. Export it as notebook 01 shows. {FIX}"
         )
 
 
@@ -251,11 +233,8 @@ def _fitted(model: LoadedModel) -> LoadedModel:
     """The model with a token budget whose largest batch fits into the memory of its device."""
     recipe = model.recipe
     row = list(islice(cycle(model.encode(_warm_texts(model.manifest))[-1]), recipe.max_length))
-    try:
+    with _explained(model.manifest, model.form, f"fails when run. {FIX}"):
         budget = memory.largest_budget(model.logits, row, recipe.token_budget, recipe.padding)
-    except Exception as error:
-        told = f"{model.manifest} fails when run: {type(error).__name__}. {FIX}"
-        raise _broken(model.manifest, model.form, error, told) from error
     return replace(model, form=replace(model.form, recipe=replace(recipe, token_budget=budget)))
 
 
@@ -263,19 +242,23 @@ class _NoDevice(BadModel):
     """The device of a form is missing or fails, while its files are right."""
 
 
-def _broken(manifest: Manifest, form: ModelForm, error: Exception, told: str) -> BadModel:
-    """What is wrong: the device or its memory if they say so, otherwise what is ``told``."""
-    if memory.is_allocation_failure(error):
-        return BadModel(
-            f"{manifest} cannot answer a text of {form.recipe.max_length} tokens on "
-            f"{form.provider}: there is too little memory. Free or allow more, or serve a version "
-            "for a CPU."
-        )
-    if isinstance(error, ProviderUnavailable):
-        return _NoDevice(f"{manifest} cannot be opened: {error}")
-    if failure := device_failure(error):
-        return _NoDevice(f"{manifest} cannot be run on {form.provider}: {failure}")
-    return BadModel(told)
+@contextmanager
+def _explained(manifest: Manifest, form: ModelForm, why: str) -> Iterator[None]:
+    """Name the device or its memory if an error says that they fail; otherwise, say ``why``."""
+    try:
+        yield
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class
+        if memory.is_allocation_failure(error):
+            raise BadModel(
+                f"{manifest} cannot answer a text of {form.recipe.max_length} tokens on "
+                f"{form.provider}: there is too little memory. Free or allow more, or serve a "
+                "version for a CPU."
+            ) from error
+        if isinstance(error, ProviderUnavailable):
+            raise _NoDevice(f"{manifest} cannot be opened: {error}") from error
+        if failure := device_failure(error):
+            raise _NoDevice(f"{manifest} fails on {form.provider}: {failure}") from error
+        raise BadModel(f"{manifest} {why} ({type(error).__name__})") from error
 
 
 def _warm_texts(manifest: Manifest) -> Sequence[Text]:
@@ -284,12 +267,9 @@ def _warm_texts(manifest: Manifest) -> Sequence[Text]:
 
 def _warm_up(model: LoadedModel) -> None:
     """Run once: a fault shows here and not to the first caller, and memory is allocated."""
-    try:
+    with _explained(model.manifest, model.form, f"fails when run. {FIX}"):
         rows = model.encode(_warm_texts(model.manifest))
         logits = model.logits(batching.pad(rows, padding=model.recipe.padding))
-    except Exception as error:
-        told = f"{model.manifest} fails when run: {type(error).__name__}. {FIX}"
-        raise _broken(model.manifest, model.form, error, told) from error
     expected = (len(WARM_UP), model.width)
     if logits.shape != expected or not np.isfinite(logits).all():
         raise BadModel(

@@ -161,18 +161,10 @@ def create(settings: Settings) -> Service:
     async def ready():
         return {"status": "ready", "version": await app.probe()}
 
-    @app.get("/info", response_model=schemas.Info)
-    async def info():
+    @app.get("/info")
+    async def info() -> schemas.Info:
         """The stable version, and which model answers for it now."""
-        observer = deployment.stable.observer
-        state = {
-            "running": deployment.roles,
-            "follows_latest": deployment.follows,
-            "answering": schemas.answering(deployment.stable.answering),
-            "watched": [*observer.monitor.state()] if observer else [],
-            "withdrawn": sorted(watcher.withdrawn, key=int),
-        }
-        return registry.describe(deployment.stable.model) | state
+        return schemas.Info.of(deployment, sorted(watcher.withdrawn, key=int))
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def scrape() -> Response:

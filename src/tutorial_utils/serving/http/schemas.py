@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from tutorial_utils.serving.engine.backend import Backend
 from tutorial_utils.serving.engine.metrics import STAGES
 from tutorial_utils.serving.engine.request import Prediction
+from tutorial_utils.serving.rollout.deployment import Deployment
 from tutorial_utils.tasks import named
 
 # For OpenAPI: a character that ``not_blank`` counts. Python has more white space than JavaScript.
@@ -66,8 +67,13 @@ class Answering(BaseModel):
     provider: str
     precision: str
 
+    @classmethod
+    def of(cls, backend: Backend) -> "Answering":
+        version, form = backend.model.manifest.version, backend.model.form
+        return cls(version=version, provider=form.provider, precision=form.precision)
 
-class Info(BaseModel, extra="allow"):
+
+class Info(BaseModel):
     """The stable version, in the form that was opened. figures: measured at promotion.
 
     reads: ``text``, or ``pair`` for two texts at a time. answering: what answers for it now:
@@ -93,14 +99,23 @@ class Info(BaseModel, extra="allow"):
     watched: list[str]
     withdrawn: list[str]
 
-
-def answering(backend: Backend | None) -> Answering | None:
-    """What ``/info`` says about the model that is asked now."""
-    if backend is None:
-        return None
-    form = backend.model.form
-    version = backend.model.manifest.version
-    return Answering(version=version, provider=form.provider, precision=form.precision)
+    @classmethod
+    def of(cls, deployment: Deployment, withdrawn: list[str]) -> "Info":
+        stable = deployment.stable
+        model, backend, observer = stable.model, stable.answering, stable.observer
+        return cls(
+            **vars(model.manifest),  # what has no field here is left out
+            model=model.manifest.name,
+            provider=model.form.provider,
+            precision=model.form.precision,
+            steps=list(model.recipe.steps),
+            max_tokens=model.recipe.max_length,
+            running=deployment.roles,
+            follows_latest=deployment.follows,
+            answering=backend and Answering.of(backend),
+            watched=[*observer.monitor.state()] if observer else [],
+            withdrawn=withdrawn,
+        )
 
 
 def not_blank(text: str) -> str:
