@@ -40,11 +40,17 @@ REASONS: dict[type[BaseException], str] = {  # why a request has no answer; the 
 }
 RESTARTS = ("died", "hung")
 STAGES = ("queue", "tokenize", "inference")
-DRIFT = {  # fields of the monitor's ``State``
-    "distance": "Of the last window from the profile, 0 to 1.",
-    "limit": "Distance beyond which an alarm begins.",
-    "drifting": "1 from the limit on, until well below it.",
-    "filled": "Share of the window that is full; 1: it is judged.",
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {  # of an engine → help, labels after ``VERSION``
+    "queue_texts": ("Texts in no batch yet.", ()),
+    "queue_tokens": ("Tokens in no batch yet.", ()),
+    "ready": ("1: a live worker, and a model it may ask.", ()),
+    "model_info": ("1 for each loaded version, with the form opened.", ("provider", "precision")),
+    "on_cpu": ("1: made for another device, and a CPU answers.", ()),
+    "breaker_state": ("0 closed, 1 half-open, 2 open.", ("answers_for", "provider")),
+    "drift_distance": ("Of the last window from the profile, 0 to 1.", ("feature",)),
+    "drift_limit": ("Distance beyond which an alarm begins.", ("feature",)),
+    "drift_drifting": ("1 from the limit on, until well below it.", ("feature",)),
+    "drift_filled": ("Share of the window that is full; 1: it is judged.", ("feature",)),
 }
 STATUSES = (200, 422, 429, 500, 503, 504)  # of a model's route; others count when they come
 
@@ -114,49 +120,36 @@ class Metrics:
 
         The protocol of prometheus_client's custom collectors.
         """
-        gauge = partial(GaugeMetricFamily, labels=VERSION)
-        texts = gauge("serve_queue_texts", "Texts in no batch yet.")
-        tokens = gauge("serve_queue_tokens", "Tokens in no batch yet.")
-        ready = gauge("serve_ready", "1: a live worker, and a model it may ask.")
-        info = GaugeMetricFamily(
-            "serve_model_info",
-            "The versions that are loaded, and the form of each that was opened.",
-            labels=(*VERSION, "provider", "precision"),
-        )
-        on_cpu = gauge("serve_on_cpu", "1: made for another device, and a CPU answers.")
-        breakers = GaugeMetricFamily(
-            "serve_breaker_state",
-            "0 closed, 1 half-open, 2 open.",
-            labels=(*VERSION, "answers_for", "provider"),
-        )
-        drift = {
-            name: GaugeMetricFamily(f"serve_drift_{name}", text, labels=(*VERSION, "feature"))
-            for name, text in DRIFT.items()
+        families = {
+            name: GaugeMetricFamily(f"serve_{name}", text, labels=(*VERSION, *labels))
+            for name, (text, labels) in GAUGES.items()
         }
         engines = [(made.version, made.engine) for made in self.shown.copy()]
         waiting = sum(engine.waiting for _, engine in engines)
-        for version, engine in dict(engines).items():
-            queued = engine.queued
-            texts.add_metric(version, queued[0])
-            tokens.add_metric(version, queued[1])
-            ready.add_metric(version, engine.ready())
-            form = engine.model.form
-            info.add_metric((*version, form.provider, form.precision), 1)
-            asked = engine.answering or engine.backends[0]
-            made_for = engine.model.manifest.forms[0].provider
-            on_cpu.add_metric(version, made_for != asked.model.form.provider == CPU)
-            for backend in engine.backends:
-                manifest = backend.model.manifest
-                provider = backend.model.form.provider
-                named = manifest.name, manifest.version, version[1], provider
-                breakers.add_metric(named, STATES[backend.breaker.state])
-            for feature, state in (
-                engine.observer.monitor.state().items() if engine.observer else ()
-            ):
-                for name, family in drift.items():
-                    family.add_metric((*version, feature), float(getattr(state, name)))
         yield GaugeMetricFamily("serve_waiting_texts", "Texts not answered yet.", waiting)
-        yield from (texts, tokens, ready, info, on_cpu, breakers, *drift.values())
+        for version, engine in dict(engines).items():
+            for name, labels, value in _gauges(version, engine):
+                families[name].add_metric(labels, value)
+        yield from families.values()
+
+
+def _gauges(version: tuple[str, str], engine) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    """Name, labels and value of each gauge of an open engine."""
+    texts, tokens = engine.queued
+    yield "queue_texts", version, texts
+    yield "queue_tokens", version, tokens
+    yield "ready", version, engine.ready()
+    form, asked = engine.model.form, engine.answering or engine.backends[0]
+    yield "model_info", (*version, form.provider, form.precision), 1
+    made_for = engine.model.manifest.forms[0].provider
+    yield "on_cpu", version, made_for != asked.model.form.provider == CPU
+    for backend in engine.backends:
+        manifest, provider = backend.model.manifest, backend.model.form.provider
+        labels = manifest.name, manifest.version, version[1], provider
+        yield "breaker_state", labels, STATES[backend.breaker.state]
+    for feature, state in engine.observer.monitor.state().items() if engine.observer else ():
+        for field in ("distance", "limit", "drifting", "filled"):
+            yield f"drift_{field}", (*version, feature), float(getattr(state, field))
 
 
 class EngineMetrics:
