@@ -147,6 +147,9 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     command.add_argument("--certain", action="store_true", help=text)
     text = "tokens that texts are truncated to; by default all that the model reads, at most 512"
     command.add_argument("--max-length", type=int, help=text)
+    text = "how an encoder's vectors become one for each text: mean, cls or max"
+    command.add_argument("--pooling", help=text)
+    command.add_argument("--normalize", action="store_true", help="vectors get the length 1")
     # Without a default: what is given wins over --quick.
     command.add_argument("--max-texts", type=int, help="texts measured on (4000; --quick: 2000)")
     command.add_argument("--rounds", type=int, help="rounds of each timing (7; --quick: 5)")
@@ -251,6 +254,8 @@ def _optimize(options: argparse.Namespace) -> int:
         effort=replace(effort, **given),
         target=target.TARGETS[options.provider],
         max_length=options.max_length,
+        pooling=options.pooling,
+        normalize=options.normalize,
         progress=_tell,
     )
     report.write(outcome, options.out)

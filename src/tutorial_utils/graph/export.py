@@ -27,7 +27,7 @@ class ParityError(TutorialError, ValueError):
 
 @dataclass(frozen=True)
 class Difference:
-    """Largest difference of the logits at one input shape."""
+    """Largest difference of the outputs at one input shape."""
 
     batch: int
     sequence: int
@@ -63,12 +63,13 @@ def export(
     target: Path,
     opset: int = OPSET,
     inputs: dict[str, torch.Tensor] | None = None,
+    output: str = "logits",
 ) -> Path:
-    """Export a classifier with dynamic batch and sequence; return ``target``.
+    """Export a model with dynamic batch and sequence; return ``target``.
 
     inputs: what the model takes, as an example to trace with; BERT's three inputs by default. The
-    example has no dimension of size 1, which ``torch.export`` would take for a constant. Large
-    weights are beside the file, see ``storage``.
+    example has no dimension of size 1, which ``torch.export`` would take for a constant. output:
+    name of the model's only output in the file. Large weights are beside the file, see ``storage``.
     """
     import onnxscript  # noqa: F401  torch.onnx.export is written with it: see `provenance`
 
@@ -76,19 +77,21 @@ def export(
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     with warnings.catch_warnings(), quiet_exporter(), storage.replacing(target) as temporary:
         warnings.simplefilter("ignore")
-        torch.onnx.export(
+        program = torch.onnx.export(
             model.eval(),
             (),
-            str(temporary),
             kwargs=inputs,
             input_names=list(inputs),
-            output_names=["logits"],
             dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in inputs},
             opset_version=opset,
             dynamo=True,
-            external_data=storage.is_large(weights),
             verbose=False,
         )
+        for value in (value for node in program.model.graph for value in node.outputs):
+            if value.name == output:  # the exporter calls a look-up `embedding`
+                value.name = f"{output}_inside"
+        program.model.graph.outputs[0].name = output
+        program.save(temporary, external_data=storage.is_large(weights))
     return Path(target)
 
 
@@ -141,6 +144,7 @@ def _predictor(model: torch.nn.Module | Path) -> Callable[[dict[str, np.ndarray]
 
     def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
         with torch.inference_mode():
-            return model(**{k: torch.from_numpy(inputs[k]) for k in takes}).logits.numpy()
+            (found,) = model(**{k: torch.from_numpy(inputs[k]) for k in takes}).values()
+            return found.numpy()
 
     return predict

@@ -1,26 +1,29 @@
 """What the files of a checkpoint say before its weights are read: which head it has, or why not."""
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tutorial_utils.core import scoped
-from tutorial_utils.core.errors import TutorialError
-from tutorial_utils.models import labels
+from tutorial_utils.core.errors import InvalidArgument, TutorialError
+from tutorial_utils.models import labels, pooling
+from tutorial_utils.models.pooling import Pooling
 
-SUPPORTED = {"ForSequenceClassification": "classes, a score or numbers, for a text or a pair"}
-_OTHERS = {  # how an architecture's name ends → what it is for; the first that fits counts
+HEAD = "ForSequenceClassification"
+# How the architectures end whose encoder can give vectors. Their own heads are not used.
+ENCODERS = ("Model", "ForMaskedLM", "ForPreTraining")
+_OTHERS = {  # how an architecture's name ends → what it is for
     "ForTokenClassification": "a label for each token",
     "ForQuestionAnswering": "the place of an answer in a text",
     "ForMultipleChoice": "one of several continuations",
-    "ForMaskedLM": "filling in masked words",
     "ForCausalLM": "generating text", "LMHeadModel": "generating text",
     "ForConditionalGeneration": "generating text",
-    "Model": "vectors: an encoder without a head, so there is no trained classification head",
 }  # fmt: skip
+_MARKS = ("config.json", "adapter_config.json", "modules.json")  # one of them is in a folder
 # What a config may ask of each run. Here a run returns logits by name, and nothing else.
 _PLAIN = {
     "output_hidden_states": False, "output_attentions": False, "output_router_logits": False,
@@ -37,16 +40,19 @@ class BadClassifier(TutorialError, ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint with a head that is supported. Printed, it is its name.
+    """A checkpoint that is supported. Printed, it is its name.
 
     source: its folder, or its name on the hub. config: the library's object, without what would
-    change the outputs. labels, task: of the head. revision: the commit on the hub.
+    change the outputs. architecture: its class, "" if it is not named. labels, task: of the head.
+    pooling: of a folder of sentence-transformers. revision: the commit on the hub.
     """
 
     source: str
     config: Any
+    architecture: str
     labels: tuple[str, ...]
     task: str
+    pooling: Pooling | None
     revision: str | None
 
     def __str__(self) -> str:
@@ -62,14 +68,24 @@ def read(source: str | Path, revision: str | None = None) -> Checkpoint:
         BadClassifier: there is no such model, it is of another kind, or a field is wrong.
     """
     from transformers import AutoConfig, PreTrainedConfig
-    from transformers.utils import resolve_revision
+    from transformers.utils import cached_file, resolve_revision
     from transformers.utils.peft_utils import find_adapter_config_file
 
     source = str(source)
     name, folder = _name(source), Path(source).is_dir()
     _check_folder(Path(source), source)
     revision = revision or getattr(resolve_revision(source), "resolved", None)
+
+    def content(file: str) -> Any:
+        try:
+            path = cached_file(source, file, revision=revision)
+        except OSError:  # there is none, or the hub cannot be reached
+            return {}
+        return json.loads(Path(str(path)).read_text(encoding="utf-8"))
+
     with opening(name):
+        inside, pools = pooling.read(content) or ("", None)
+        source = str(Path(source, inside)) if inside and folder else source
         # With neither, the hub cannot be reached or has no such model; the config's error says so.
         adapter = (folder or revision) and find_adapter_config_file(source, revision=revision)
         read = PreTrainedConfig.get_config_dict
@@ -81,18 +97,17 @@ def read(source: str | Path, revision: str | None = None) -> Checkpoint:
             ".save_pretrained(merged), and save the tokenizer into `merged` too."
         )
     _check_weights(given, name)
-    _check_head(given, name)
-    try:
-        names = labels.names_of(given)
-        task = labels.task_of(given, names)
-    except ValueError as error:
-        raise BadClassifier(f"{name}: in config.json, {error}.") from None
+    architecture = _check_head(given, name, pools is not None)
     kept = {key: value for key, value in given.items() if key not in _DROPPED}
-    plain = {key: value for key, value in _PLAIN.items() if key in given}
-    numbers = {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+    kept |= {key: value for key, value in _PLAIN.items() if key in given}
     with opening(name):
-        config = AutoConfig.for_model(**kept | plain | numbers)
-    return Checkpoint(source, config, names, task, revision)
+        encoder = pools or architecture.endswith(ENCODERS)  # its labels are left over
+        names = () if encoder else labels.names_of(given)
+        task = "embedding" if encoder else labels.task_of(given, names)
+        numbers: dict[int, str] = dict(enumerate(names))
+        kept |= {"id2label": numbers, "label2id": {name: i for i, name in numbers.items()}}
+        config = AutoConfig.for_model(**kept)
+    return Checkpoint(source, config, architecture, names, task, pools, revision)
 
 
 @contextmanager
@@ -101,10 +116,12 @@ def opening(name: object) -> Iterator[None]:
     try:
         with scoped.quiet_transformers():
             yield
+    except InvalidArgument as error:
+        raise BadClassifier(f"{name}: {error}.") from None
     except Exception as error:  # half-written files and the hub make it raise many kinds
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BadClassifier(
-            f"{name} cannot be opened as a sequence classifier ({reason}). Give a folder written "
+            f"{name} cannot be opened ({reason}). Give a folder written "
             "by save_pretrained, or a name on the hub where one can be reached."
         ) from None
 
@@ -121,7 +138,7 @@ def _check_folder(path: Path, source: str) -> None:
     if path.is_file():
         raise BadClassifier(f"{source} is a file. Give the folder that holds config.json.")
     if path.is_dir():
-        if not any((path / name).exists() for name in ("config.json", "adapter_config.json")):
+        if not any((path / name).exists() for name in _MARKS):
             inside = [p.parent.name for p in sorted(path.glob("*/config.json"))]
             fix = f"Give its folder {inside[-1]}" if inside else "Give a folder of save_pretrained"
             raise BadClassifier(f"{_name(source)} cannot be opened: it has no config.json. {fix}.")
@@ -147,29 +164,30 @@ def _check_weights(config: Mapping[str, Any], name: str) -> None:
         )
 
 
-def _check_head(config: Mapping[str, Any], name: str) -> None:
+def _check_head(config: Mapping[str, Any], name: str, pools: bool) -> str:
+    """The architecture, "" if it is not named. pools: it is used for vectors, whatever its head."""
     if not (family := config.get("model_type")) or not isinstance(family, str):
         raise BadClassifier(
             f"{name}: config.json has no `model_type`. Save the model with save_pretrained."
         )
-    named = config.get("architectures") or []
-    named = named if isinstance(named, list) else [named]
-    supported = [one for one in named if _ending(one, SUPPORTED)]
-    if named and not supported:
-        purpose = _OTHERS.get(_ending(named[0], _OTHERS) or "", "another task")
-    elif _generates(config):
+    given = config.get("architectures") or []
+    named = [str(one) for one in (given if isinstance(given, list) else [given])]
+    others = {
+        one: purpose for one in named for end, purpose in _OTHERS.items() if one.endswith(end)
+    }
+    known = [one for one in named if one.endswith((HEAD, *ENCODERS)) and one not in others]
+    architecture = (known or named or [""])[0]
+    if _generates(config):
         purpose = "generating text (a decoder), whatever its head"
+    elif named and not known and not pools:
+        purpose = others.get(architecture, "another task")
     else:
-        return  # without an architecture, what the weights hold decides
-    heads = "; ".join(f"…{ending}: {what}" for ending, what in SUPPORTED.items())
+        return architecture  # without one, what the weights hold decides
     raise BadClassifier(
-        f"{name} is a {(supported or named or [family])[0]}, which is for {purpose}. Supported are "
-        f"encoders with one of these heads: {heads}. Fine-tune one and save it."
+        f"{name} is a {architecture or family}, which is for {purpose}. Supported are encoders: "
+        f"with a trained head (…{HEAD}: classes, a score or numbers, for a text or a pair), or "
+        "without one (vectors, see --pooling)."
     )
-
-
-def _ending(architecture: str, endings: Iterable[str]) -> str | None:
-    return next((ending for ending in endings if str(architecture).endswith(ending)), None)
 
 
 def _generates(config: Mapping[str, Any]) -> bool:

@@ -1,11 +1,11 @@
-"""Any encoder classifier of the Transformers library: open it, encode texts for it, run it.
+"""Any encoder of the Transformers library, with a head or for vectors: open it, run it.
 
 The series' own classifier is in ``finetuning``; here is what learners bring along.
 """
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -14,6 +14,7 @@ from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.models import checkpoint as checkpoints
 from tutorial_utils.models import tokenizer
 from tutorial_utils.models.checkpoint import BadClassifier, Checkpoint
+from tutorial_utils.models.pooling import MODES, Pooled, Pooling
 from tutorial_utils.models.positions import read as read_positions
 from tutorial_utils.models.torch_inference import Predict, predictor
 from tutorial_utils.runtime import tokenization
@@ -28,11 +29,12 @@ LONGEST = 512  # tokens, unless more are asked for: a single longer text fills a
 
 @dataclass(frozen=True)
 class Classifier:
-    """What has to be known about a classifier besides its weights.
+    """What has to be known about a classifier, or an encoder, besides its weights.
 
-    source: its folder, or its name on the hub. inputs: those that it takes. vocabulary: the range
-    of ordinary token ids. task: one of ``tasks.TASKS``. max_length: tokens that a text is truncated
-    to. longest: tokens that model and tokenizer could read. revision: the commit on the hub.
+    source: its folder, or its name on the hub. inputs: those that it takes. labels: none for an
+    encoder. vocabulary: the range of ordinary token ids. task: one of ``tasks.TASKS``. max_length:
+    tokens that a text is truncated to. longest: tokens that model and tokenizer could read.
+    revision: the commit on the hub. pooling: of an encoder.
     """
 
     source: str
@@ -45,10 +47,12 @@ class Classifier:
     max_length: int
     longest: int
     revision: str | None = None
+    pooling: Pooling | None = None
 
     def module(self):
-        """The PyTorch model in fp32, ready for inference. It returns ``logits`` only."""
-        return _load(checkpoints.read(self.source, self.revision))
+        """The PyTorch model in fp32, ready for inference. It returns its task's output only."""
+        loaded = _load(checkpoints.read(self.source, self.revision), self.pooling)
+        return Pooled(loaded, self.pooling) if self.pooling else loaded
 
     def tokenizer(self) -> Tokenizer:
         """Its tokenizer, without padding, truncating to ``max_length`` tokens."""
@@ -74,11 +78,18 @@ class Classifier:
         return predictor(self.module(), self.inputs, device)
 
 
-def open_classifier(source: str | Path, max_length: int | None = None) -> Classifier:
+def open_classifier(
+    source: str | Path,
+    max_length: int | None = None,
+    pooling: str | None = None,
+    normalize: bool = False,
+) -> Classifier:
     """Look at a model folder (or a name on the hub) and find out its inputs and labels.
 
     max_length: tokens that a text is truncated to; by default what the model reads, at most
-    ``LONGEST``.
+    ``LONGEST``. pooling: one of ``pooling.MODES``, for an encoder without a head, whose vectors
+    are the answers. A folder of sentence-transformers says it itself. normalize: vectors get the
+    length 1, as they do where such a folder says so.
 
     Raises:
         BadClassifier: no such model, another kind of model, or no fast tokenizer; the message says
@@ -86,8 +97,9 @@ def open_classifier(source: str | Path, max_length: int | None = None) -> Classi
         InvalidArgument: model and tokenizer cannot read ``max_length`` tokens.
     """
     checkpoint = checkpoints.read(source)
+    pools = _pooling(checkpoint, pooling, normalize)
     theirs = tokenizer.of_source(checkpoint.source, checkpoint.revision)
-    model = _load(checkpoint)
+    model = _load(checkpoint, pools)
     known = len(model.get_input_embeddings().weight)
     if len(theirs) > known:
         raise BadClassifier(
@@ -98,27 +110,37 @@ def open_classifier(source: str | Path, max_length: int | None = None) -> Classi
     # The first ids are special tokens in most vocabularies.
     vocabulary = (min(1_000, known // 2), known)
     ordinary = next(i for i in range(*vocabulary) if i not in given)
-    longest = _longest(checkpoint, model, ordinary, theirs.model_max_length)
+    longest = _longest(checkpoint, model, ordinary, theirs.model_max_length, pools)
     least = theirs.num_special_tokens_to_add(pair=True) + 2
     wanted = longest if max_length is None else max_length
     if not least <= wanted <= longest:
         raise InvalidArgument(
             f"{checkpoint} cannot be used with --max-length {wanted}: its model and "
-            f"its tokenizer (model_max_length) read {least} to {longest:,} tokens."
+            f"its tokenizer (model_max_length, max_seq_length) read {least} to {longest:,} tokens."
         )
     max_length = max_length or min(longest, LONGEST)
     tokenizer.check(checkpoint, max_length)
+    if pools and pools.lowercase and theirs.tokenize("Ä B") != theirs.tokenize("ä b"):
+        raise BadClassifier(
+            f"{checkpoint}: do_lower_case in its sentence-transformers config is not a setting of "
+            "its tokenizer. Load it with sentence-transformers 5 or later and save it again, which "
+            "puts it there."
+        )
     return Classifier(
         source=checkpoint.source,
         family=checkpoint.config.model_type,
         inputs=_inputs(checkpoint, model),
-        labels=checkpoint.labels,
-        task=checkpoint.task,
+        labels=() if pools else checkpoint.labels,
+        task="embedding" if pools else checkpoint.task,
         vocabulary=vocabulary,
-        padding=Padding(next((i for i in given if i is not None), 0), theirs.padding_side),
+        # On the left it moves positions. A head was trained with that; a vector is the text's own.
+        padding=Padding(
+            next((i for i in given if i is not None), 0), "right" if pools else theirs.padding_side
+        ),
         max_length=max_length,
         longest=longest,
         revision=checkpoint.revision,
+        pooling=pools,
     )
 
 
@@ -133,13 +155,42 @@ def cut(classifier: Classifier) -> str | None:
     )
 
 
-def _load(checkpoint: Checkpoint):
-    """The model, with all of its weights from the checkpoint."""
-    import torch
-    from transformers import AutoModelForSequenceClassification
+def _pooling(checkpoint: Checkpoint, mode: str | None, normalize: bool) -> Pooling | None:
+    """How vectors are pooled, from the folder or the arguments; None for a classifier."""
+    own, ways = checkpoint.pooling, ", ".join(MODES)
+    if mode not in (None, *MODES):
+        raise InvalidArgument(f"--pooling {mode} is unknown: give one of {ways}.")
+    if own:
+        if mode not in (None, own.mode):
+            raise InvalidArgument(
+                f"{checkpoint} says itself that it pools by {own.mode} (modules.json), so leave "
+                f"out --pooling {mode}."
+            )
+        return replace(own, normalize=own.normalize or normalize)
+    encoder = not checkpoint.labels
+    if encoder and mode is None:
+        raise BadClassifier(
+            f"{checkpoint} is a {checkpoint.architecture}, an encoder without a trained "
+            f"classification head. For a vector of each text, give --pooling, one of {ways}, as "
+            "the model's card says. For classes, fine-tune it and save a "
+            f"…{checkpoints.HEAD}."
+        )
+    if checkpoint.architecture and not encoder and (mode or normalize):
+        raise InvalidArgument(
+            f"{checkpoint} is a {checkpoint.architecture}, whose head gives the answers: leave out "
+            "--pooling and --normalize. For vectors, save its encoder alone (model.base_model)."
+        )
+    return Pooling(mode, normalize) if mode else None
 
+
+def _load(checkpoint: Checkpoint, pooling: Pooling | None):
+    """The model, with all of its weights from the checkpoint: an encoder alone if it is pooled."""
+    import torch
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    kind = AutoModel if pooling else AutoModelForSequenceClassification
     with checkpoints.opening(checkpoint):
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = kind.from_pretrained(
             checkpoint.source,
             config=checkpoint.config,
             revision=checkpoint.revision,
@@ -159,24 +210,32 @@ def _load(checkpoint: Checkpoint):
             f"{checkpoint} holds an adapter beside its weights ({adapters[0]}). Merge it with "
             "merge_and_unload(), and save the result."
         )
-    if missing := sorted(report["missing_keys"]):
+    missing = sorted(report["missing_keys"])
+    if pooling:  # BERT's pooler is not what is meant by pooling, and is not used
+        missing = [name for name in missing if not name.startswith("pooler.")]
+    if missing:
         raise BadClassifier(
-            f"{checkpoint} holds no trained classification head, or not all weights: "
-            f"{len(missing)} would be random ({', '.join(missing[:4])}). Fine-tune it first, and "
-            "save it with model.save_pretrained(folder)."
+            f"{checkpoint} holds no trained {'encoder' if pooling else 'classification head'}, or "
+            f"not all weights: {len(missing)} would be random ({', '.join(missing[:4])}). "
+            "Fine-tune it first, and save it with model.save_pretrained(folder)."
         )
     return model.eval()
 
 
-def _longest(checkpoint: Checkpoint, model, token: int, by_tokenizer: int) -> int:
+def _longest(
+    checkpoint: Checkpoint, model, token: int, by_tokenizer: int, pooling: Pooling | None
+) -> int:
     """The most tokens that model and tokenizer can read; ``LONGEST`` if neither has a limit."""
     from transformers.tokenization_utils_base import LARGE_INTEGER
 
     with checkpoints.opening(checkpoint):
-        positions, outputs = read_positions(model, token)
-    if set(outputs) != {"logits"}:
+        answering = Pooled(model, pooling) if pooling else model
+        positions, outputs = read_positions(answering, token)
+    if len(outputs) != 1:
         raise BadClassifier(f"{checkpoint} returns {', '.join(outputs)}, and not logits only.")
-    limits = (positions or getattr(model.config, "max_position_embeddings", None), by_tokenizer)
+    by_folder = pooling.max_length if pooling else None
+    by_model = positions or getattr(model.config, "max_position_embeddings", None)
+    limits = (by_model, by_folder or by_tokenizer)
     numbers = (limit for limit in limits if isinstance(limit, (int, float)))
     return min((int(n) for n in numbers if 0 < n < LARGE_INTEGER), default=LONGEST)
 

@@ -7,7 +7,7 @@ import numpy as np
 from tutorial_utils.core import machine, scoped
 from tutorial_utils.runtime.batching import INPUTS
 
-Predict = Callable[[dict[str, np.ndarray]], np.ndarray]  # padded inputs → logits
+Predict = Callable[[dict[str, np.ndarray]], np.ndarray]  # padded inputs → logits or vectors
 
 
 def torch_predict(model: str) -> Predict:
@@ -18,7 +18,7 @@ def torch_predict(model: str) -> Predict:
 
 
 def predictor(module, inputs: Sequence[str] = INPUTS, device: str = "cpu") -> Predict:
-    """Padded inputs → logits, by a PyTorch module: on all cores, or in fp16 on a GPU.
+    """Padded inputs → the module's only output, by PyTorch: on all cores, or in fp16 on a GPU.
 
     inputs: those that it takes. device: ``cpu`` or ``cuda``.
     """
@@ -30,6 +30,7 @@ def predictor(module, inputs: Sequence[str] = INPUTS, device: str = "cpu") -> Pr
     def predict(given: dict[str, np.ndarray]) -> np.ndarray:
         with scoped.torch_threads(machine.cores()), torch.inference_mode():
             tensors = {name: torch.from_numpy(given[name]).to(device) for name in inputs}
-            return module(**tensors).logits.float().cpu().numpy()
+            (answers,) = module(**tensors).values()
+            return answers.float().cpu().numpy()
 
     return predict

@@ -77,14 +77,16 @@ def optimize(
     effort: Effort = Effort(),
     target: Target = CPU,
     max_length: int | None = None,
+    pooling: str | None = None,
+    normalize: bool = False,
     progress: Callable[[str], None] = print,
 ) -> Outcome:
     """Make the classifier in ``source`` fast, and promote it to a registry if the gate allows it.
 
     data: labelled texts, read by ``labelled.read`` as ``reading`` says; without them, agreement is
     measured on random tokens and accuracy not at all. registry: ``out/registry`` by default.
-    target: where the version is to run. max_length: see ``open_classifier``. A second call
-    continues the first.
+    target: where the version is to run. max_length, pooling, normalize: see
+    ``open_classifier``. A second call continues the first.
 
     Raises:
         BadName: ``name`` cannot be a model's name in a registry.
@@ -99,7 +101,7 @@ def optimize(
     if _beside_cpu(target):
         progress(BESIDE_CPU)
     model_folder = Path(registry or Path(out, "registry")) / name
-    classifier = classifiers.open_classifier(source, max_length)
+    classifier = classifiers.open_classifier(source, max_length, pooling, normalize)
     cut = None if max_length else classifiers.cut(classifier)
     if cut:
         progress(cut)

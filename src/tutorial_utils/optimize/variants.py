@@ -12,6 +12,7 @@ from tutorial_utils.optimize import answers
 from tutorial_utils.optimize.answers import cause
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.runtime import batching
+from tutorial_utils.tasks import named
 
 CALIBRATED = 512  # most texts for measuring the ranges of activations
 
@@ -37,7 +38,8 @@ def exported(job: Job) -> Variant:
     """
     family, path = job.classifier.family, job.file("exported")
     try:
-        export.export(job.classifier.module(), path, inputs=job.classifier.example())
+        output = named(job.classifier.task).output
+        export.export(job.classifier.module(), path, inputs=job.classifier.example(), output=output)
     except Exception as error:  # the exporter wraps causes of every type
         raise CannotExport(f"{family} cannot be exported: {cause(error)}") from error
     if problem := answers.problem(job, path):
