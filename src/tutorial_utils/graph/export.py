@@ -87,6 +87,7 @@ def export(
             dynamo=True,
             verbose=False,
         )
+        assert program  # it is None for the old exporter only
         for value in (value for node in program.model.graph for value in node.outputs):
             if value.name == output:  # the exporter calls a look-up `embedding`
                 value.name = f"{output}_inside"
