@@ -23,14 +23,7 @@ from tutorial_utils.serving.engine.backend import PROBE, Backend
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.breaker import Breaker
 from tutorial_utils.serving.engine.metrics import EngineMetrics, Metrics
-from tutorial_utils.serving.engine.request import (
-    DeadlineExceeded,
-    InferenceFailed,
-    Item,
-    Overloaded,
-    Request,
-    Unavailable,
-)
+from tutorial_utils.serving.engine.request import Item, Request
 from tutorial_utils.serving.engine.worker import Abandoned, Worker
 from tutorial_utils.tasks import TASKS
 
@@ -531,7 +524,11 @@ class Life(RuleBasedStateMachine):
         assert set(self.resolved) == {request for request, _ in self.requests}
         for request, texts in self.requests:
             if request.future.cancelled() or request.future.exception():
-                allowed = (DeadlineExceeded, InferenceFailed, Unavailable)
+                allowed = (
+                    DeadlineExceeded,
+                    InferenceFailed,
+                    Unavailable,
+                )
                 assert request.future.cancelled() or isinstance(request.future.exception(), allowed)
                 continue
             answer = request.future.result()

@@ -20,7 +20,7 @@ from test_serving import running
 
 from tutorial_utils import registry
 from tutorial_utils.registry import BadModel
-from tutorial_utils.serving.engine.request import InferenceFailed, Overloaded
+from tutorial_utils.serving.engine.failures import InferenceFailed, Overloaded
 from tutorial_utils.serving.http import app
 from tutorial_utils.serving.rollout import traffic
 from tutorial_utils.serving.rollout.deployment import Deployment, NothingToDo, UnknownVersion

@@ -15,14 +15,14 @@ from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from tutorial_utils import registry
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.serving.engine.engine import Engine
-from tutorial_utils.serving.engine.metrics import Metrics
-from tutorial_utils.serving.engine.request import (
+from tutorial_utils.serving.engine.failures import (
     DeadlineExceeded,
     InferenceFailed,
     Overloaded,
-    Prediction,
     Unavailable,
 )
+from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.request import Prediction
 from tutorial_utils.serving.settings import Settings
 
 TEXTS = [("a joy from the first scene to the last " * 3)[: 4 * i + 3] for i in range(20)]

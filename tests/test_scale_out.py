@@ -24,8 +24,8 @@ from service import publish
 from benchmarks.servers import free_port
 from tutorial_utils import registry
 from tutorial_utils.quality import softmax
+from tutorial_utils.serving.engine.failures import Unavailable
 from tutorial_utils.serving.engine.metrics import Metrics
-from tutorial_utils.serving.engine.request import Unavailable
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [

@@ -14,14 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from tutorial_utils.serving.engine.failures import DeadlineExceeded, Overloaded, Unavailable
 from tutorial_utils.serving.engine.policy import BatchingPolicy, TokenBudget
-from tutorial_utils.serving.engine.request import (
-    DeadlineExceeded,
-    Item,
-    Overloaded,
-    Request,
-    Unavailable,
-)
+from tutorial_utils.serving.engine.request import Item, Request
 
 PACE_DECAY = 0.8  # weight of earlier batches in the mean time of a token (EWMA)
 TEXT_DECAY = 0.99  # weight of earlier texts in the mean characters of a token (EWMA)

@@ -10,20 +10,14 @@ from collections.abc import Sequence
 
 from tutorial_utils.registry import LoadedModel
 from tutorial_utils.runtime.tokenization import Text
+from tutorial_utils.serving.engine import failures
 from tutorial_utils.serving.engine.backend import Backend, probe
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.breaker import Breaker
 from tutorial_utils.serving.engine.metrics import EngineMetrics, Metrics
 from tutorial_utils.serving.engine.observer import Observer
 from tutorial_utils.serving.engine.policy import BatchingPolicy
-from tutorial_utils.serving.engine.request import (
-    DeadlineExceeded,
-    Overloaded,
-    Prediction,
-    Request,
-    Unavailable,
-    WrongKind,
-)
+from tutorial_utils.serving.engine.request import Prediction, Request
 from tutorial_utils.serving.engine.supervisor import Supervisor
 from tutorial_utils.serving.settings import Settings
 
@@ -96,7 +90,7 @@ class Engine:
         """Is there a live worker, and a model that it may ask? Costs nothing; see ``probe``."""
         return self._supervisor.ready()
 
-    def turn_away(self) -> Overloaded | None:
+    def turn_away(self) -> failures.Overloaded | None:
         """What ``predict`` would raise now, before any text is read; counted as a refused request.
 
         None while there is more than next to no room.
@@ -120,7 +114,7 @@ class Engine:
         reads = self.model.manifest.reads
         if any(isinstance(text, tuple) != (reads == "pair") for text in texts):
             told = "pairs: send each as [first, second]" if reads == "pair" else "single texts"
-            raise WrongKind(f"this model reads {told}")
+            raise failures.WrongKind(f"this model reads {told}")
         seconds = self._settings.deadline if deadline is None else deadline
         request = Request(texts, seconds)
         # First of the callbacks, since the caller waits for it: wake this coroutine.
@@ -129,14 +123,16 @@ class Engine:
         request.future.add_done_callback(lambda _: self._batcher.drop(request))
         if texts != [probe(self.model.manifest)]:
             request.future.add_done_callback(lambda _: self._watch(request))
-        late = asyncio.get_running_loop().call_later(seconds, request.fail, DeadlineExceeded())
+        late = asyncio.get_running_loop().call_later(
+            seconds, request.fail, failures.DeadlineExceeded()
+        )
         with self.metrics.outcome():
             try:
                 # Last: it wakes the worker, which needs the interpreter lock that `await` releases.
                 self._batcher.admit(request)
                 return await answer
             finally:
-                late.cancel()
+                timer.cancel()
                 request.future.cancel()  # the caller has left, if it is not answered
 
     async def probe(self) -> None:
@@ -149,7 +145,7 @@ class Engine:
             Unavailable: the engine knows already that it is not ready.
         """
         if not self.ready():
-            raise Unavailable
+            raise failures.Unavailable
         if time.perf_counter() - self._supervisor.worker.answered > FRESH:
             await self.predict([probe(self.model.manifest)])
 

@@ -16,15 +16,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 
 from tutorial_utils.runtime.session import PROVIDERS
-from tutorial_utils.serving.engine import breaker
+from tutorial_utils.serving.engine import breaker, failures
 from tutorial_utils.serving.engine.observer import VERSION, DriftMetrics
-from tutorial_utils.serving.engine.request import (
-    DeadlineExceeded,
-    InferenceFailed,
-    Overloaded,
-    Prediction,
-    Unavailable,
-)
+from tutorial_utils.serving.engine.request import Prediction
 from tutorial_utils.tasks import TASKS
 
 CPU = PROVIDERS["cpu"]
@@ -33,10 +27,10 @@ TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 STATES = {breaker.CLOSED: 0, breaker.HALF_OPEN: 1, breaker.OPEN: 2}
 REASONS: dict[type[BaseException], str] = {  # why a request has no answer; the first that fits
     asyncio.CancelledError: "cancelled",
-    Overloaded: "overloaded",
-    DeadlineExceeded: "expired",
-    Unavailable: "unavailable",
-    InferenceFailed: "failed",
+    failures.Overloaded: "overloaded",
+    failures.DeadlineExceeded: "expired",
+    failures.Unavailable: "unavailable",
+    failures.InferenceFailed: "failed",
 }
 RESTARTS = ("died", "hung")
 STAGES = ("queue", "tokenize", "inference")

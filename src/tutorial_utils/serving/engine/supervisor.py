@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from tutorial_utils.serving.engine.backend import Backend
 from tutorial_utils.serving.engine.batcher import Batcher
+from tutorial_utils.serving.engine.failures import InferenceFailed
 from tutorial_utils.serving.engine.metrics import EngineMetrics
-from tutorial_utils.serving.engine.request import InferenceFailed
 from tutorial_utils.serving.engine.worker import Worker
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,9 @@ import numpy as np
 from tutorial_utils.runtime.memory import is_allocation_failure
 from tutorial_utils.serving.engine.backend import Backend, kind
 from tutorial_utils.serving.engine.batcher import Batcher
+from tutorial_utils.serving.engine.failures import InferenceFailed, Unavailable
 from tutorial_utils.serving.engine.metrics import EngineMetrics
-from tutorial_utils.serving.engine.request import InferenceFailed, Item, Request, Unavailable
+from tutorial_utils.serving.engine.request import Item, Request
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from starlette.responses import PlainTextResponse
 import tutorial_utils
 from tutorial_utils import registry
 from tutorial_utils.runtime.tokenization import Text
+from tutorial_utils.serving.engine.failures import WrongKind
 from tutorial_utils.serving.engine.metrics import Metrics
-from tutorial_utils.serving.engine.request import WrongKind
 from tutorial_utils.serving.http import admin, disconnects, errors, oip, schemas
 from tutorial_utils.serving.http.errors import documented
 from tutorial_utils.serving.http.middleware import Observed

@@ -10,13 +10,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from tutorial_utils.registry import BadModel
-from tutorial_utils.serving.engine.request import (
-    DeadlineExceeded,
-    InferenceFailed,
-    Overloaded,
-    Unavailable,
-    WrongKind,
-)
+from tutorial_utils.serving.engine import failures
 from tutorial_utils.serving.rollout.deployment import NothingToDo, UnknownVersion
 
 # A field's name that is repeated where the field is unknown: a plain word, no text of a caller's.
@@ -42,11 +36,11 @@ ANSWERS: dict[type[Exception], tuple[int, str | None]] = {
     UnknownVersion: (404, None),
     BadModel: (409, None),
     NothingToDo: (409, None),
-    WrongKind: (409, None),
-    Overloaded: (429, "too many texts are waiting; try again"),
-    InferenceFailed: (500, "internal error"),
-    Unavailable: (503, "no model can answer now; try again"),
-    DeadlineExceeded: (504, "not answered within the deadline"),
+    failures.WrongKind: (409, None),
+    failures.Overloaded: (429, "too many texts are waiting; try again"),
+    failures.InferenceFailed: (500, "internal error"),
+    failures.Unavailable: (503, "no model can answer now; try again"),
+    failures.DeadlineExceeded: (504, "not answered within the deadline"),
     Exception: (500, "internal error"),
 }
 

@@ -14,7 +14,7 @@ from typing import cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tutorial_utils.serving import logs
-from tutorial_utils.serving.engine.request import Overloaded
+from tutorial_utils.serving.engine.failures import Overloaded
 from tutorial_utils.serving.http import app, errors, schemas
 
 LONGEST_HEAD = 65_536  # bytes

@@ -15,8 +15,9 @@ from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.registry import BadModel, LoadedModel
 from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.serving.engine.engine import Engine
+from tutorial_utils.serving.engine.failures import NoAnswer, Overloaded
 from tutorial_utils.serving.engine.metrics import Metrics
-from tutorial_utils.serving.engine.request import NoAnswer, Overloaded, Prediction
+from tutorial_utils.serving.engine.request import Prediction
 from tutorial_utils.serving.rollout import traffic
 from tutorial_utils.serving.rollout.shadow import Shadow
 from tutorial_utils.serving.rollout.traffic import Candidate

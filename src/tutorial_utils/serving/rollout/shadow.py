@@ -9,12 +9,8 @@ import numpy as np
 
 from tutorial_utils.registry import Manifest
 from tutorial_utils.runtime.tokenization import Text
-from tutorial_utils.serving.engine.request import (
-    DeadlineExceeded,
-    InferenceFailed,
-    Overloaded,
-    Prediction,
-)
+from tutorial_utils.serving.engine.failures import DeadlineExceeded, InferenceFailed, Overloaded
+from tutorial_utils.serving.engine.request import Prediction
 from tutorial_utils.serving.rollout.traffic import Candidate, TrafficMetrics
 from tutorial_utils.tasks import named
 

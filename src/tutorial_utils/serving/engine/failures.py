@@ -1,0 +1,33 @@
+"""The ways in which a request can fail."""
+
+from tutorial_utils.core.errors import TutorialError
+
+
+class Overloaded(TutorialError, RuntimeError):
+    """More texts wait than the service takes; try again after ``retry_after`` seconds."""
+
+    def __init__(self, retry_after: int = 1):
+        super().__init__(f"too many texts are waiting; try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class WrongKind(TutorialError, ValueError):
+    """A pair for a model that reads single texts, or the other way round."""
+
+
+class NoAnswer(TutorialError, RuntimeError):
+    """A request was admitted, and the version did not answer it."""
+
+
+class DeadlineExceeded(NoAnswer):
+    """The answer was not there in time."""
+
+
+class InferenceFailed(NoAnswer):
+    """The model raised; the cause is in the log, not in the message."""
+
+
+class Unavailable(InferenceFailed):
+    """No model may be asked now: each breaker is open, or the engine was closed."""
+
+    retry_after = 1
