@@ -22,6 +22,12 @@ from tutorial_utils.serving.engine import supervisor
 from tutorial_utils.serving.engine.backend import PROBE, Backend
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.breaker import Breaker
+from tutorial_utils.serving.engine.failures import (
+    DeadlineExceeded,
+    InferenceFailed,
+    Overloaded,
+    Unavailable,
+)
 from tutorial_utils.serving.engine.metrics import EngineMetrics, Metrics
 from tutorial_utils.serving.engine.request import Item, Request
 from tutorial_utils.serving.engine.worker import Abandoned, Worker

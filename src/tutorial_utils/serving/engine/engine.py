@@ -123,9 +123,8 @@ class Engine:
         request.future.add_done_callback(lambda _: self._batcher.drop(request))
         if texts != [probe(self.model.manifest)]:
             request.future.add_done_callback(lambda _: self._watch(request))
-        late = asyncio.get_running_loop().call_later(
-            seconds, request.fail, failures.DeadlineExceeded()
-        )
+        late = failures.DeadlineExceeded()
+        timer = asyncio.get_running_loop().call_later(seconds, request.fail, late)
         with self.metrics.outcome():
             try:
                 # Last: it wakes the worker, which needs the interpreter lock that `await` releases.
