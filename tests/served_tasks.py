@@ -19,6 +19,7 @@ from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.tasks import TASKS
 
 READER = bytes_as_tokens_of_pairs()
+READER.enable_truncation(Recipe().max_length)
 READ = {
     "single_label": partial(special.softmax, axis=1),
     "multi_label": special.expit,
@@ -45,6 +46,10 @@ class Served:
         """Three texts or pairs, of different lengths, as JSON has them."""
         texts = ["a quiet story", "told with care and wit, until the end", "👩‍👩‍👧 ü\0"]
         return [[text, text[:5] + "?"] for text in texts] if self.reads == "pair" else texts
+
+    def as_read(self, *texts: str) -> list:
+        """Texts as the model reads them: alone, or each as the second of a pair."""
+        return [["b", text] for text in texts] if self.reads == "pair" else [*texts]
 
     def table(self, seed: int) -> np.ndarray:
         """A vector for each token, float32 (tokens, width)."""

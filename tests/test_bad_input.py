@@ -7,11 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import httpx
+import hypothesis
+import numpy as np
 import pytest
-from service import publish, running
-from tiny_models import LABELS
+from hypothesis import given
+from hypothesis import strategies as st
+from served_tasks import SERVED
+from service import running
 
 from tutorial_utils.serving.settings import Settings
 
@@ -19,22 +24,48 @@ SECRET = "zanzibar"
 LEAKS = (SECRET, "Traceback", ".py", "site-packages", "tutorial_utils", "/tmp")
 
 
+KINDS = ("mood", "entails", "vectors")  # single texts, pairs, and another route
+
+
 @pytest.fixture(scope="module")
 def registry_path(tmp_path_factory):
     registry_path = tmp_path_factory.mktemp("bad") / "registry"
-    publish(registry_path)
+    for kind in KINDS:
+        SERVED[kind].publish(registry_path)
     return registry_path
 
 
 @pytest.fixture(scope="module")
-def client(registry_path):
-    with running(Settings(registry=registry_path, watch=0, patience=0.5)) as opened:
+def clients(registry_path):
+    with ExitStack() as stack:
+        opened = {}
+        for kind in KINDS:
+            settings = Settings(registry=registry_path, model=kind, watch=0, patience=0.5)
+            opened[kind] = stack.enter_context(running(settings))
+            opened[kind].served = SERVED[kind]
         yield opened
+
+
+@pytest.fixture
+def client(clients):
+    return clients["mood"]
+
+
+@pytest.fixture(params=KINDS)
+def each(clients, request):
+    """A client of each kind of model."""
+    return clients[request.param]
 
 
 def predict(client, content: bytes, **headers):
     headers = {"content-type": "application/json"} | headers
-    return client.post("/predict", content=content, headers=headers)
+    return client.post(client.served.route, content=content, headers=headers)
+
+
+def ask(client, *texts):
+    answer = client.post(client.served.route, json={"texts": texts})
+    assert answer.status_code == 200, answer.text
+    return client.served.told(answer.json())
 
 
 def is_a_clear_refusal(answer) -> bool:
@@ -71,8 +102,32 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_malformed_request_is_refused_clearly(client, name):
-    assert is_a_clear_refusal(predict(client, REFUSED[name]))
+def test_a_malformed_request_is_refused_clearly(each, name):
+    assert is_a_clear_refusal(predict(each, REFUSED[name]))
+
+
+WRONG_PAIRS = {
+    "one text": ["zanzibar"],
+    "three texts": ["zanzibar", "b", "c"],
+    "none": [],
+    "a blank second": ["zanzibar", " "],
+    "a blank first": ["\u2003", "zanzibar"],
+    "a number": ["zanzibar", 1],
+    "null": ["zanzibar", None],
+    "nested": [["zanzibar"], "b"],
+    "an object": {"first": "zanzibar", "second": "b"},
+    "a long second": ["a", "zanzibar" * 3_000],
+    "lone surrogates": ["a", "zanzibar \ud83d"],
+}
+
+
+@pytest.mark.parametrize("name", WRONG_PAIRS)
+def test_what_is_no_pair_is_refused_clearly_alone_and_among_others(each, name):
+    good = each.served.as_read("fine")
+    for texts in ([WRONG_PAIRS[name]], [*good, WRONG_PAIRS[name]]):
+        answer = predict(each, json.dumps({"texts": texts}).encode())
+        assert answer.status_code in (409, 422)
+        assert is_a_clear_refusal(answer)
 
 
 @pytest.mark.parametrize("path", ["/predict", "/embed"])
@@ -113,32 +168,25 @@ ANSWERED = {
 
 
 @pytest.mark.parametrize("name", ANSWERED)
-def test_an_odd_text_gets_the_same_answer_alone_and_among_others(client, name):
-    def ask(*texts):
-        answer = client.post("/predict", json={"texts": texts})
-        assert answer.status_code == 200, answer.text
-        return [p["probabilities"]["positive"] for p in answer.json()["predictions"]]
-
-    (alone,) = ask(ANSWERED[name])
-    assert 0 <= alone <= 1
-    assert ask("short", ANSWERED[name], "another one")[1] == pytest.approx(alone, abs=1e-5)
+def test_an_odd_text_gets_the_right_answer_alone_and_among_others(each, name):
+    odd, short, other = each.served.as_read(ANSWERED[name], "short", "another one")
+    right = each.served.expected([short, odd, other])
+    assert np.allclose(ask(each, odd), right[1:2], atol=1e-4)
+    assert np.allclose(ask(each, short, odd, other), right, atol=1e-4)
 
 
 def test_words_beyond_the_limit_do_not_change_the_answer(client):
-    def positive(count):
-        (found,) = client.post("/predict", json={"texts": ["b" * count + "a" * 600]}).json()[
-            "predictions"
-        ]
-        return found["probabilities"]["positive"]
+    def probabilities(count):
+        return ask(client, "b" * count + "a" * 600).tolist()
 
-    assert positive(510) == positive(600)  # 512 tokens with both ends: the rest is not read
-    assert positive(509) != positive(510)
+    assert probabilities(510) == probabilities(600)  # 512 tokens with both ends: no more is read
+    assert probabilities(509) != probabilities(510)
 
 
 @pytest.mark.parametrize("count", [1, 32])
-def test_a_batch_at_its_limits_is_answered(client, count):
-    answers = client.post("/predict", json={"texts": ["fine"] * count}).json()["predictions"]
-    assert [answer["label"] in LABELS for answer in answers] == [True] * count
+def test_a_batch_at_its_limits_is_answered(each, count):
+    texts = each.served.as_read(*(f"fine {i}" for i in range(count)))
+    assert np.allclose(ask(each, *texts), each.served.expected(texts), atol=1e-5)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "gzip, identity", SECRET])
@@ -149,9 +197,9 @@ def test_a_compressed_body_is_refused_without_unpacking_it(client, encoding):
     assert is_a_clear_refusal(answer)
 
 
-def test_a_body_too_large_is_a_413_with_and_without_its_length(client):
-    told = predict(client, b" " * 2_000_001)
-    untold = client.post("/predict", content=(b" " * 100_000 for _ in range(30)))
+def test_a_body_too_large_is_a_413_with_and_without_its_length(each):
+    told = predict(each, b" " * 2_000_001)
+    untold = each.post(each.served.route, content=(b" " * 100_000 for _ in range(30)))
     for answer in (told, untold):
         assert answer.status_code == 413
         assert is_a_clear_refusal(answer)
@@ -244,8 +292,92 @@ def test_a_request_id_is_sent_back_with_answers_and_refusals(client):
         assert float(answer.headers["x-total-time"]) > 0
 
 
-def test_afterwards_nothing_waits_and_nothing_was_a_5xx(client):
-    lines = client.get("/metrics").text.splitlines()
+# What any JSON may hold, and often what is nearly right.
+ANYTHING = st.recursive(
+    st.sampled_from(["a", " ", "zanzibar", "", None, True, 1, -1.5, "\0", "w" * 21_000])
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+WORDS = st.text(min_size=1, max_size=20)
+ELEMENTS = WORDS | st.lists(WORDS, min_size=2, max_size=2) | ANYTHING
+BODIES = (
+    st.fixed_dictionaries(
+        {"texts": st.lists(ELEMENTS, min_size=1, max_size=4) | ANYTHING},
+        optional={"text": ANYTHING},
+    )
+    | ANYTHING
+)
+
+
+def status(served, body) -> int:
+    """What the documentation promises, written down once more."""
+
+    def is_text(value) -> bool:
+        return isinstance(value, str) and bool(value.strip()) and len(value) <= 20_000
+
+    def is_pair(value) -> bool:
+        return isinstance(value, list) and len(value) == 2 and all(map(is_text, value))
+
+    if not isinstance(body, dict) or body.keys() != {"texts"}:
+        return 422
+    texts = body["texts"]
+    if not isinstance(texts, list) or not 1 <= len(texts) <= 32:
+        return 422
+    if not all(is_text(value) or is_pair(value) for value in texts):
+        return 422
+    right = is_pair if served.reads == "pair" else is_text
+    return 200 if all(map(right, texts)) else 409
+
+
+@given(body=BODIES)
+@hypothesis.settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+def test_any_json_gets_the_status_that_is_promised_and_right_answers(each, body):
+    answer = predict(each, json.dumps(body).encode())
+    assert answer.status_code == status(each.served, body), answer.text
+    if answer.status_code == 200:
+        right = each.served.expected(body["texts"])
+        assert np.allclose(each.served.told(answer.json()), right, atol=1e-4)
+    else:
+        assert is_a_clear_refusal(answer)
+
+
+@given(
+    shape=st.lists(st.integers(0, 4) | st.just(2), max_size=3),
+    data=st.lists(st.sampled_from("abc"), max_size=8),
+    width=st.sampled_from([0, 1, 2, 3]),
+)
+@hypothesis.settings(
+    max_examples=150, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
+def test_any_shape_of_a_tensor_is_answered_right_or_refused(each, shape, data, width):
+    """width: of the rows in which the texts are sent; 0: a flat list."""
+    rows = [data[i : i + width] for i in range(0, len(data), width)] if width else data
+    given_ = {"name": "text", "datatype": "BYTES", "shape": shape, "data": rows}
+    served = each.served
+    answer = each.post(f"/v2/models/{served.name}/infer", json={"inputs": [given_]})
+    single, paired = shape in ([len(data)], [len(data), 1]), shape == [len(data) / 2, 2]
+    fits = (
+        bool(data)
+        and (shape[1:] == [width] or not width)
+        and all(len(row) == width for row in rows if width)
+    )
+    if fits and (paired if served.reads == "pair" else single):
+        texts = [[*pair] for pair in zip(data[::2], data[1::2], strict=True)] if paired else data
+        numbers = answer.json()["outputs"][-1]
+        found = np.array(numbers["data"]).reshape(numbers["shape"])
+        assert np.allclose(found, served.expected(texts), atol=1e-5)
+    else:
+        assert answer.status_code in (400, 409, 422), answer.text
+        assert answer.json()["error"]
+
+
+def test_afterwards_nothing_waits_and_nothing_was_a_5xx(each):
+    lines = each.get("/metrics").text.splitlines()
     assert "serve_waiting_texts 0.0" in lines
     failed = [x for x in lines if x.startswith("serve_requests_total") and 'status="5' in x]
     assert [x for x in failed if not x.endswith(" 0.0")] == []
@@ -253,10 +385,11 @@ def test_afterwards_nothing_waits_and_nothing_was_a_5xx(client):
 
 
 @pytest.mark.slow
-def test_schemathesis_finds_no_fault_in_the_openapi_description(registry_path, tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_schemathesis_finds_no_fault_in_the_openapi_description(registry_path, tmp_path, kind):
     # OpenAPI cannot express that the shape must be the number of texts: there, 400 is right.
     (tmp_path / "schemathesis.toml").write_text(
-        '[parameters]\n"path.model" = "sentiment"\n"path.version" = "1"\n'
+        f'[parameters]\n"path.model" = "{kind}"\n"path.version" = "1"\n'
         '[[operations]]\ninclude-path-regex = "infer$"\n'
         "checks.positive_data_acceptance.expected-statuses = [200, 400]\n"
     )
@@ -264,7 +397,7 @@ def test_schemathesis_finds_no_fault_in_the_openapi_description(registry_path, t
     command += [str(tmp_path / "schemathesis.toml"), "run", "--checks=all", "--max-examples=12"]
     command += ["--seed=1", "--generation-database=none", "--suppress-health-check=all"]
     command += ["--phases=examples,coverage,fuzzing", "--no-color"]
-    with running(Settings(registry=registry_path, watch=0)) as client:
+    with running(Settings(registry=registry_path, model=kind, watch=0)) as client:
         url = f"http://127.0.0.1:{client.port}/openapi.json"
         done = subprocess.run(
             [*command, url], capture_output=True, text=True, timeout=120, cwd=tmp_path,
