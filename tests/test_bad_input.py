@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import hypothesis
@@ -38,17 +38,21 @@ def registry_path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def clients(registry_path):
     with ExitStack() as stack:
-        opened = {}
-        for kind in KINDS:
-            settings = Settings(registry=registry_path, model=kind, watch=0, patience=0.5)
-            opened[kind] = stack.enter_context(running(settings))
-            opened[kind].served = SERVED[kind]
-        yield opened
+        yield {kind: stack.enter_context(opened(registry_path, kind)) for kind in KINDS}
 
 
-@pytest.fixture
-def client(clients):
-    return clients["mood"]
+@contextmanager
+def opened(registry_path, kind: str, **settings):
+    with running(Settings(registry=registry_path, model=kind, watch=0, **settings)) as client:
+        client.served = SERVED[kind]
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(registry_path):
+    """One that waits half a second for the bytes of a request."""
+    with opened(registry_path, "mood", patience=0.5) as client:
+        yield client
 
 
 @pytest.fixture(params=KINDS)
@@ -376,8 +380,13 @@ def test_any_shape_of_a_tensor_is_answered_right_or_refused(each, shape, data, w
         assert answer.json()["error"]
 
 
-def test_afterwards_nothing_waits_and_nothing_was_a_5xx(each):
-    lines = each.get("/metrics").text.splitlines()
+def test_afterwards_nothing_waits_and_nothing_was_a_5xx(each, client):
+    assert_well(each)
+    assert_well(client)
+
+
+def assert_well(client):
+    lines = client.get("/metrics").text.splitlines()
     assert "serve_waiting_texts 0.0" in lines
     failed = [x for x in lines if x.startswith("serve_requests_total") and 'status="5' in x]
     assert [x for x in failed if not x.endswith(" 0.0")] == []
