@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import service
+from served_tasks import SERVED
 
 from benchmarks.load.servers import OURS, started
 from benchmarks.soak import chaos
@@ -24,11 +25,15 @@ def registry(tmp_path_factory) -> Path:
     return folder
 
 
-def test_in_chaos_every_request_gets_the_right_kind_of_answer(registry):
-    options = Settings(registry=registry, **chaos.LIMITS)
+@pytest.mark.parametrize("kind", ["mood", "entails", "vectors"])
+def test_in_chaos_every_request_gets_the_right_kind_of_answer(tmp_path, kind):
+    served = SERVED[kind]
+    served.publish(tmp_path)
+    options = Settings(registry=tmp_path, model=kind, **chaos.LIMITS)
+    texts = [tuple(t) if isinstance(t, list) else t for t in served.as_read(*TEXTS)]
     with service.running(options, chaos.faulty_service(options)) as client:
-        url = f"http://127.0.0.1:{client.port}/predict"
-        ends = chaos.storm(url, TEXTS, 1_000)
+        url = f"http://127.0.0.1:{client.port}{served.route}"
+        ends = chaos.storm(url, texts, 1_000)
         assert settled(url, seconds=60) == dict.fromkeys(chaos.GAUGES, 0)
         counted = client.get("/metrics").text
     assert sum(ends.values()) == 1_000
@@ -39,8 +44,8 @@ def test_in_chaos_every_request_gets_the_right_kind_of_answer(registry):
 
 
 def test_wrong_answers_and_unexpected_statuses_are_reported(registry, monkeypatch):
-    answer = chaos.probabilities
-    monkeypatch.setattr(chaos, "probabilities", lambda reply: answer(reply)[::-1])
+    answer = chaos.numbers
+    monkeypatch.setattr(chaos, "numbers", lambda reply: answer(reply)[::-1])
     monkeypatch.setattr(chaos, "MARK", "!")  # now a marked text breaks nothing
     with service.running(Settings(registry=registry)) as client:
         ends = chaos.storm(f"http://127.0.0.1:{client.port}/predict", TEXTS, 200)

@@ -1,9 +1,10 @@
 """Bad requests, disconnects and a model that fails: does each request get the right answer?
 
 ``python -m benchmarks.soak.chaos REGISTRY PORT`` serves a model of that registry with injected
-faults; ``storm`` sends the requests. The faults decide which requests must fail: a text that
-contains ``MARK`` makes every run fail that it is in. Some batches raise ``MemoryError``, which must
-not fail any request. So any other 5xx is an error of the service, and so is a wrong answer.
+faults; ``storm`` sends the requests, with texts or pairs of them. The faults decide which requests
+must fail: a text that contains ``MARK`` makes every run fail that it is in. Some batches raise
+``MemoryError``, which must not fail any request. So any other 5xx is an error of the service, and
+so is a wrong answer.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ import numpy as np
 
 from tutorial_utils.bench import load_generator
 from tutorial_utils.registry import LoadedModel
+from tutorial_utils.runtime.tokenization import Text
+from tutorial_utils.serving.engine import backend
 from tutorial_utils.serving.http import app
 from tutorial_utils.serving.process import server
 from tutorial_utils.serving.settings import Settings
@@ -38,11 +41,13 @@ class Faulty:
     def __init__(self, model: LoadedModel, seed: int = 0):
         self.manifest, self.recipe, self.form = model.manifest, model.recipe, model.form
         self.encode, self._model = model.encode, model
-        (self._marked,) = {token for row in model.encode([MARK]) for token in row[1:-1]}
+        text = backend.probe(model.manifest)
+        with_mark, without = model.encode([marked(text), text])
+        self._marked = list({*with_mark} - {*without})
         self._random = random.Random(seed)
 
     def logits(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        if (inputs["input_ids"] == self._marked).any():
+        if np.isin(inputs["input_ids"], self._marked).any():
             raise ValueError("an injected fault")
         if len(inputs["input_ids"]) > 1 and self._random.random() < SHORT_OF_MEMORY:
             raise MemoryError
@@ -52,12 +57,21 @@ class Faulty:
 def faulty_service(settings: Settings) -> app.Service:
     """The service, with faults in the model of its stable version."""
     application = app.create(settings)
-    backend = application.deployment.stable.backends[0]
-    backend.model = Faulty(backend.model)
+    stable = application.deployment.stable.backends[0]
+    stable.model = Faulty(stable.model)
     return application
 
 
-def storm(url: str, texts: Sequence[str], count: int, seed: int = 0) -> Counter:
+def marked(text: Text) -> Text:
+    """The text, or the second one of the pair, with the mark behind it."""
+    return f"{text} {MARK}" if isinstance(text, str) else (text[0], f"{text[1]} {MARK}")
+
+
+def is_marked(text: Text) -> bool:
+    return any(MARK in part for part in text)
+
+
+def storm(url: str, texts: Sequence[Text], count: int, seed: int = 0) -> Counter:
     """Send ``count`` requests, many of them bad; count how they end.
 
     Allowed ends: ``right``, ``refused`` (429), ``invalid`` (4xx for a bad body), ``poisoned`` (500
@@ -67,10 +81,10 @@ def storm(url: str, texts: Sequence[str], count: int, seed: int = 0) -> Counter:
     return load_generator.run_in_thread(_storm(url, texts, count, random.Random(seed)))
 
 
-async def _storm(url: str, texts: Sequence[str], count: int, chance: random.Random) -> Counter:
+async def _storm(url: str, texts: Sequence[Text], count: int, chance: random.Random) -> Counter:
     connections = load_generator.Connections(url)
-    texts = [text for text in texts if MARK not in text]
-    alone = {text: (await _probabilities(connections, [text]))[0] for text in texts}
+    texts = [text for text in texts if not is_marked(text)]
+    alone = {text: (await _numbers(connections, [text]))[0] for text in texts}
     ends: Counter = Counter()
     numbers = iter(range(count))
 
@@ -83,34 +97,36 @@ async def _storm(url: str, texts: Sequence[str], count: int, chance: random.Rand
             elif kind < 0.2:
                 ends[await _bad(connections, chance)] += 1
             else:
-                marked = [*given, f"{given[0]} {MARK}"] if kind < 0.25 else given
-                reply = await connections.ask(connections.request({"texts": marked}))
-                ends[_end(reply, marked, alone)] += 1
+                sent = [*given, marked(given[0])] if kind < 0.25 else given
+                reply = await connections.ask(connections.request({"texts": sent}))
+                ends[_end(reply, sent, alone)] += 1
 
     await asyncio.gather(*(call() for _ in range(CALLERS)))
     await connections.close()
     return ends
 
 
-async def _probabilities(connections: load_generator.Connections, texts: list[str]) -> list[float]:
-    return probabilities(await connections.ask(connections.request({"texts": texts})))
+async def _numbers(connections: load_generator.Connections, texts: list[Text]) -> list[float]:
+    return numbers(await connections.ask(connections.request({"texts": texts})))
 
 
-def probabilities(reply: load_generator.Reply) -> list[float]:
-    """Probability of the first label, for each text."""
-    answers = json.loads(reply.body)["predictions"]
-    return [next(iter(answer["probabilities"].values())) for answer in answers]
+def numbers(reply: load_generator.Reply) -> list[float]:
+    """Probability of the first label, or the first number of a vector, for each text."""
+    body = json.loads(reply.body)
+    if "embeddings" in body:
+        return [vector[0] for vector in body["embeddings"]]
+    return [next(iter(answer["probabilities"].values())) for answer in body["predictions"]]
 
 
-def _end(reply: load_generator.Reply, texts: Sequence[str], alone: dict[str, float]) -> str:
+def _end(reply: load_generator.Reply, texts: Sequence[Text], alone: dict[Text, float]) -> str:
     if reply.status == 429:
         return "refused"
-    if any(MARK in text for text in texts):
+    if any(map(is_marked, texts)):
         return "poisoned" if reply.status == 500 else f"unexpected {reply.status}"
     if reply.status != 200:
         return f"unexpected {reply.status}"
     expected = [alone[text] for text in texts]
-    return "right" if np.allclose(probabilities(reply), expected, atol=SAME) else "wrong"
+    return "right" if np.allclose(numbers(reply), expected, atol=SAME) else "wrong"
 
 
 async def _bad(connections: load_generator.Connections, chance: random.Random) -> str:
@@ -119,7 +135,7 @@ async def _bad(connections: load_generator.Connections, chance: random.Random) -
     return "invalid" if 400 <= reply.status < 500 else f"unexpected {reply.status}"
 
 
-async def _leave(connections: load_generator.Connections, texts: list[str], seconds: float) -> str:
+async def _leave(connections: load_generator.Connections, texts: list[Text], seconds: float) -> str:
     """Send all or half of a request, and disconnect without waiting for the answer."""
     request = connections.request({"texts": texts})
     _, writer = await connections.connection()
