@@ -1,19 +1,9 @@
 """What the driver says of the GPU and of the processes on it."""
 
 import re
-import subprocess
 
 from benchmarks.gpu.workers import Worker
-
-
-def smi(*asked: str) -> list[list[str]]:
-    """Lines of ``nvidia-smi`` as fields; none where there is no GPU."""
-    command = ["nvidia-smi", *asked, "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.split(", ") for line in done.stdout.splitlines()]
+from tutorial_utils.core.machine import smi
 
 
 def card() -> dict[str, str]:

@@ -69,12 +69,17 @@ def features() -> tuple[str, ...]:
 
 def gpus() -> str | None:
     """Names and drivers of NVIDIA's GPUs, as their tool prints them; None without it."""
-    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    return "; ".join(", ".join(gpu) for gpu in smi("--query-gpu=name,driver_version")) or None
+
+
+def smi(*asked: str) -> list[list[str]]:
+    """Lines of ``nvidia-smi`` as fields; none where there is no GPU."""
+    command = ["nvidia-smi", *asked, "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
-        return None
-    return "; ".join(done.stdout.splitlines()) or None
+        return []
+    return [line.split(", ") for line in done.stdout.splitlines()]
 
 
 def versions() -> dict[str, str]:

@@ -11,17 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tokenizers import Tokenizer
 
+from tutorial_utils.drift import statistics
 from tutorial_utils.drift.limits import calibrated, least_per_window
-from tutorial_utils.drift.statistics import (
-    DISAGREEMENT,
-    LENGTH,
-    RATE,
-    SHARES,
-    BadProfile,
-    Feature,
-    unfamiliar,
-    values_of,
-)
+from tutorial_utils.drift.statistics import BadProfile, Feature
 from tutorial_utils.runtime import batching, tokenization
 from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
@@ -76,8 +68,8 @@ class Profile:
             BadProfile: fewer than ``LEAST`` texts, arrays of different lengths, a window that is
                 not a multiple of ``every``, or a number out of its range.
         """
-        values = values_of(lengths, unknown, probabilities, task)
-        texts = len(values[LENGTH])
+        values = statistics.values_of(lengths, unknown, probabilities, task)
+        texts = len(values[statistics.LENGTH])
         if texts < LEAST:
             raise BadProfile(f"A profile needs at least {LEAST} texts, not {texts}: give more.")
         if every < 1 or window < every or window % every:
@@ -89,14 +81,14 @@ class Profile:
             counts = np.bincount(values[name], minlength=count)
             # Rule of succession: if no text of a few hundred has a label, some text still may.
             shares = counts / texts if name == LABELS else (counts + 1) / (texts + count)
-            found[name] = Feature(SHARES, shares)
+            found[name] = Feature(statistics.SHARES, shares)
         # All features together: one alarm for 10,000 texts, or the fewest that can be simulated.
         # Each stretch as long as a window is one chance for an alarm to begin.
         windows = 10_000 / window * len(found)
         per_window = max(1 / windows, least_per_window(window))
         features = {n: calibrated(f, texts, window, every, per_window) for n, f in found.items()}
-        rate = Feature(RATE, np.array([1 - disagreement, disagreement]))
-        features[DISAGREEMENT] = calibrated(rate, None, window, every, per_window)
+        rate = Feature(statistics.RATE, np.array([1 - disagreement, disagreement]))
+        features[statistics.DISAGREEMENT] = calibrated(rate, None, window, every, per_window)
         return cls(features, texts, task, window, every, round(per_window * windows, 9), familiar)
 
     @classmethod
@@ -120,12 +112,16 @@ class Profile:
         for row in rows:
             seen_in[np.unique(np.asarray(row, np.int64))] += 1
         seen_in[[i for i in never if i < size]] = 0
-        unknown = unfamiliar(rows, seen_in > 1)
+        unknown = statistics.unfamiliar(rows, seen_in > 1)
         return cls.of(list(map(len, rows)), unknown, probabilities, familiar=seen_in > 0, **options)
 
     def unknown(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
         """Share of each text's tokens that are unfamiliar; 0 if ``familiar`` is None."""
-        return np.zeros(len(rows)) if self.familiar is None else unfamiliar(rows, self.familiar)
+        return (
+            np.zeros(len(rows))
+            if self.familiar is None
+            else statistics.unfamiliar(rows, self.familiar)
+        )
 
     def to_dict(self) -> dict:
         """The content of ``profile.json``."""

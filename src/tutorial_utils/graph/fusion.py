@@ -64,10 +64,9 @@ def fuse(source: Path, target: Path) -> dict[str, int]:
 
 def unfuse(source: Path, target: Path) -> dict[str, int]:
     """Write ``source`` with the operators of ``UNFUSABLE`` taken apart; return how many of each."""
-    model = storage.load(source)
-    counts = {op: split(model) for op, split in UNFUSABLE.items()}
-    rewrites.save(model, target)
-    return counts
+    return rewrites.edited(
+        source, target, lambda model: {op: split(model) for op, split in UNFUSABLE.items()}
+    )
 
 
 def fuse_what_pays(source: Path, target: Path) -> None:
@@ -87,10 +86,7 @@ def narrow(source: Path, target: Path) -> int:
 
     Return how many operators see one position instead of all (see ``last_layer``).
     """
-    model = storage.load(source)
-    passed = last_layer.read_one_position(model)
-    rewrites.save(model, target)
-    return passed
+    return rewrites.edited(source, target, last_layer.read_one_position)
 
 
 def count_tokens(source: Path, target: Path) -> int:
@@ -98,10 +94,7 @@ def count_tokens(source: Path, target: Path) -> int:
 
     Return how many Attention nodes take them. Only for padding on the right.
     """
-    model = storage.load(source)
-    count = rewrites.count_tokens(model)
-    rewrites.save(model, target)
-    return count
+    return rewrites.edited(source, target, rewrites.count_tokens)
 
 
 def fuse_chosen(source: Path, target: Path, fusions: Fusions) -> Path:

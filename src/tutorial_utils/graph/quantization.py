@@ -20,15 +20,7 @@ from onnxruntime.quantization import quantize_dynamic
 
 from tutorial_utils.core import machine, scoped
 from tutorial_utils.core.errors import InvalidArgument
-from tutorial_utils.graph import smoothquant, storage
-from tutorial_utils.graph.rewrites import (
-    array_of,
-    constant,
-    is_constant,
-    nodes,
-    replace,
-    without_shapes,
-)
+from tutorial_utils.graph import rewrites, smoothquant, storage
 from tutorial_utils.runtime.session import ERRORS_ONLY
 
 ORT_DEFAULT_SEVERITY = 2  # warnings: what ONNX Runtime starts with
@@ -73,27 +65,30 @@ def quantize_rows(model: ir.Model) -> int:
     column is left alone: its scales would be as large as itself.
     """
     stored: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
-    for node in nodes(model, "Gather"):
+    for node in rewrites.nodes(model, "Gather"):
         table, ids = node.inputs
         if table is None or not _is_table(table) or node.attributes.get_int("axis", 0) != 0:
             continue
         if table not in stored:
-            eight = quantize(array_of(table).T, per_channel=True)
-            levels = constant(model, f"{table.name}_levels", eight.values.T)
-            stored[table] = levels, constant(model, f"{table.name}_row_scales", eight.scale.T)
+            eight = quantize(rewrites.array_of(table).T, per_channel=True)
+            levels = rewrites.constant(model, f"{table.name}_levels", eight.values.T)
+            stored[table] = (
+                levels,
+                rewrites.constant(model, f"{table.name}_row_scales", eight.scale.T),
+            )
         levels, scales = stored[table]
         tape = Tape()
         floats = tape.op("Cast", [tape.op("Gather", [levels, ids])], {"to": ir.DataType.FLOAT})
         tape.op("Mul", [floats, tape.op("Gather", [scales, ids])])
-        replace(model, node, tape)
+        rewrites.replace(model, node, tape)
     RemoveUnusedNodesPass()(model)
     return len(stored)
 
 
 def _is_table(value: ir.Value) -> bool:
-    if not is_constant(value):
+    if not rewrites.is_constant(value):
         return False
-    array = array_of(value)
+    array = rewrites.array_of(value)
     return array.dtype == np.float32 and array.ndim == 2 and array.shape[1] > 1
 
 
@@ -122,7 +117,7 @@ def dynamic(
         if embeddings == "rows":
             model = ir.from_proto(plain)
             quantize_rows(model)
-            plain = without_shapes(model)
+            plain = rewrites.without_shapes(model)
         kept = [node.name for node in plain.graph.node if node.name.startswith(smoothquant.KEPT)]
         quantize_dynamic(
             plain,

@@ -6,6 +6,7 @@ among them.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from onnxscript.optimizer import fold_constants
 
 from tutorial_utils.graph import storage
 
+T = TypeVar("T")
 ORT_DOMAIN = "com.microsoft"
 _ATTENTION_MASK, _ATTENTION_BIAS = 3, 5  # positions among the Attention operator's inputs
 
@@ -180,6 +182,14 @@ def is_constant(value: ir.Value | None) -> bool:
 def producer(value: ir.Value | None) -> ir.Node | None:
     """The node that computes ``value``; None of an input, a constant, or what is left out."""
     return value.producer() if value is not None else None
+
+
+def edited(source: Path, target: Path, edit: Callable[[ir.Model], T]) -> T:
+    """Write ``source`` to ``target`` after an edit in place; return what ``edit`` does."""
+    model = storage.load(source)
+    result = edit(model)
+    save(model, target)
+    return result
 
 
 def save(model: ir.Model, target: Path) -> Path:
