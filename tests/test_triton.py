@@ -8,6 +8,7 @@ import onnxruntime as ort
 import pytest
 import tiny_models
 from onnx import TensorProto, helper, numpy_helper
+from served_tasks import SERVED
 from service import bytes_as_tokens, mean_of_tokens, publish
 
 from tutorial_utils import cli, registry
@@ -62,6 +63,18 @@ def test_the_configuration_is_one_of_tritons_and_names_what_the_model_takes(
     assert told.max_batch_size > 1
     assert not any(given.allow_ragged_batch for given in told.input)
     assert told.optimization.graph.level == triton.NO_REWRITES
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_the_configuration_has_the_output_of_each_task(tmp_path, name):
+    served = SERVED[name]
+    served.publish(tmp_path / "registry")
+    triton.write(tmp_path / "registry", name, tmp_path / "models")
+    text = (tmp_path / "models" / name / "config.pbtxt").read_text()
+    assert f"dims: [ {served.width or len(served.labels)} ]" in text
+    assert f'name: "{"embedding" if served.task == "embedding" else "logits"}"' in text
+    has_labels = (tmp_path / "models" / name / "labels.txt").exists()
+    assert has_labels == ("label_filename" in text) == bool(served.labels)
 
 
 def test_without_rewrites_it_answers_as_the_service_does(tmp_path):

@@ -1,7 +1,7 @@
 """A version of the registry as Triton's ONNX Runtime backend reads it: token ids in, logits out.
 
     OUT/NAME/config.pbtxt     how it is called and run
-            /labels.txt       a label a line, in the order of the logits
+            /labels.txt       a label a line, in the order of the logits; vectors have none
             /tokenizer.json   for the caller: Triton tokenizes nothing here
             /N/model.onnx     version N of the registry, as ONNX Runtime runs it here
 
@@ -64,7 +64,8 @@ def write(registry: Path, name: str, target: Path, version: str = "latest") -> P
         save_as_it_runs(source / model.form.file, recipe.session, complete / MODEL)
         with paths.replacing(model_folder / TOKENIZER) as temporary:
             shutil.copyfile(source / TOKENIZER, temporary)
-        paths.write(model_folder / LABELS, "".join(f"{label}\n" for label in manifest.labels))
+        if manifest.labels:
+            paths.write(model_folder / LABELS, "".join(f"{label}\n" for label in manifest.labels))
         paths.write(model_folder / "config.pbtxt", config(model))
         return complete.rename(folder)
 
@@ -77,6 +78,7 @@ def config(model: LoadedModel) -> str:
         for given in model.session.get_inputs()
     )
     (output,) = model.session.get_outputs()
+    labels = f" label_filename: {json.dumps(LABELS)}" if manifest.labels else ""
     return f"""name: {json.dumps(manifest.name)}
 backend: "onnxruntime"
 default_model_filename: {json.dumps(MODEL)}
@@ -86,8 +88,7 @@ input [
 ]
 output [
   {{
-    name: {json.dumps(output.name)} data_type: {TYPES[output.type]} dims: [ {len(manifest.labels)} ]
-    label_filename: {json.dumps(LABELS)}
+    name: {json.dumps(output.name)} data_type: {TYPES[output.type]} dims: [ {model.width} ]{labels}
   }}
 ]
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
