@@ -155,6 +155,8 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     command.add_argument("--rounds", type=int, help="rounds of each timing (7; --quick: 5)")
     command.add_argument("--seconds", type=float, help="seconds of a round (0.3; --quick: 0.1)")
     command.add_argument("--quick", action="store_true", help="fewer candidates, shorter timing")
+    text = "an answer must not depend on the texts that share a batch with it"
+    command.add_argument("--batch-invariant", action="store_true", help=text)
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
@@ -256,6 +258,7 @@ def _optimize(options: argparse.Namespace) -> int:
         max_length=options.max_length,
         pooling=options.pooling,
         normalize=options.normalize,
+        batch_invariant=options.batch_invariant,
         progress=_tell,
     )
     report.write(outcome, options.out)

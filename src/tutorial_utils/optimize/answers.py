@@ -21,6 +21,7 @@ from tutorial_utils.runtime.session import UNFUSED, SessionRecipe
 from tutorial_utils.tasks import Close, Truth, named
 
 LOGIT_TOLERANCE = 1e-3  # fp32 steps may change a logit only by rounding
+FLIPS = 500  # most texts that are answered in several batchings
 REFERENCE, REFERENCE_LONG = "reference.npy", "reference_long.npy"
 
 
@@ -96,19 +97,54 @@ def reference(job: Job) -> np.ndarray:
     return np.load(job.folder / REFERENCE)
 
 
-def of_file(job: Job, path: Path, session: SessionRecipe | None = None) -> np.ndarray:
-    """A file's logits for all texts, float32 (n, labels); by default on the target's provider.
+def of_file(
+    job: Job,
+    path: Path,
+    recipe: Recipe | None = None,
+    indices: np.ndarray | None = None,
+) -> np.ndarray:
+    """A file's logits, float32 (n, labels).
+
+    recipe: how to run it; by default as on the target. indices: of the texts; all by default.
 
     Raises:
         NotFinite: an answer is NaN or infinite. Compared like any other it would mean some label.
     """
-    session = session or replace(job.target.session, huge_pages=False)
-    recipe = replace(job.recipe(), session=session)
-    logits = Runnable(path, recipe, job.texts.rows).build()()
+    recipe = recipe or job.recipe()
+    recipe = replace(recipe, session=replace(recipe.session, huge_pages=False))
+    rows = job.texts.rows if indices is None else tuple(job.texts.rows[i] for i in indices)
+    logits = Runnable(path, recipe, rows).build()()
     if not np.isfinite(logits).all():
         texts = int((~np.isfinite(logits)).any(axis=1).sum())
         raise NotFinite(f"the answers to {texts} of {len(logits)} texts are NaN or infinite")
     return logits
+
+
+def flips(job: Job, path: Path, recipe: Recipe) -> tuple[float, int]:
+    """Share of texts whose answer depends on the texts that share a batch with it, and how many.
+
+    Each text is answered alone, and in batches of texts of similar and of any length.
+    """
+    task, rows = named(job.classifier.task), [job.texts.rows[i] for i in job.texts.judging[:FLIPS]]
+    predict = onnx_predict(path, replace(recipe.session, huge_pages=False))
+    lengths = [len(row) for row in rows]
+    mixed = np.random.default_rng(0).permutation(len(rows))
+    batchings = [
+        batching.by_tokens(lengths, 1),
+        batching.by_tokens(lengths, recipe.token_budget),
+        [
+            [int(mixed[i]) for i in batch]
+            for batch in batching.by_tokens(
+                [lengths[i] for i in mixed], recipe.token_budget, by_length=False
+            )
+        ],
+    ]
+    alone, *others = (
+        task.answers(batching.run(predict, rows, batches, padding=recipe.padding))
+        for batches in batchings
+    )
+    same = [task.same(answers, alone, spread(job)) for answers in others]
+    return float(1 - np.all(same, axis=0).mean()), len(rows)
 
 
 def largest_budget(job: Job, path: Path) -> int:
@@ -137,17 +173,24 @@ def as_served(folder: Path) -> tuple[Path, Recipe]:
 
 
 def fidelity(
-    job: Job, path: Path, indices: np.ndarray | None = None, against: np.ndarray | None = None
+    job: Job,
+    path: Path,
+    indices: np.ndarray | None = None,
+    against: np.ndarray | None = None,
+    recipe: Recipe | None = None,
 ) -> Fidelity:
     """Compare a file's answers with the logits ``against`` (all texts), by default PyTorch's.
 
-    indices: texts to compare on; by default those for choosing candidates.
+    indices: texts to compare on; by default those for choosing candidates. recipe: as in
+    ``of_file``.
+
+    Raises:
+        NotFinite: as ``of_file``.
     """
     task, labels = named(job.classifier.task), job.texts.labels
     chosen = job.texts.choosing if indices is None else indices
-    ours = of_file(job, path)[chosen]
     theirs = (reference(job) if against is None else against)[chosen]
-    ours, theirs = task.answers(ours), task.answers(theirs)
+    ours, theirs = task.answers(of_file(job, path, recipe, chosen)), task.answers(theirs)
     score = None
     if labels is not None:
         groups = None if job.texts.groups is None else job.texts.groups[chosen]
@@ -171,7 +214,7 @@ def problem(job: Job, path: Path) -> str | None:
     """
     session, right = SessionRecipe(disabled_optimizers=UNFUSED), reference(job)
     try:
-        logits = of_file(job, path, session)
+        logits = of_file(job, path, replace(job.recipe(), session=session))
         at_length = long_inputs.answers(job, onnx_predict(path, session))
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
         return f"cannot be run: {cause(error)}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.data.labelled import FEWEST
 from tutorial_utils.models.classifiers import Classifier
+from tutorial_utils.optimize.gate import Limits
 from tutorial_utils.optimize.target import CPU, Target
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.runtime.recipe import Recipe
@@ -38,7 +39,8 @@ class Job:
     """The input of every stage.
 
     folder: for the files that the stages write. previous: folder of the version in use, which the
-    new one is compared with; None if there is none.
+    new one is compared with; None if there is none. limits: of the gate. batch_invariant: an answer
+    must not depend on the texts that share a batch with it.
     """
 
     classifier: Classifier
@@ -47,6 +49,8 @@ class Job:
     effort: Effort = Effort()
     previous: Path | None = None
     target: Target = CPU
+    limits: Limits = Limits()
+    batch_invariant: bool = False
 
     def file(self, name: str) -> Path:
         """Path of the candidate ``name``."""

@@ -9,7 +9,7 @@ from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.drift import profile
 from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize import answers
-from tutorial_utils.optimize.gate import Evidence
+from tutorial_utils.optimize.choice import Judged
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.stages import Found
 from tutorial_utils.optimize.target import CPU
@@ -68,14 +68,15 @@ def find_previous(
 
 
 def promote(
-    job: Job, folder: Path, found: Found, recipe: Recipe, evidence: Evidence
+    job: Job, folder: Path, found: Found, best: Judged, recipe: Recipe
 ) -> tuple[str, str | None]:
     """Write the next version into the registry, unless it would equal the version in use.
 
     Returns:
         The number of the version, and possibly a note for the report.
     """
-    tokenizer, file = job.folder / TOKENIZER, job.file(found.best)
+    tokenizer, file = job.folder / TOKENIZER, job.file(best.candidate.name)
+    evidence, precision = best.evidence, best.candidate.precision
     job.classifier.tokenizer().save(str(tokenizer))
     if job.previous and _equal(job.previous, file, tokenizer, recipe):
         name = job.previous.name
@@ -84,8 +85,6 @@ def promote(
     figures["time"] = evidence.time[ONE_TEXT].ratio
     if evidence.score:
         figures[evidence.score.metric] = evidence.score.score
-    smaller = job.target.precision
-    precision = smaller if file.stem.endswith(smaller) else "fp32"
     features = () if job.target.accelerated else machine.describe().features
     forms = [ModelForm(file, recipe, precision, features)]
     if job.target.accelerated:

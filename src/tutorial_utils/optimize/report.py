@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from tutorial_utils import plots
 from tutorial_utils.core import paths, records
 from tutorial_utils.core.tables import Table
-from tutorial_utils.optimize import gate
+from tutorial_utils.optimize import choice, gate
 from tutorial_utils.optimize.run import Outcome
 from tutorial_utils.optimize.stages import PYTORCH, Measured
 
@@ -25,10 +25,15 @@ def write(outcome: Outcome, folder: Path) -> Path:
 
 
 def headline(outcome: Outcome) -> str:
-    """One sentence: the promoted version, or why it was refused."""
-    if outcome.promoted:
-        return f"Promoted: {outcome.name} version {outcome.version}."
-    return "Refused: " + "; ".join(map(str, outcome.missed)) + "."
+    """One sentence: the promoted version, or what each candidate missed."""
+    if not outcome.promoted:
+        unusable = [t for t in outcome.trials if not t.kept and not t.times and not t.megabytes]
+        rest = "".join(f"; {trial.name}: {trial.reason}" for trial in unusable)
+        return f"Refused: {choice.refusal(outcome.judged)}{rest}."
+    named = f"{outcome.name} version {outcome.version}"
+    if not outcome.added:
+        return f"Nothing new: {named} has these files and this recipe already."
+    return f"Promoted: {named}, {outcome.judged[0].candidate.name}."
 
 
 def markdown(outcome: Outcome) -> str:

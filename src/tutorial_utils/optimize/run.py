@@ -16,12 +16,12 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.core import hashing, machine, paths, provenance, records
 from tutorial_utils.data import labelled
-from tutorial_utils.graph import inspection
 from tutorial_utils.models import classifiers
 from tutorial_utils.models.classifiers import Classifier
-from tutorial_utils.optimize import answers, gate, promotion
+from tutorial_utils.optimize import answers, choice, gate, promotion
+from tutorial_utils.optimize.choice import Judged
 from tutorial_utils.optimize.job import Effort, Job
-from tutorial_utils.optimize.stages import Found, Measured, Trial, evaluate, stages
+from tutorial_utils.optimize.stages import Found, Measured, Trial, evaluate, protect, stages, tune
 from tutorial_utils.optimize.target import CPU, Target, torch_device
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.registry import check_name
@@ -29,6 +29,7 @@ from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import made_here
 from tutorial_utils.tasks import Truth, named
 
+LONGER = 3  # times the rounds, if the first measurement is too noisy to decide
 BESIDE_CPU = (
     "PyTorch ran on the CPU, because its build here knows no GPU. So the times relative to it say "
     "nothing about PyTorch on the GPU."
@@ -39,8 +40,9 @@ BESIDE_CPU = (
 class Outcome:
     """The result of a run: promoted as ``version``, or refused because of the ``missed`` checks.
 
-    times: workload → candidate → its time; PyTorch is first. quality: None without labels.
-    baseline: what times are relative to.
+    judged: the candidates that the gate was asked about, the chosen one first; checks: its checks.
+    times: workload → file → its time; PyTorch is first. quality: None without labels. baseline:
+    what times are relative to. added: False if the registry held the version before.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Outcome:
     task: str
     trials: tuple[Trial, ...]
     checks: tuple[gate.Check, ...]
+    judged: tuple[Judged, ...]
     recipe: Recipe
     times: Mapping[str, Mapping[str, Measured]]
     quality: quality.Quality | None
@@ -55,6 +58,7 @@ class Outcome:
     machine: str
     version: str | None
     baseline: str = CPU.baseline
+    added: bool = True
 
     @property
     def promoted(self) -> bool:
@@ -79,14 +83,16 @@ def optimize(
     max_length: int | None = None,
     pooling: str | None = None,
     normalize: bool = False,
+    batch_invariant: bool = False,
     progress: Callable[[str], None] = print,
 ) -> Outcome:
     """Make the classifier in ``source`` fast, and promote it to a registry if the gate allows it.
 
     data: labelled texts, read by ``labelled.read`` as ``reading`` says; without them, agreement is
     measured on random tokens and accuracy not at all. registry: ``out/registry`` by default.
-    target: where the version is to run. max_length, pooling, normalize: see
-    ``open_classifier``. A second call continues the first.
+    target: where the version is to run. max_length, pooling, normalize: see ``open_classifier``.
+    batch_invariant: an answer must not depend on the texts that share a batch with it. A second
+    call continues the first.
 
     Raises:
         BadName: ``name`` cannot be a model's name in a registry.
@@ -113,11 +119,10 @@ def optimize(
     texts.check(task)
     folder = Path(out, "work", fingerprint(classifier, data, effort, target, reading))
     previous, note = promotion.find_previous(model_folder, classifier, texts.reads, target.provider)
-    job = Job(classifier, texts, folder, effort, previous, target)
-    found = _run(job, progress)
-    recipe = job.recipe(found.budget, steps=(*found.steps, "tuned"))
-    evidence = _evidence(job, found)
-    checks = gate.check(evidence, limits)
+    job = Job(classifier, texts, folder, effort, previous, target, limits, batch_invariant)
+    found, judged = _judged(job, progress)
+    best = judged[0]
+    recipe, evidence = found.recipe(job, best.candidate), best.evidence
     doubt = _doubt(job)
     if doubt:
         progress(f"Warning: {doubt}")
@@ -128,17 +133,20 @@ def optimize(
         *([note] if note else []),
         *([cut] if cut else []),
         *_notes(job, evidence.score, limits),
+        _flips(job, best, recipe),
     ]
-    version = None
-    if all(check.passed for check in checks):
-        version, note = promotion.promote(job, model_folder, found, recipe, evidence)
+    version, added = None, True
+    if not best.missed:
+        version, note = promotion.promote(job, model_folder, found, best, recipe)
         notes += [note] if note else []
+        added = note is None or note == promotion.NO_PROFILE
     return Outcome(
         name=name,
         family=classifier.family,
         task=classifier.task,
         trials=found.trials,
-        checks=checks,
+        checks=best.checks,
+        judged=judged,
         recipe=recipe,
         times=found.times,
         quality=evidence.score,
@@ -146,6 +154,7 @@ def optimize(
         machine=_machine(target),
         version=version,
         baseline=target.baseline,
+        added=added,
     )
 
 
@@ -191,9 +200,16 @@ def _run(job: Job, progress: Callable[[str], None]) -> Found:
     found, todo = Found(budget=job.target.budget), stages(job.target)
     for number, stage in enumerate(todo, 1):
         label = f"[{number}/{len(todo)}] {stage.__name__}"
-        # Times are compared within one run, so another version in use needs a new measurement.
-        key = f"_{promotion.digest(job.previous)}" if stage is evaluate and job.previous else ""
-        record = job.folder / f"{stage.__name__}{key}.json"
+        # What a stage depends on besides the job's fingerprint. Times are compared within one run,
+        # so another version in use needs a new measurement.
+        depends: tuple = ()
+        if stage in (protect, tune):
+            depends = job.limits, job.batch_invariant
+        elif stage is evaluate:
+            version = promotion.digest(job.previous) if job.previous else None
+            depends = job.batch_invariant, job.effort, version
+        key = hashlib.sha256(f"{depends} {records.dumps(found)}".encode()).hexdigest()[:8]
+        record = job.folder / f"{stage.__name__}_{key}.json"
         if record.exists():
             progress(f"{label}: kept from the run before")
             found = records.loads(Found, record.read_text(encoding="utf-8"))
@@ -208,23 +224,34 @@ def _run(job: Job, progress: Callable[[str], None]) -> Found:
     return found
 
 
-def _evidence(job: Job, found: Found) -> gate.Evidence:
-    """The measurements for the gate, on texts that were not used to choose candidates."""
-    file, judging, before = job.file(found.best), job.texts.judging, None
-    close = answers.fidelity(job, file, judging)
-    if job.previous:
-        theirs = answers.of_version(job, job.previous)
-        before = answers.fidelity(job, file, judging, theirs).score
-    return gate.Evidence(
-        close=close.close,
-        time={workload: times[found.best] for workload, times in found.times.items()},
-        size=inspection.weight_megabytes(file) / found.megabytes,
-        score=close.score,
-        previous=job.previous.name if job.previous else None,
-        baseline=f"{job.target.baseline} on the CPU" if _beside_cpu(job.target) else "PyTorch",
-        previous_score=before,
-        previous_time=found.against,
-    )
+def _judged(job: Job, progress: Callable[[str], None]) -> tuple[Found, tuple[Judged, ...]]:
+    """Run all stages and ask the gate; if only noise is in the way, measure once more, for longer.
+
+    A machine that does something else meanwhile would otherwise decide.
+    """
+    baseline = f"{job.target.baseline} on the CPU" if _beside_cpu(job.target) else "PyTorch"
+    found = _run(job, progress)
+    judged = choice.choose(job, found, baseline)
+    if any(one.noisy for one in judged) and judged[0].missed:
+        progress("The times are too noisy to decide, so they are measured again, for longer.")
+        effort = replace(job.effort, rounds=LONGER * job.effort.rounds)
+        found = _run(replace(job, effort=effort), progress)
+        judged = choice.choose(job, found, baseline)
+    return found, judged
+
+
+def _flips(job: Job, best: Judged, recipe: Recipe) -> str:
+    """A remark on answers that depend on the other texts of a batch."""
+    if recipe.token_budget == 1:
+        return "Each text is run alone, so its answer does not depend on others."
+    share, texts = answers.flips(job, job.file(best.candidate.name), recipe)
+    note = f"{share:.1%} of {texts} texts get another answer alone than in some batch."
+    if share and best.candidate.precision == "int8":
+        note += (
+            " In INT8, the texts of a batch share the scales that are found for it. "
+            "--batch-invariant prevents this."
+        )
+    return note
 
 
 def _doubt(job: Job) -> str | None:

@@ -1,16 +1,21 @@
-"""The stages of ``optimize`` in order. Each takes the results so far and adds its own."""
+"""The stages of ``optimize`` in order. Each takes the results so far and adds its own.
 
-from collections.abc import Callable, Iterable, Mapping
+They build and time the candidates: INT8, INT8 with the most sensitive products in fp32, fp16, and
+fp32. ``choice`` then asks the gate which of them may be promoted.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.graph import inspection
-from tutorial_utils.optimize import answers, timing, variants
+from tutorial_utils.optimize import answers, gate, timing, variants
 from tutorial_utils.optimize.answers import Fidelity
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.target import CPU, Target
 from tutorial_utils.optimize.timing import Entry, Ratios
 from tutorial_utils.optimize.variants import Variant
+from tutorial_utils.runtime.recipe import Recipe
 
 LEAST_AGREEMENT = 0.95  # looser than the gate's, because it is measured on fewer texts
 PYTORCH, BEFORE = "pytorch", "promoted before"
@@ -18,9 +23,9 @@ PYTORCH, BEFORE = "pytorch", "promoted before"
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate that a stage tried.
+    """A file or a setting that a stage tried.
 
-    times: workload → time relative to the best file of earlier stages.
+    times: workload → time relative to the fastest fp32 file; empty if there was no choice to make.
     agreement, difference: share of texts with PyTorch's answer, and the score minus PyTorch's, on
     texts that the gate does not use.
     """
@@ -48,39 +53,70 @@ class Measured(Ratio):
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A file that the gate may promote.
+
+    source: the fp32 file that it was made from, perhaps itself. fidelity: on the texts for
+    choosing; None of an fp32 file, which was compared with PyTorch already.
+    """
+
+    name: str
+    source: str
+    precision: str = "fp32"
+    fidelity: Fidelity | None = None
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Names of the files on the way to it, each made from the one before."""
+        return tuple(dict.fromkeys(("exported", self.source, self.name)))
+
+    def budget(self, job: Job, tuned: int) -> int:
+        """Tokens of a batch: ``tuned``, or one text where the others could change its answer."""
+        return 1 if job.batch_invariant and self.precision == "int8" else tuned
+
+    def promising(self, limits: gate.Limits) -> bool:
+        """Whether its answers will probably pass the gate."""
+        return self.fidelity is None or gate.likely(self.fidelity, limits)
+
+
+@dataclass(frozen=True)
 class Found:
     """The results of the stages so far.
 
-    megabytes: size of PyTorch's weights in fp32. graphs: names of the usable fp32 files.
-    steps: names of the files that were kept, each made from the one before. budget: tokens of a
-    batch. times: workload → candidate → its time. against: workload → time of the best file
-    relative to the previous version.
+    megabytes: size of PyTorch's weights in fp32. graphs: names of the usable fp32 files. fp32: the
+    fastest of them. smaller: candidates in fewer bits, those in the fewest first. budget: tokens of
+    a batch. times: workload → file → its time. against: workload → candidate → its time relative
+    to the version in use.
     """
 
     megabytes: float = 0.0
     graphs: tuple[str, ...] = ()
-    steps: tuple[str, ...] = ()
+    fp32: str = ""
+    smaller: tuple[Candidate, ...] = ()
     budget: int = CPU.budget
     times: Mapping[str, Mapping[str, Measured]] = field(default_factory=dict)
-    against: Ratios = field(default_factory=dict)
+    against: Mapping[str, Mapping[str, Ratio]] = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
-    def best(self) -> str:
-        """Name of the best file so far."""
-        return self.steps[-1]
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Everything that may be promoted."""
+        return (*self.smaller, Candidate(self.fp32, self.fp32))
 
     @property
     def spare(self) -> str:
         """Name of the fp32 file with the fusions that pay on a CPU, or the nearest to it."""
         return self.graphs[-1]
 
-    def tried(self, trials: Iterable[Trial]) -> "Found":
-        """These results and more trials; the file that is kept is the best from then on."""
-        more = tuple(trials)
-        kept = tuple(t.name for t in more if t.kept)
-        return replace(self, trials=self.trials + more, steps=self.steps + kept)
+    def recipe(self, job: Job, candidate: Candidate) -> Recipe:
+        """How a candidate is run, when it is timed and when it is served."""
+        budget = candidate.budget(job, self.budget)
+        return job.recipe(budget, steps=(*candidate.steps, "tuned"))
+
+    def tried(self, *trials: Trial) -> "Found":
+        """These results and more trials."""
+        return replace(self, trials=self.trials + trials)
 
 
 def reference(job: Job, found: Found) -> Found:
@@ -93,46 +129,77 @@ def reference(job: Job, found: Found) -> Found:
 def export(job: Job, found: Found) -> Found:
     """Write the model as ONNX."""
     name = variants.exported(job).name
-    return found.tried([Trial("export", name, True, megabytes=_megabytes(job, name))])
+    found = replace(found, graphs=(name,), fp32=name)
+    return found.tried(Trial("export", name, True, megabytes=_megabytes(job, name)))
 
 
 def fuse(job: Job, found: Found) -> Found:
-    """Fuse operators, and keep the fastest fp32 graph."""
+    """Fuse operators, and choose the fastest fp32 file."""
     made = variants.fused(job)
-    graphs = (found.best, *(v.name for v in made if not v.problem))
+    graphs = (found.fp32, *(v.name for v in made if not v.problem))
     raced = timing.race(job, graphs)
-    best = timing.fastest(raced, found.best)
-    found = replace(found, graphs=graphs, notes=tuple(v.note for v in made if v.note))
-    return found.tried(_trial(job, "fuse", variant, best, raced) for variant in made)
+    best = timing.fastest(raced, found.fp32)
+    notes = tuple(v.note for v in made if v.note)
+    trials = (_trial(job, "fuse", variant, best, raced) for variant in made)
+    return replace(found, graphs=graphs, fp32=best, notes=notes).tried(*trials)
 
 
 def quantize(job: Job, found: Found) -> Found:
-    """Quantize every fp32 graph, because the fastest one may be another in INT8."""
-    return _in_fewer_bits(job, found, "quantize", variants.int8)
+    """Quantize every fp32 file, because the fastest one may be another in INT8."""
+    graphs = found.graphs if job.effort.thorough else (found.fp32,)
+    return _fastest(job, found, "quantize", {g: variants.int8(job, g) for g in graphs}, "int8")
+
+
+def protect(job: Job, found: Found) -> Found:
+    """If answers suffer in INT8, keep the most sensitive products in fp32 until they do not."""
+    eight = found.smaller[0] if found.smaller else None
+    if eight and eight.promising(job.limits):
+        return found
+    source = eight.source if eight else found.fp32
+
+    def enough(close: Fidelity) -> bool:
+        return Candidate("", source, "int8", close).promising(job.limits)
+
+    return _fastest(job, found, "protect", {source: variants.mixed(job, source, enough)}, "int8")
 
 
 def to_fp16(job: Job, found: Found) -> Found:
-    """Convert every fp32 graph to fp16, because the fastest one may be another there."""
-    return _in_fewer_bits(job, found, "to_fp16", variants.fp16)
+    """Convert to fp16: on a GPU every fp32 file, because the fastest may be another there.
+
+    CPUs of x86 compute in fp32 all the same, but the file is half as large.
+    """
+    every = job.target.accelerated and job.effort.thorough
+    graphs = found.graphs if every else (found.fp32,)
+    return _fastest(job, found, "to_fp16", {g: variants.fp16(job, g) for g in graphs}, "fp16")
 
 
-def _in_fewer_bits(
-    job: Job, found: Found, stage: str, make: Callable[[Job, str], Variant]
+def _fastest(
+    job: Job, found: Found, stage: str, made: Mapping[str, Variant], precision: str
 ) -> Found:
-    graphs = found.graphs if job.effort.thorough else (found.best,)
-    made = [make(job, graph) for graph in graphs]
-    close = {v.name: answers.fidelity(job, job.file(v.name)) for v in made if not v.problem}
-    raced = timing.race(job, (found.best, *close))
-    right = {name: times for name, times in raced.items() if not _wrong(close[name])}
-    best = timing.fastest(right, found.best)
-    return found.tried(_trial(job, stage, v, best, raced, close.get(v.name)) for v in made)
+    """Add the fastest of the files that were made, by their sources, as a candidate."""
+    usable = {v.name: v.close for v in made.values() if v.close and not v.problem}
+    raced = timing.race(job, (found.fp32, *usable)) if len(usable) > 1 else {}
+    right = [name for name in usable if not _wrong(usable[name])] or list(usable)
+    right.reverse()  # of equal ones the file with the most fusions
+    best = min(right, key=lambda name: timing.mean(raced[name]) if raced else 0, default="")
+    trials = (_trial(job, stage, v, best, raced) for v in made.values())
+    found = found.tried(*trials)
+    source = next((graph for graph, variant in made.items() if variant.name == best), None)
+    if source is None:
+        return found
+    candidate = Candidate(best, source, precision, usable[best])
+    return replace(found, smaller=(*found.smaller, candidate))
 
 
 def tune(job: Job, found: Found) -> Found:
-    """Find the fastest token budget of a batch. The session keeps all cores, see notebook 04."""
+    """Find the fastest token budget of a batch. The session keeps all cores, see notebook 04.
+
+    For the first candidate that will probably pass the gate, and may run in batches.
+    """
+    likely = (c for c in found.candidates if c.promising(job.limits) and c.budget(job, 0) == 0)
+    file = job.file(next(likely).name)
     if job.texts.labels is None or not job.effort.thorough:
         return found
-    file = job.file(found.best)
     most = answers.largest_budget(job, file)
     budgets = [budget for budget in job.target.budgets if budget <= most] or [most]
     entries: dict[str, Entry] = {str(budget): (file, job.recipe(budget)) for budget in budgets}
@@ -143,18 +210,20 @@ def tune(job: Job, found: Found) -> Found:
         Trial("tune", f"batches of {n} tokens", n == best, timing.why(n, best, times), times)
         for n, times in raced.items()
     )
-    return replace(found, budget=int(best), trials=(*found.trials, *trials))
+    return replace(found, budget=int(best)).tried(*trials)
 
 
 def evaluate(job: Job, found: Found) -> Found:
-    """Time PyTorch, each file that was kept, and the version in use, side by side."""
-    recipe = job.recipe(found.budget)
-    entries: dict[str, Entry] = {PYTORCH: (job.classifier, recipe)}
-    entries |= {name: (job.file(name), recipe) for name in found.steps}
+    """Time PyTorch, the exporter's file, each candidate, and the version in use, side by side."""
+    plain = job.recipe(found.budget)
+    entries: dict[str, Entry] = {PYTORCH: (job.classifier, plain)}
+    entries["exported"] = job.file("exported"), plain
+    for candidate in reversed(found.candidates):
+        entries[candidate.name] = job.file(candidate.name), found.recipe(job, candidate)
     if job.previous:
         entries[BEFORE] = answers.as_served(job.previous)
     times: dict[str, dict[str, Measured]] = {}
-    against: dict[str, Ratio] = {}
+    against: dict[str, dict[str, Ratio]] = {}
     for workload, rows in timing.workloads(job, found.budget).items():
         result = timing.compare(job, entries, rows)
         ratios = {PYTORCH: Ratio(1.0, 1.0, 1.0)} | result.verdicts
@@ -163,16 +232,17 @@ def evaluate(job: Job, found: Found) -> Found:
             for name, ratio in ratios.items()
         }
         if job.previous:
-            against[workload] = result.verdict(found.best, BEFORE)
+            names = (candidate.name for candidate in found.candidates)
+            against[workload] = {name: result.verdict(name, BEFORE) for name in names}
     return replace(found, times=times, against=against)
 
 
-SMALLER = {"int8": quantize, "fp16": to_fp16}
+SMALLER = {"int8": (quantize, protect, to_fp16), "fp16": (to_fp16,)}
 
 
 def stages(target: Target) -> tuple[Callable[[Job, Found], Found], ...]:
     """The stages for a target, in order."""
-    return (reference, export, fuse, SMALLER[target.precision], tune, evaluate)
+    return (reference, export, fuse, *SMALLER[target.precision], tune, evaluate)
 
 
 def _trial(
@@ -181,17 +251,18 @@ def _trial(
     variant: Variant,
     best: str,
     raced: Mapping[str, Ratios],
-    close: Fidelity | None = None,
 ) -> Trial:
-    name = variant.name
+    name, close = variant.name, variant.close
     if variant.problem:
         return Trial(stage, name, False, variant.problem)
+    why = timing.why(name, best, raced[name]) if name in raced else ""
+    note = variant.note if close else None  # those of fp32 files are in the report already
     return Trial(
         stage,
         name,
         kept=name == best,
-        reason=(_wrong(close) if close else None) or timing.why(name, best, raced[name]),
-        times=raced[name],
+        reason="; ".join(filter(None, [(_wrong(close) if close else None) or why, note])),
+        times=raced.get(name, {}),
         megabytes=_megabytes(job, name),
         agreement=close.agreement if close else None,
         difference=close.score.difference if close and close.score else None,
@@ -199,7 +270,7 @@ def _trial(
 
 
 def _wrong(close: Fidelity) -> str | None:
-    """Why a candidate's answers rule it out before the gate, or None if they do not."""
+    """Why a candidate's answers make another one preferable, or None if they do not."""
     if close.agreement < LEAST_AGREEMENT:
         return f"answers differ too often: {close.agreement:.2%} agree"
     if close.score and close.score.worsening[1] > 0:  # the whole interval is worse

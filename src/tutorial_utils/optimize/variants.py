@@ -4,17 +4,31 @@ Nothing is timed here. A variant that cannot be built or gives other answers is 
 problem, and the run continues with the others.
 """
 
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
 
 from tutorial_utils.core.errors import TutorialError
-from tutorial_utils.graph import export, fusion, half_precision, inspection, quantization
+from tutorial_utils.graph import (
+    export,
+    fusion,
+    half_precision,
+    inspection,
+    quantization,
+    sensitivity,
+    smoothquant,
+)
 from tutorial_utils.optimize import answers
-from tutorial_utils.optimize.answers import cause
+from tutorial_utils.optimize.answers import Fidelity, cause, problem_at_length
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.runtime import batching
 from tutorial_utils.tasks import named
 
 CALIBRATED = 512  # most texts for measuring the ranges of activations
+SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the products that may stay in fp32, tried in this order
 
 
 class CannotExport(TutorialError, RuntimeError):
@@ -23,11 +37,15 @@ class CannotExport(TutorialError, RuntimeError):
 
 @dataclass(frozen=True)
 class Variant:
-    """The file ``Job.file(name)``, or the problem with it. note: a remark for the report."""
+    """The file ``Job.file(name)``, or the problem with it. note: a remark for the report.
+
+    close: how close a file in fewer bits is to PyTorch on the texts for choosing.
+    """
 
     name: str
     problem: str | None = None
     note: str | None = None
+    close: Fidelity | None = None
 
 
 def exported(job: Job) -> Variant:
@@ -65,31 +83,58 @@ def fused(job: Job) -> list[Variant]:
 
 
 def int8(job: Job, source: str) -> Variant:
-    """The variant ``source`` with 8-bit weights, after SmoothQuant.
+    """The file ``source`` with 8-bit weights, after SmoothQuant."""
+    inputs, path = _calibration(job), job.file(f"{source}_int8")
+    return _made(job, path, lambda: quantization.recommended(job.file(source), path, inputs))
 
-    The ranges of activations are measured on texts that the gate does not use.
+
+def mixed(job: Job, source: str, enough: Callable[[Fidelity], bool]) -> Variant:
+    """As ``int8``, but the products that lose most in 8 bits stay in fp32.
+
+    As few as make the file good ``enough``, and at most half of them.
     """
-    name, padding = f"{source}_int8", job.classifier.padding
-    rows = [job.texts.rows[i] for i in job.texts.choosing[:CALIBRATED]]
-    batches = batching.by_tokens([len(row) for row in rows], job.target.budget)
-    inputs = [batching.pad([rows[i] for i in batch], padding=padding) for batch in batches]
-    try:
-        quantization.recommended(job.file(source), job.file(name), inputs)
-        answers.of_file(job, job.file(name))
-        return Variant(name, answers.problem_at_length(job, job.file(name)))
-    except Exception as error:  # the quantizer asserts on unknown graphs
-        return Variant(name, f"cannot be quantized: {cause(error)}")
+    inputs, path = _calibration(job), job.file(f"{source}_mixed")
+    note = ""
+
+    def make() -> None:
+        nonlocal note
+        with tempfile.TemporaryDirectory(dir=job.folder) as folder:
+            smooth = Path(folder, path.name)
+            smoothquant.smooth(job.file(source), smooth, inputs)
+            lost = sensitivity.decibels(smooth, inputs[:: -(-len(inputs) // 3)])
+            worst = list(lost)
+            for share in SHARES:
+                kept = worst[: max(1, round(share * len(worst)))]
+                note = f"{len(kept)} of {len(worst)} products in fp32"
+                quantization.dynamic(smooth, path, exclude=kept)
+                if enough(answers.fidelity(job, path)) and not problem_at_length(job, path):
+                    return
+
+    made = _made(job, path, make)
+    return replace(made, note=note)
 
 
 def fp16(job: Job, source: str) -> Variant:
-    """The variant ``source`` in half precision."""
-    name = f"{source}_fp16"
+    """The file ``source`` in half precision."""
+    path = job.file(f"{source}_fp16")
+    return _made(job, path, lambda: half_precision.to_fp16(job.file(source), path))
+
+
+def _calibration(job: Job) -> list[dict[str, np.ndarray]]:
+    """Batches to measure the ranges of activations on; the gate does not use their texts."""
+    rows = [job.texts.rows[i] for i in job.texts.choosing[:CALIBRATED]]
+    batches = batching.by_tokens([len(row) for row in rows], job.target.budget)
+    return [batching.pad([rows[i] for i in b], padding=job.classifier.padding) for b in batches]
+
+
+def _made(job: Job, path: Path, make: Callable[[], object]) -> Variant:
+    """Make a file in fewer bits, and compare it with PyTorch, on long inputs too."""
     try:
-        half_precision.to_fp16(job.file(source), job.file(name))
-        answers.of_file(job, job.file(name))
-        return Variant(name, answers.problem_at_length(job, job.file(name)))
-    except Exception as error:  # the converter asserts on unknown graphs
-        return Variant(name, f"cannot be used in fp16: {cause(error)}")
+        make()
+        close = answers.fidelity(job, path)
+        return Variant(path.stem, problem_at_length(job, path), close=close)
+    except Exception as error:  # quantizer and converter assert on unknown graphs
+        return Variant(path.stem, f"cannot be used: {cause(error)}")
 
 
 def _applied(job: Job, counts: dict[str, int]) -> str:

@@ -1,0 +1,93 @@
+"""Which candidate is promoted: the fastest that passes the gate; of equally fast ones the smallest.
+
+Each is judged on its own, on texts that no earlier choice has used. At most four are tried, so the
+chance that a bad one passes is at most four times that of one candidate.
+"""
+
+from dataclasses import dataclass
+
+from tutorial_utils.bench.intervals import RESOLUTION, Ratio
+from tutorial_utils.graph import inspection
+from tutorial_utils.optimize import answers, gate, timing
+from tutorial_utils.optimize.job import Job
+from tutorial_utils.optimize.stages import Candidate, Found
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate, what was measured, and the gate's checks."""
+
+    candidate: Candidate
+    evidence: gate.Evidence
+    checks: tuple[gate.Check, ...]
+
+    @property
+    def missed(self) -> tuple[gate.Check, ...]:
+        return tuple(check for check in self.checks if not check.passed)
+
+    @property
+    def time(self) -> float:
+        """Mean time of all workloads relative to PyTorch."""
+        return timing.mean(self.evidence.time)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether nothing but noise is in its way."""
+        return bool(self.missed) and all(check.noisy for check in self.missed)
+
+
+def choose(job: Job, found: Found, baseline: str = "PyTorch") -> tuple[Judged, ...]:
+    """Judge the candidates, the fastest first; return them with the chosen one first.
+
+    Once one has passed, only smaller ones that are as fast are judged too. If none passes, the one
+    that misses the fewest limits is first.
+    """
+    times = {one.name: timing.mean(_times(found, one.name)) for one in found.candidates}
+    judged: list[Judged] = []
+    for candidate in sorted(found.candidates, key=lambda one: times[one.name]):
+        passed = [one for one in judged if not one.missed]
+        if passed and times[candidate.name] > passed[0].time * (1 + RESOLUTION):
+            break
+        if not passed or _size(job, found, candidate) < passed[-1].evidence.size:
+            judged.append(_judge(job, found, candidate, baseline))
+    passed = [one for one in judged if not one.missed]
+    best = passed[-1] if passed else min(judged, key=lambda one: len(one.missed))
+    return (best, *(one for one in judged if one is not best))
+
+
+def refusal(judged: tuple[Judged, ...]) -> str:
+    """What each candidate missed, in one line."""
+    return "; ".join(f"{one.candidate.name}: {', '.join(map(str, one.missed))}" for one in judged)
+
+
+def _judge(job: Job, found: Found, candidate: Candidate, baseline: str) -> Judged:
+    file, judging = job.file(candidate.name), job.texts.judging
+    recipe, before = found.recipe(job, candidate), None
+    try:
+        close = answers.fidelity(job, file, judging, recipe=recipe)
+        if job.previous:
+            theirs = answers.of_version(job, job.previous)
+            before = answers.fidelity(job, file, judging, theirs, recipe).score
+    except answers.NotFinite as error:
+        evidence = gate.Evidence((), {}, 0.0)
+        return Judged(candidate, evidence, (gate.Check("answers", str(error), "numbers", False),))
+    evidence = gate.Evidence(
+        close=close.close,
+        time=_times(found, candidate.name),
+        size=_size(job, found, candidate),
+        score=close.score,
+        previous=job.previous.name if job.previous else None,
+        baseline=baseline,
+        previous_score=before,
+        previous_time={work: times[candidate.name] for work, times in found.against.items()},
+    )
+    return Judged(candidate, evidence, gate.check(evidence, job.limits))
+
+
+def _times(found: Found, name: str) -> dict[str, Ratio]:
+    return {workload: times[name] for workload, times in found.times.items()}
+
+
+def _size(job: Job, found: Found, candidate: Candidate) -> float:
+    """Of the weights, relative to PyTorch in fp32."""
+    return inspection.weight_megabytes(job.file(candidate.name)) / found.megabytes

@@ -1,0 +1,250 @@
+"""Which file ``optimize`` promotes: the fastest that passes, the smaller of equally fast ones."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from optimizing import command, data_of, fixed_times
+from tiny_checkpoints import texts
+
+from tutorial_utils import cli
+from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.data import labelled
+from tutorial_utils.graph import inspection, quantization, sensitivity
+from tutorial_utils.models import classifiers
+from tutorial_utils.optimize import answers, choice, gate, stages, timing, variants
+from tutorial_utils.optimize.job import Job
+from tutorial_utils.optimize.texts import Texts
+from tutorial_utils.registry import read_manifest
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.inference import onnx_predict
+from tutorial_utils.tasks import Close
+
+LOW = ("--min-agreement", "0.9")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return fixed_times(monkeypatch)
+
+
+def promoted(folder):
+    """The candidate that was promoted, and the report's JSON."""
+    result = json.loads((folder / "out" / "report.json").read_text())
+    return result["judged"][0]["candidate"]["name"] if result["version"] else None, result
+
+
+def with_wrong_answers(patch, name, but=lambda path: False):
+    """Files of ``dynamic`` answer the opposite, except those that ``but`` names."""
+    made = getattr(quantization, name)
+
+    def make(source, target, *given, **options):
+        made(source, target, *given, **options)
+        if not options.get("exclude"):
+            model = onnx.load(target)
+            (last,) = (n for n in model.graph.node if n.output[0] == "logits")
+            last.output[0] = "right"
+            model.graph.node.append(onnx.helper.make_node("Neg", ["right"], ["logits"]))
+            onnx.save(model, target)
+        return target
+
+    patch.setattr(quantization, name, make)
+
+
+@pytest.mark.parametrize(
+    ("times", "wrong", "expected"),
+    [
+        ({}, False, "fused_paying_int8"),
+        ({}, True, "fused_paying_mixed"),
+        # As fast as fp32: the smaller wins.
+        ({"int8": 1.5, "fp16": 1.5}, False, "fused_paying_int8"),
+        ({"int8": 1.5, "fp16": 1.52, "mixed": 3.0}, True, "fused_paying_fp16"),
+        ({"int8": 4.0, "fp16": 4.0}, False, "fused_paying"),
+    ],
+)
+def test_the_fastest_that_passes_wins_and_the_smaller_of_equal_ones(
+    times, wrong, expected, clock, tmp_path, monkeypatch
+):
+    clock.update(times)
+    if wrong:
+        with_wrong_answers(monkeypatch, "dynamic")
+    data = str(data_of(tmp_path))
+    assert cli.main(command(tmp_path, "--quick", "--data", data, *LOW)) == 0
+    name, result = promoted(tmp_path)
+    assert name == expected
+    form = read_manifest(tmp_path / "out" / "registry" / "model" / "1").forms[0]
+    assert form.recipe.steps == ("exported", "fused_paying", *[name] * (name[-1] != "g"), "tuned")
+    assert form.precision == {"t8": "int8", "ed": "int8", "16": "fp16", "ng": "fp32"}[name[-2:]]
+    if name.endswith("mixed"):
+        (trial,) = (t for t in result["trials"] if t["name"] == name)
+        kept, all_ = map(
+            int, re.match(r"(\d+) of (\d+) products in fp32", trial["reason"]).groups()
+        )
+        counts = inspection.op_counts(tmp_path / "out" / "registry" / "model" / "1" / form.file)
+        assert counts["QAttention"] + counts["MatMulInteger"] == all_ - kept > 0
+
+
+def test_a_refusal_says_what_each_candidate_missed(clock, tmp_path, capsys, monkeypatch):
+    """INT8 answers wrongly, whatever is in fp32; the others are too slow."""
+    with_wrong_answers(monkeypatch, "recommended")
+    monkeypatch.setattr(variants, "SHARES", ())
+    clock.update({"fp16": 20.0, "fused_paying": 21.0, "fused": 22.0, "exported": 23.0})
+    data = str(data_of(tmp_path))
+    assert cli.main(command(tmp_path, "--quick", "--data", data, *LOW)) == 1
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("Refused: "))
+    assert "fused_paying_int8: answers differ at " in line
+    for name in ("fused_paying_int8", "fused_paying_fp16", "fused_paying"):
+        assert f"{name}: " in line
+
+
+def test_noise_alone_does_not_refuse(clock, tmp_path, monkeypatch, capsys):
+    """The first measurement cannot decide; the second, which takes longer, can."""
+    told, rounds_of = timing.timer.compare, []
+
+    def compare(candidates, *, rounds, **options):
+        found = told(candidates, rounds=rounds, **options)
+        if "pytorch" not in candidates:
+            return found
+        rounds_of.append(rounds)
+        if len(rounds_of) > 1:
+            return found
+        return replace(found, verdicts={n: Ratio(0.5, 0.2, 1.3) for n in found.verdicts})
+
+    monkeypatch.setattr(timing.timer, "compare", compare)
+    assert cli.main(command(tmp_path, "--quick")) == 0
+    assert rounds_of == [5, 15]
+    assert "too noisy to decide, so they are measured again" in capsys.readouterr().out
+
+
+def test_a_time_that_cannot_be_means_that_the_machine_stood_still():
+    assert gate.keeps_to(Ratio(0.0, 0.0, 0.0), 1.0) is None
+    assert gate.keeps_to(Ratio(0.01, 0.01, 0.01), 1.0) is True
+
+
+def test_a_candidate_whose_answers_are_no_numbers_is_refused_and_the_next_one_tried(
+    clock, tmp_path, monkeypatch
+):
+    of_file = answers.of_file
+
+    def broken(job, path, recipe=None, indices=None):
+        if path.stem.endswith("int8") and indices is not None and indices[0] > 0:  # at the gate
+            raise answers.NotFinite("the answers to 1 of 9 texts are NaN or infinite")
+        return of_file(job, path, recipe, indices)
+
+    monkeypatch.setattr(answers, "of_file", broken)
+    assert cli.main(command(tmp_path, "--quick")) == 0
+    name, result = promoted(tmp_path)
+    assert name == "fused_paying_fp16"
+    (check,) = result["judged"][1]["checks"]
+    assert "NaN" in check["measured"]
+
+
+def candidate(agreement, score=None):
+    close = answers.Fidelity((Close("agreement", agreement, 0.98),), score)
+    return stages.Candidate("a_int8", "a", "int8", close)
+
+
+def test_a_candidate_is_promising_if_it_loses_half_of_what_the_gate_allows():
+    assert candidate(0.991).promising(gate.Limits())
+    assert not candidate(0.985).promising(gate.Limits())
+    assert candidate(0.96).promising(gate.Limits(agreement=0.9))
+    assert stages.Candidate("a", "a").promising(gate.Limits(agreement=1))
+
+
+def product(path, name, matrix):
+    """One MatMul of ``input`` (n, m) with a matrix."""
+    helper = onnx.helper
+    floats = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["input", "w"], ["out"], name=name)],
+        "graph",
+        [helper.make_tensor_value_info("input", floats, ["n", matrix.shape[0]])],
+        [helper.make_tensor_value_info("out", floats, ["n", matrix.shape[1]])],
+        [onnx.numpy_helper.from_array(matrix, "w")],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path
+    )
+    return path
+
+
+@pytest.mark.parametrize(("outlier", "low", "high"), [(1.0, 30, 60), (1_000.0, -10, 10)])
+def test_sensitivity_is_the_error_of_a_product_in_8_bits(outlier, low, high, tmp_path):
+    """With one huge value, all others of the tensor are rounded to almost nothing."""
+    draw = np.random.default_rng(0)
+    matrix = draw.normal(size=(64, 32)).astype(np.float32)
+    matrix[0] = 0  # the outlier itself does not count
+    inputs = draw.uniform(-1, 1, (40, 64)).astype(np.float32)
+    inputs[0, 0] = outlier
+    path = product(tmp_path / "floats.onnx", "one", matrix)
+    found = sensitivity.decibels(path, [{"input": inputs}])
+    assert low < found["one"] < high
+    # ONNX Runtime's own INT8 product has this error.
+    quantization.dynamic(path, tmp_path / "int8.onnx", embeddings="float", reduce_range=False)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(tmp_path / "int8.onnx")
+    (out,) = session.run(None, {"input": inputs})
+    right = inputs @ matrix
+    expected = 10 * np.log10(np.square(right).sum() / np.square(right - out).sum())
+    assert found["one"] == pytest.approx(expected, abs=0.5)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """INT8 of a tiny model whose two answers are close, so that rounding matters."""
+    folder = tmp_path_factory.mktemp("flips")
+    data_of(folder)  # a model with a bias between its two answers
+    lines = texts(600)
+    classifier = classifiers.open_classifier(folder / "model")
+    logits = classifier.predictor()(batching.pad(classifier.encode(lines)))
+    close = np.argsort(np.abs(logits[:, 1] - logits[:, 0]))[:120]
+    data = labelled.Labelled(tuple(lines[i] for i in close), np.arange(120) % 2)
+    job = Job(classifier, Texts.of(classifier, data), folder / "work")
+    answers.store_reference(job)
+    variants.exported(job)
+    assert variants.int8(job, "exported").problem is None
+    return job
+
+
+def test_flips_are_texts_whose_answer_depends_on_their_batch(job):
+    exact, texts = answers.flips(job, job.file("exported"), job.recipe())
+    assert (exact, texts) == (0.0, len(job.texts.judging))
+    some, _ = answers.flips(job, job.file("exported_int8"), job.recipe())
+    assert 0 < some < 1
+    alone, _ = answers.flips(job, job.file("exported_int8"), job.recipe(1))
+    assert alone == 0
+
+
+@pytest.mark.parametrize(("speed", "name", "budget"), [(0.5, "int8", 1), (9.0, "paying", 1024)])
+def test_batch_invariant_takes_one_text_a_run_or_fp32_whichever_is_faster(
+    speed, name, budget, clock, tmp_path
+):
+    clock.update({"int8": speed, "fp16": 8.0, "mixed": 8.0})
+    assert cli.main(command(tmp_path, "--quick", "--batch-invariant", *LOW)) == 0
+    version = tmp_path / "out" / "registry" / "model" / "1"
+    form = read_manifest(version).forms[0]
+    assert form.recipe.token_budget == budget
+    assert promoted(tmp_path)[0].endswith(name)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert ("Each text is run alone" if budget == 1 else "0.0% of 192 texts") in text
+    predict = onnx_predict(version / form.file, form.recipe.session)
+    rows = [[2, 5, 3], [2, 6, 7, 8, 9, 3], [2, 8, 3]]
+
+    def in_batches(given):
+        batches = batching.by_tokens([len(row) for row in given], form.recipe.token_budget)
+        return batching.run(predict, given, batches)
+
+    assert np.allclose(in_batches(rows)[:1], in_batches(rows[:1]), atol=0 if budget == 1 else 1e-5)
+
+
+def test_with_other_limits_only_what_depends_on_them_is_made_again(clock, tmp_path, capsys):
+    assert cli.main(command(tmp_path, "--quick")) == 0
+    capsys.readouterr()
+    cli.main(command(tmp_path, "--quick", "--max-latency", "2"))
+    said = capsys.readouterr().out
+    assert re.findall(r"\] (\w+): kept", said)[:4] == ["reference", "export", "fuse", "quantize"]
+    assert choice.refusal(()) == ""
