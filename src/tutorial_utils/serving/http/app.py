@@ -1,7 +1,7 @@
 """The routes. What a caller asks goes to the versions that run."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -20,7 +20,6 @@ from starlette.responses import PlainTextResponse
 
 import tutorial_utils
 from tutorial_utils import registry
-from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.serving.engine.failures import WrongKind
 from tutorial_utils.serving.engine.metrics import Metrics
 from tutorial_utils.serving.http import admin, disconnects, errors, oip, schemas
@@ -119,10 +118,16 @@ def create(settings: Settings) -> Service:
 
         texts: checked_texts
 
-    async def ask(route: str, texts: Sequence[Text], request: Request, caller: str | None):
-        if route != answers_at:
+    async def answer(
+        asked: Texts, request: Request, x_caller_id: schemas.Caller = None
+    ) -> Response:
+        """Labels with their probabilities, values, or vectors. A pair is ``[first, second]``.
+
+        During a trial, one caller stays with one version.
+        """
+        if (route := request.scope["route"].path) != answers_at:
             raise WrongKind(f"this model answers at {answers_at}, not at {route}")
-        work = deployment.predict(texts, caller)
+        work = deployment.predict(asked.texts, x_caller_id)
         prediction = await disconnects.unless_gone(request, work)
         metrics.prediction(prediction)
         # As bytes: given the object, FastAPI would validate again what was just made.
@@ -131,27 +136,9 @@ def create(settings: Settings) -> Service:
         return Response(content, headers=headers, media_type="application/json")
 
     problems = documented(400, 408, 409, 413, 415, 422, 429, 500, 503, 504)
-
-    def post(route: str, answer: type[schemas.Answered]):
-        described = route == answers_at
-        return app.post(
-            route, response_model=answer, responses=problems, include_in_schema=described
-        )
-
-    @post(schemas.PREDICT, schemas.Predictions)
-    async def predict(
-        asked: Texts, request: Request, x_caller_id: schemas.Caller = None
-    ) -> Response:
-        """Labels with their probabilities, or values. A pair is ``[first, second]``.
-
-        During a trial, one caller stays with one version.
-        """
-        return await ask(schemas.PREDICT, asked.texts, request, x_caller_id)
-
-    @post(schemas.EMBED, schemas.Embeddings)
-    async def embed(asked: Texts, request: Request, x_caller_id: schemas.Caller = None) -> Response:
-        """A vector for each text."""
-        return await ask(schemas.EMBED, asked.texts, request, x_caller_id)
+    for route, kind in schemas.ROUTES.items():
+        shown = route == answers_at
+        app.post(route, response_model=kind, responses=problems, include_in_schema=shown)(answer)
 
     @app.get("/livez")
     async def live():

@@ -60,6 +60,9 @@ class Embeddings(Answered):
     embeddings: list[list[float]]
 
 
+ROUTES: dict[str, type[Answered]] = {PREDICT: Predictions, EMBED: Embeddings}
+
+
 class Answering(BaseModel):
     """A form of a version that answers."""
 

@@ -18,7 +18,7 @@ from tutorial_utils.serving.engine.failures import Overloaded
 from tutorial_utils.serving.http import app, errors, schemas
 
 LONGEST_HEAD = 65_536  # bytes
-ROUTES = {route.encode(): route for route in (schemas.PREDICT, schemas.EMBED)}
+ROUTES = {route.encode(): route for route in schemas.ROUTES}
 # Before the first request that is not refused. uvicorn ignores what comes after an answer.
 ANSWERED = cast(
     RequestResponseCycle, SimpleNamespace(response_complete=True, message_event=asyncio.Event())
