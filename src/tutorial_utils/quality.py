@@ -239,19 +239,21 @@ def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def common_neighbours(found: np.ndarray, reference: np.ndarray, count: int = 10) -> float:
     """Mean share of each text's ``count`` nearest texts that two sets of vectors have in common.
 
-    Nearest by the cosine; of a few texts, all others are near.
+    Nearest by the cosine; of a few texts, all others are near. Of texts that are equally near in
+    the reference, as copies are, any will do.
     """
     count = min(count, len(found) - 1)
     if count < 1:
         return 1.0
-    sets = []
+    cosines = []
     for vectors in (found, reference):
         unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        near = unit @ unit.T
-        np.fill_diagonal(near, -np.inf)
-        sets.append(np.argpartition(-near, count - 1, axis=1)[:, :count])
-    shared = [len(np.intersect1d(*pair)) for pair in zip(*sets, strict=True)]
-    return float(np.mean(shared)) / count
+        cosines.append(unit @ unit.T)
+        np.fill_diagonal(cosines[-1], -np.inf)
+    ours, right = cosines
+    chosen = np.argpartition(-ours, count - 1, axis=1)[:, :count]
+    least = np.partition(right, -count, axis=1)[:, -count, None]
+    return float((np.take_along_axis(right, chosen, axis=1) >= least - 1e-5).mean())
 
 
 def _arrays(*given: np.ndarray | None) -> list[np.ndarray]:

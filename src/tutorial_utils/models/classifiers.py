@@ -155,6 +155,17 @@ def cut(classifier: Classifier) -> str | None:
     )
 
 
+def prompts(classifier: Classifier) -> str | None:
+    """A remark if sentence-transformers would put something before the texts."""
+    if not classifier.pooling or not classifier.pooling.prompts:
+        return None
+    given = ", ".join(f"{name}: {text!r}" for name, text in classifier.pooling.prompts)
+    return (
+        f"This model was trained with prompts ({given}). Nothing is added to texts here, so put "
+        "them before yours, in --data and in requests."
+    )
+
+
 def _pooling(checkpoint: Checkpoint, mode: str | None, normalize: bool) -> Pooling | None:
     """How vectors are pooled, from the folder or the arguments; None for a classifier."""
     own, ways = checkpoint.pooling, ", ".join(MODES)

@@ -195,7 +195,8 @@ def fidelity(
     if labels is not None:
         groups = None if job.texts.groups is None else job.texts.groups[chosen]
         score = task.evaluate(ours, theirs, Truth(labels[chosen], groups, spread(job)))
-    return Fidelity(task.closeness(ours, theirs, spread(job)), score)
+    alike = ours.shape == theirs.shape  # vectors of another encoder may have another width
+    return Fidelity(task.closeness(ours, theirs, spread(job)) if alike else (), score)
 
 
 def spread(job: Job) -> tuple[float, ...] | None:

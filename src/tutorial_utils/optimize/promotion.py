@@ -25,10 +25,11 @@ from tutorial_utils.registry import (
     write_version,
 )
 from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.tasks import named
 
 NO_PROFILE = (
     "The version has no profile, so the service cannot detect drift. A profile needs at least "
-    f"{profile.LEAST} labelled texts after a quarter is set aside (--data)."
+    f"{profile.LEAST} texts after a quarter is set aside (--data)."
 )
 
 
@@ -91,7 +92,7 @@ def promote(
         steps = tuple(dict.fromkeys((found.graphs[0], found.spare)))
         cpu = replace(recipe, steps=steps, session=CPU.session, token_budget=CPU.budget)
         forms.append(ModelForm(job.file(found.spare), cpu, "fp32"))
-    normal = _profile(job, file, recipe, tokenizer, evidence.close[0].value)
+    normal = _profile(job, file)
     written = write_version(
         folder.parent,
         folder.name,
@@ -123,18 +124,22 @@ def _equal(version: Path, file: Path, tokenizer: Path, recipe: Recipe) -> bool:
     )
 
 
-def _profile(
-    job: Job, file: Path, recipe: Recipe, tokenizer: Path, agreement: float
-) -> dict[str, Any] | None:
+def _profile(job: Job, file: Path) -> dict[str, Any] | None:
     """The drift profile of the texts that the gate used.
 
     None if there are fewer than ``profile.LEAST`` of them.
     """
-    if job.texts.texts is None or len(job.texts.judging) < profile.LEAST:
+    texts, task = job.texts, named(job.classifier.task)
+    if texts.texts is None or len(texts.judging) < profile.LEAST:
         return None
-    texts = [job.texts.texts[i] for i in job.texts.judging]
-    # Rule of succession: if all of a few hundred texts agree, some text still may not.
-    disagreement = ((1 - agreement) * len(texts) + 1) / (len(texts) + 2)
-    task = job.classifier.task
-    made = profile.of_model(file, recipe, tokenizer, texts, task=task, disagreement=disagreement)
-    return made.to_dict()
+    outputs = (answers.of_file(job, file), answers.reference(job))
+    ours, theirs = (task.answers(given[texts.judging]) for given in outputs)
+    others = int((~task.same(ours, theirs, answers.spread(job))).sum())
+    return profile.Profile.of_rows(
+        [texts.rows[i] for i in texts.judging],
+        ours,
+        never=profile.unknown_ids(job.classifier.tokenizer()),
+        task=task.name,
+        # Rule of succession: if all of a few hundred texts agree, some text still may not.
+        disagreement=(others + 1) / (len(ours) + 2),
+    ).to_dict()

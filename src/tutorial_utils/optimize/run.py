@@ -109,8 +109,9 @@ def optimize(
     model_folder = Path(registry or Path(out, "registry")) / name
     classifier = classifiers.open_classifier(source, max_length, pooling, normalize)
     cut = None if max_length else classifiers.cut(classifier)
-    if cut:
-        progress(cut)
+    remarks = [*filter(None, [cut, classifiers.prompts(classifier)])]
+    for remark in remarks:
+        progress(remark)
     given = labelled.read(data, classifier.labels, classifier.task, reading) if data else None
     task, right = named(classifier.task), given.labels if given else None
     if given and right is not None and not task.fits(right, given.groups is not None):
@@ -131,7 +132,7 @@ def optimize(
         *([doubt] if doubt else []),
         *(given.notes if given else ()),
         *([note] if note else []),
-        *([cut] if cut else []),
+        *remarks,
         *_notes(job, evidence.score, limits),
         _flips(job, best, recipe),
     ]
@@ -286,15 +287,17 @@ def _notes(job: Job, score: quality.Quality | None, limits: gate.Limits) -> list
         )
     if _beside_cpu(job.target):
         notes.append(BESIDE_CPU)
-    if not score:
+    if texts.texts is None:
         return [
             *notes,
-            "Accuracy was not measured: no labelled texts were given (--data). Agreement was "
-            f"measured on {len(texts)} rows of random tokens, which say less than real texts.",
+            "Accuracy was not measured: no texts were given (--data). Answers were compared with "
+            f"PyTorch's on {len(texts)} rows of random tokens, which say less than real texts.",
         ]
     notes.append(
         f"A quarter of {len(texts):,} texts chose the candidates; the gate used the others."
     )
+    if not score:
+        return [*notes, "No score was measured: the data has no pairs with a label."]
     wide = score.high is not None and score.low is not None and score.high - score.low
     if wide and wide > 2 * gate.tolerated(score, limits):
         notes.append(

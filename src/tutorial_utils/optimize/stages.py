@@ -198,7 +198,7 @@ def tune(job: Job, found: Found) -> Found:
     """
     likely = (c for c in found.candidates if c.promising(job.limits) and c.budget(job, 0) == 0)
     file = job.file(next(likely).name)
-    if job.texts.labels is None or not job.effort.thorough:
+    if job.texts.texts is None or not job.effort.thorough:
         return found
     most = answers.largest_budget(job, file)
     budgets = [budget for budget in job.target.budgets if budget <= most] or [most]

@@ -2,14 +2,15 @@
 
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
 from tutorial_utils.data.labelled import BadData, Labelled
 from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.runtime.tokenization import Text
-from tutorial_utils.tasks import Task
+from tutorial_utils.tasks import Task, named
 
 Rows = tuple[Sequence[int], ...]  # token ids of each text
 WITHOUT_DATA = 256  # rows of random tokens if there are no texts
@@ -20,7 +21,8 @@ class Texts:
     """Texts in random order. The first quarter is for choosing candidates, the rest for the gate.
 
     rows: token ids of each text or pair. texts, labels: None if the rows are random tokens.
-    groups: the query that each text belongs to, where texts are ranked. reads: as in ``Manifest``.
+    groups: the query that each text belongs to, where texts are ranked, or its pair, where each
+    text of a pair has an answer of its own. reads: as in ``Manifest``.
     """
 
     rows: Rows
@@ -38,6 +40,8 @@ class Texts:
             lengths = generator.integers(4, longest, WITHOUT_DATA, endpoint=True)
             drawn = (classifier.random_rows(1, n, seed)[0] for seed, n in enumerate(lengths))
             return cls(tuple(drawn))
+        if data.reads == "pair" and not named(classifier.task).needs_labels:
+            data, most = _singly(data), 2 * (most // 2)
         order = _drawn(data, most, generator)
         texts = tuple(data.texts[i] for i in order)
         rows = tuple(classifier.encode(texts))
@@ -79,10 +83,16 @@ class Texts:
         return int(np.argmax(self.groups == self.groups[quarter]))
 
 
+def _singly(data: Labelled) -> Labelled:
+    """Pairs as single texts: those of a pair follow each other, and are a group."""
+    labels = None if data.labels is None else data.labels.repeat(2)
+    pairs = np.arange(len(data)).repeat(2)
+    return replace(data, texts=tuple(chain(*data.texts)), labels=labels, groups=pairs)
+
+
 def _drawn(data: Labelled, most: int, generator: np.random.Generator) -> np.ndarray:
     """At most ``most`` rows in random order; if there are groups, one after the other."""
     if data.groups is None:
         return generator.permutation(len(data))[:most]
-    groups = generator.permutation(np.unique(data.groups))
-    rows = np.concatenate([np.flatnonzero(data.groups == group) for group in groups])
-    return rows[:most]
+    place = generator.permutation(data.groups.max() + 1)
+    return np.argsort(place[data.groups], kind="stable")[:most]

@@ -28,7 +28,7 @@ class TooLittleMemory(TutorialError, MemoryError):
 
 def workloads(job: Job, budget: int | None = None) -> dict[str, Rows]:
     """A text of median length, a batch of such texts, and the first of the user's own texts."""
-    real = job.texts.labels is not None
+    real = job.texts.texts is not None
     lengths = [len(row) for row in job.texts.rows]
     length = int(np.median(lengths)) if real else min(128, job.classifier.max_length)
     rows = job.classifier.random_rows(max(1, (budget or job.target.budget) // length), length)

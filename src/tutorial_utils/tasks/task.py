@@ -46,7 +46,8 @@ class Task(ABC):
     name: as in ``manifest.json``. output: name of the model's output. missing: the value of a
     label that a model does not know. measured_by_spread: differences count as shares of the labels'
     standard deviation. labels_are_names: in a file, a label is a name or its number, not a value.
-    needs_labels: False if a score needs them, but not the rest; only pairs have labels then.
+    needs_labels: False if a score needs them, but not the rest; only pairs have labels then, and
+    each text of a pair has an answer of its own.
     route: where callers are answered. Answers are float arrays (n, width); width: one for each
     label, target or dimension.
     """
