@@ -161,7 +161,7 @@ def test_broken_files_are_errors_of_the_input(file, content, tmp_path):
 def test_an_encoder_needs_the_flag_whatever_head_it_was_trained_with(kind, family, tmp_path):
     folder = encoder(tmp_path / "model", family, kind)
     with pytest.raises(
-        BadClassifier, match=r"no|without a trained .* head.*--pooling, one of mean"
+        BadClassifier, match=r"without a trained .* head.*--pooling, one of mean"
     ):
         open_classifier(folder)
     right = defined(folder, LINES, "mean")
@@ -174,7 +174,7 @@ def test_flags_that_contradict_the_model_are_refused(tmp_path):
         open_classifier(head, pooling="mean")
     with pytest.raises(InvalidArgument, match="--normalize"):
         open_classifier(head, normalize=True)
-    with pytest.raises(InvalidArgument, match="--pooling lasttoken is unknown: .*mean, cls, max"):
+    with pytest.raises(InvalidArgument, match=r"--pooling lasttoken is unknown: .*mean, cls, max"):
         open_classifier(encoder(tmp_path / "bare"), pooling="lasttoken")
     folder = sentence_transformer(tmp_path / "model", older("mean_tokens"))
     with pytest.raises(InvalidArgument, match=r"pools by mean \(modules.json\).*--pooling cls"):
