@@ -160,9 +160,7 @@ def test_broken_files_are_errors_of_the_input(file, content, tmp_path):
 )  # fmt: skip
 def test_an_encoder_needs_the_flag_whatever_head_it_was_trained_with(kind, family, tmp_path):
     folder = encoder(tmp_path / "model", family, kind)
-    with pytest.raises(
-        BadClassifier, match=r"without a trained .* head.*--pooling, one of mean"
-    ):
+    with pytest.raises(BadClassifier, match=r"without a trained .* head.*--pooling, one of mean"):
         open_classifier(folder)
     right = defined(folder, LINES, "mean")
     assert np.allclose(by_us(open_classifier(folder, pooling="mean"), LINES), right, atol=1e-5)
