@@ -53,9 +53,7 @@ def show(fig: Figure, alt: str) -> None:
     )
 
 
-def label(
-    axis: Axes, text: str, at: tuple[float, Any], offset: tuple[float, float], **style
-) -> None:
+def label(axis: Axes, text: str, at: tuple, offset: tuple[float, float], **style) -> None:
     """Write ``text`` at the point ``at`` of the data, moved by ``offset`` typographic points.
 
     The y of ``at`` is a number, or a name on an axis of names.

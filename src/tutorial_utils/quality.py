@@ -261,15 +261,11 @@ def _arrays(*given: np.ndarray | None) -> list[np.ndarray]:
     arrays = [np.asarray(a) for a in given if a is not None]
     if len({a.shape for a in arrays}) != 1 or arrays[0].ndim not in (1, 2) or not len(arrays[0]):
         shapes = ", ".join(str(a.shape) for a in arrays)
-        raise InvalidArgument(
-            f"Give one label a sentence in each array; their shapes are {shapes}."
-        )
+        raise InvalidArgument(f"Give one label a sentence in each array, not shapes {shapes}.")
     return arrays
 
 
-def _compare(
-    arrays: list[np.ndarray], scorer: Callable[[np.ndarray, np.ndarray], Scorer]
-) -> Quality:
+def _compare(arrays: list[np.ndarray], scorer: Callable[..., Scorer]) -> Quality:
     """The score, and with a reference its difference and interval."""
     predicted, labels, *reference = arrays
     ours, once = scorer(predicted, labels), np.ones((1, len(labels)))

@@ -38,9 +38,8 @@ def replacing(target: Path) -> Iterator[Path]:
     path has the same suffix, because some writers choose the format by it (``.onnx``, ``.png``).
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix
-    )
+    prefix, suffix = f".{target.stem}-", target.suffix
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=suffix)
     os.close(handle)
     temporary = Path(name)
     try:

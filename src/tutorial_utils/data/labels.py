@@ -40,9 +40,7 @@ def parse_map(text: str) -> dict[str, str]:
     return found
 
 
-def readings(
-    names: Sequence[str], task: Task, label_map: Mapping[str, Any] | None
-) -> list[Reading]:
+def readings(names: Sequence[str], task: Task, label_map: Mapping | None) -> list[Reading]:
     """The ways in which a file's labels can be read.
 
     Raises:

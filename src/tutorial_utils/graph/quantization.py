@@ -48,9 +48,7 @@ def quantize(weights: np.ndarray, per_channel: bool = False) -> Tensor8:
         ValueError: a value is not finite.
     """
     if not np.isfinite(weights).all():
-        raise InvalidArgument(
-            "Only finite weights can be quantized; find the NaN or infinity first."
-        )
+        raise InvalidArgument("Only finite weights can be quantized: find the NaN or infinity.")
     largest = np.abs(weights).max(axis=0, keepdims=True) if per_channel else np.abs(weights).max()
     smallest = np.finfo(np.float32).tiny  # what is less divides to infinity
     scale = np.where(largest > 0, np.maximum(largest / 127, smallest), 1).astype(np.float32)

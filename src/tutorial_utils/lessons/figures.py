@@ -42,9 +42,7 @@ def encoder_layers(files: Mapping[str, Path], title: str, layer: int = 0) -> Fig
         flow = inspection.encoder_layer(path, layer)
         rows = dict(enumerate(networkx.topological_generations(flow)))
         place = networkx.multipartite_layout(flow, subset_key=rows, align="horizontal")
-        networkx.draw_networkx_edges(
-            flow, place, ax=axis, edge_color=GREY, node_size=500, arrowsize=9
-        )
+        networkx.draw_networkx_edges(flow, place, ax=axis, edge_color=GREY, node_size=500)
         for node, op in flow.nodes(data="op"):
             colour = _OP_COLOURS.get(op)
             networkx.draw_networkx_labels(

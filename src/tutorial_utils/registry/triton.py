@@ -49,9 +49,7 @@ def write(registry: Path, name: str, target: Path, version: str = "latest") -> P
     model = loading.load(registry, name, version)
     manifest, recipe = model.manifest, model.recipe
     if recipe.session.provider != "cpu":
-        raise BadModel(
-            f"{name} {manifest.version} is not for a CPU: write its config.pbtxt by hand."
-        )
+        raise BadModel(f"{manifest} is not for a CPU: write its config.pbtxt by hand.")
     source = store.model_folder(registry, name) / manifest.version
     model_folder = store.model_folder(target, name)
     folder = model_folder / manifest.version

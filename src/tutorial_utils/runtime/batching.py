@@ -108,9 +108,7 @@ def run(
     """
     flat = [i for batch in batches for i in batch]
     if sorted(flat) != list(range(len(rows))):
-        raise InvalidArgument(
-            f"The batches must hold each of {len(rows)} rows once, not {len(flat)}."
-        )
+        raise InvalidArgument(f"Batches must hold each of {len(rows)} rows once, not {len(flat)}.")
     if not rows:
         return np.empty(0)
 

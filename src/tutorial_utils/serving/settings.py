@@ -52,9 +52,7 @@ class Settings(BaseSettings):
     watch: float = Field(2.0, ge=0, description="between two looks into the registry; 0: none")
     canary: str = Field("", pattern=r"^[0-9]{0,9}$", description="a version to try")
     canary_share: float = Field(0.0, ge=0, le=1, description="of the callers that a canary answers")
-    shadow_share: float = Field(
-        0.0, ge=0, le=1, description="of the answers compared with the canary"
-    )
+    shadow_share: float = Field(0.0, ge=0, le=1, description="of answers compared with a canary's")
     salt: str = Field("", max_length=100, description="another one divides the callers anew")
     max_errors: float = Field(0.05, ge=0, le=1, description="share above the stable version's")
     min_agreement: float = Field(0.9, ge=0, lt=1, description="share of texts labelled alike")

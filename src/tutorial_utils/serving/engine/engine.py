@@ -62,9 +62,8 @@ class Engine:
         profile = getattr(model, "profile", None)  # what stands in for a model has none
         self.observer = Observer(profile, metrics.drift, name) if profile else None
         self.metrics = EngineMetrics(metrics, self)
-        self._supervisor = Supervisor(
-            self._batcher, self.backends, self.metrics, settings.hang_after
-        )
+        given = self._batcher, self.backends, self.metrics
+        self._supervisor = Supervisor(*given, settings.hang_after)
         self._supervisor.start()
 
     @property

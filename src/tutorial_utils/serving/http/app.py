@@ -118,9 +118,7 @@ def create(settings: Settings) -> Service:
 
         texts: checked_texts
 
-    async def answer(
-        asked: Texts, request: Request, x_caller_id: schemas.Caller = None
-    ) -> Response:
+    async def answer(asked: Texts, request: Request, x_caller_id: schemas.Caller = None):
         """Labels with their probabilities, values, or vectors. A pair is ``[first, second]``.
 
         During a trial, one caller stays with one version.

@@ -116,9 +116,7 @@ class TrafficMetrics:
         self.shadowed = counter(
             "shadow_texts", "Texts a candidate was asked for too.", ("version", "outcome")
         )
-        self.roll_backs = counter(
-            "roll_backs", "Versions rolled back, and why.", ("version", "reason")
-        )
+        self.roll_backs = counter("roll_backs", "Versions rolled back.", ("version", "reason"))
         self.loads = counter("loads", "Versions loaded or refused.", ("outcome",))
         self._roles = gauge("version_role", "1 for each version that runs, by its role.", role)
         self.draining = gauge("versions_draining", "Versions that finish what they accepted.")
