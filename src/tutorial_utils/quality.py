@@ -12,6 +12,7 @@ import numpy as np
 from tutorial_utils.core.errors import InvalidArgument
 
 RESAMPLES = 2_000
+DEPTH = 10  # places of a ranking that count
 # Of the labels' standard deviation. A value that moves by less is the same answer.
 SAME_VALUE = 0.05
 _DRAWS = 1_000_000  # texts drawn at once by the bootstrap, which bounds its memory
@@ -172,13 +173,9 @@ def evaluate_values(
 
 
 def evaluate_ranking(
-    scores: np.ndarray,
-    relevance: np.ndarray,
-    reference: np.ndarray | None,
-    groups: np.ndarray,
-    depth: int = 10,
+    scores: np.ndarray, relevance: np.ndarray, reference: np.ndarray | None, groups: np.ndarray
 ) -> Quality:
-    """NDCG of each query's texts in the order of their scores, averaged over queries.
+    """NDCG@10 of each query's texts in the order of their scores, averaged over queries.
 
     All are (n,); groups: the query of each text. A query without a relevant text does not count.
     Texts of equal score share the mean of their places. NDCG: Järvelin and Kekäläinen 2002, with
@@ -194,7 +191,7 @@ def evaluate_ranking(
         raise InvalidArgument("No group has a relevant text (a label above 0), so none can rank.")
 
     def each(values: np.ndarray) -> np.ndarray:
-        return np.array([_ndcg(values[rows], relevance[rows], depth) for rows in queries])
+        return np.array([_ndcg(values[rows], relevance[rows]) for rows in queries])
 
     ours, *theirs = (each(values) for values in (arrays[0], *arrays[2:]))
 
@@ -203,12 +200,12 @@ def evaluate_ranking(
 
     found = _compare([ours, ours, *theirs], scorer)
     agreement = float(np.mean(np.isclose(ours, theirs[0]))) if theirs else None
-    return replace(found, metric=f"NDCG@{depth}", agreement=agreement)
+    return replace(found, metric=f"NDCG@{DEPTH}", agreement=agreement)
 
 
-def _ndcg(scores: np.ndarray, relevance: np.ndarray, depth: int) -> float:
-    discount = np.zeros(len(scores))
-    discount[:depth] = 1 / np.log2(np.arange(2, min(depth, len(scores)) + 2))
+def _ndcg(scores: np.ndarray, relevance: np.ndarray) -> float:
+    places = np.arange(len(scores))
+    discount = np.where(places < DEPTH, 1 / np.log2(places + 2), 0)
     gains = 2.0**relevance - 1
     ideal = np.sort(gains)[::-1] @ discount
     _, place, counts = np.unique(-scores, return_inverse=True, return_counts=True)

@@ -12,6 +12,7 @@ import random
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -180,15 +181,13 @@ def _summarise(
 
 def _start(candidates: Mapping[str, Candidate], warmup: int, workers: dict[str, "_Worker"]) -> None:
     """Start all candidates, as many at a time as there are cores: loading is slow and not timed."""
-    loading: dict[Any, _Worker] = {}  # by pipe
-    waiting = list(candidates.items())
-    while waiting or loading:
-        while waiting and len(loading) < machine.cores():
-            name, candidate = waiting.pop(0)
-            workers[name] = worker = _Worker(name, candidate, warmup)
-            loading[worker.pipe] = worker
-        for pipe in connection.wait(list(loading)):
-            loading.pop(pipe).stop_when_ready()
+
+    def start(name: str) -> None:
+        workers[name] = _Worker(name, candidates[name], warmup)
+        workers[name].stop_when_ready()
+
+    with ThreadPoolExecutor(machine.cores()) as pool:
+        list(pool.map(start, candidates))  # raises what a start raised
 
 
 class _Worker:

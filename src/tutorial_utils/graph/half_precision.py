@@ -26,10 +26,10 @@ class OutOfRange(TutorialError, ValueError):
     """A weight is too large for fp16; the message names it."""
 
 
-def to_fp16(source: Path, target: Path, keep: tuple[str, ...] = KEPT) -> None:
+def to_fp16(source: Path, target: Path) -> None:
     """Write ``source`` (fp32) with weights and products in fp16 to ``target``.
 
-    Inputs and outputs keep their types. keep: operators that stay in fp32.
+    Inputs and outputs keep their types, and the operators of ``KEPT`` theirs.
 
     Raises:
         OutOfRange: a weight would become another one. ONNX Runtime's converter cuts it in silence.
@@ -45,24 +45,24 @@ def to_fp16(source: Path, target: Path, keep: tuple[str, ...] = KEPT) -> None:
                     f"{weight.name} reaches {largest:.3g}, and fp16 ends at {LARGEST:,.0f}. Use "
                     "the fp32 file."
                 )
-    _prepare(model.graph, keep)
+    _prepare(model.graph)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tiny weights become 0, or the smallest fp16 number
         half = convert_float_to_float16(
-            model, keep_io_types=True, disable_shape_infer=True, op_block_list=list(keep)
+            model, keep_io_types=True, disable_shape_infer=True, op_block_list=list(KEPT)
         )
     storage.write(half, target)
 
 
-def _prepare(graph: onnx.GraphProto, keep: tuple[str, ...]) -> None:
+def _prepare(graph: onnx.GraphProto) -> None:
     """Help the converter to keep operators in fp32.
 
     It casts only values whose type it knows. The inputs and outputs of these operators are floats
     in any fp32 graph; other types of the exporter no longer hold. And where a weight is shared with
     an operator in fp16, it writes a graph that cannot be loaded: so each side gets its own.
     """
-    kept = [node for node in graph.node if node.op_type in keep]
-    others = {n for node in graph.node if node.op_type not in keep for n in node.input}
+    kept = [node for node in graph.node if node.op_type in KEPT]
+    others = {n for node in graph.node if node.op_type not in KEPT for n in node.input}
     weights = {weight.name: weight for weight in graph.initializer}
     for name in {n for node in kept for n in node.input if n in weights and n in others}:
         graph.initializer.add().CopyFrom(weights[name])

@@ -35,11 +35,11 @@ def comparison(result: Comparison, title: str) -> Figure:
     )
 
 
-def encoder_layers(files: Mapping[str, Path], title: str, layer: int = 0) -> Figure:
-    """One encoder layer of each file drawn side by side, data flowing downwards."""
+def encoder_layers(files: Mapping[str, Path], title: str) -> Figure:
+    """The first encoder layer of each file drawn side by side, data flowing downwards."""
     fig, axes = plots.figure(title, columns=len(files), size=(5.2 * len(files), 9))
     for axis, (name, path) in zip(axes, files.items(), strict=True):
-        flow = inspection.encoder_layer(path, layer)
+        flow = inspection.encoder_layer(path)
         rows = dict(enumerate(networkx.topological_generations(flow)))
         place = networkx.multipartite_layout(flow, subset_key=rows, align="horizontal")
         networkx.draw_networkx_edges(flow, place, ax=axis, edge_color=GREY, node_size=500)

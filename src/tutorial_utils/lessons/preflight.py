@@ -133,11 +133,9 @@ def _providers() -> Found:
 
 
 def _processor() -> Found:
-    features = machine.describe().features
-    fast = {"avx512_vnni", "avx_vnni", "amx_int8"} & set(features)
-    arm = platform.machine().lower() in ("arm64", "aarch64")
     fix = "INT8 will gain little or nothing here: notebook 03 shows how to see it."
-    return ("OK" if fast or arm else "WARN"), ", ".join(features) or "none of note", fix
+    found = ", ".join(machine.features()) or "none of note"
+    return ("WARN" if machine.saturates() else "OK"), found, fix
 
 
 def _bf16() -> Found:
