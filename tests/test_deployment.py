@@ -1,6 +1,7 @@
 """Versions that change under load: nothing is lost, and each answer names who gave it."""
 
 import asyncio
+import json
 import math
 import random
 import threading
@@ -311,6 +312,21 @@ def test_a_fallback_or_canary_with_other_callers_is_refused_at_start(tmp_path, k
             app.create(Settings(registry=tmp_path, model="mood", version="1", **more))
 
 
+@pytest.mark.parametrize("kind", OTHERS)
+def test_an_operator_who_switches_to_other_callers_is_told_and_nothing_changes(tmp_path, kind):
+    SERVED["mood"].publish(tmp_path)
+    replace(OTHERS[kind], name="mood").publish(tmp_path)
+    settings = Settings(registry=tmp_path, model="mood", version="1", admin_token="open")
+    with running(settings) as client:
+        key = {"authorization": "Bearer open"}
+        for path, body in (("switch", {}), ("candidate", {"shadow": 1})):
+            answer = client.post(f"/admin/{path}", headers=key, json={"version": "2"} | body)
+            assert answer.status_code == 409
+            assert "its callers would be refused" in answer.json()["error"]
+        info = client.get("/info").json()
+        assert (info["running"], info["follows_latest"]) == ({"1": "stable"}, False)
+
+
 def test_ten_thousand_callers_are_split_by_the_share_and_keep_their_version():
     ids = [f"caller-{i}" for i in range(10_000)]
     places = [place(caller, "2") for caller in ids]
@@ -464,8 +480,9 @@ def test_the_admin_routes_open_with_the_token_only(tmp_path):
             ("switch", {"verison": "1"}),
             ("switch", {}),
             ("candidate", {"version": "2", "canary_share": 0.1}),
+            ("switch", {"version": "1", "\ud83d": 1}),
         ):
-            answer = client.post(f"/admin/{path}", headers=key, json=body)
+            answer = client.post(f"/admin/{path}", headers=key, content=json.dumps(body))
             assert answer.status_code == 422, body
         assert client.get("/info").json()["running"] == {"1": "stable"}
     with running(Settings(registry=tmp_path)) as client:

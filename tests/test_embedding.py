@@ -4,7 +4,6 @@ import numpy as np
 import onnx
 import pytest
 import service
-import tritonclient.http as triton
 from onnx import TensorProto, helper, numpy_helper
 from scipy import stats
 
@@ -12,7 +11,6 @@ from tutorial_utils import quality
 from tutorial_utils.registry import BadModel, ModelForm, load, write_version
 from tutorial_utils.serving.engine.request import Prediction
 from tutorial_utils.serving.rollout import shadow
-from tutorial_utils.serving.settings import Settings
 from tutorial_utils.tasks import TASKS, Truth
 
 EMBEDDING = TASKS["embedding"]
@@ -47,37 +45,6 @@ def expected(texts):
     table = numpy_helper.to_array(next(i for i in made.graph.initializer if i.name == "table"))
     rows = [e.ids for e in service.bytes_as_tokens().encode_batch(texts)]
     return np.stack([table[row].mean(axis=0) for row in rows])
-
-
-def test_vectors_are_answered_over_http_in_the_order_of_the_texts(registry_path):
-    with service.running(Settings(registry=registry_path)) as client:
-        body = client.post("/embed", json={"texts": TEXTS}).json()
-        assert np.allclose(body["embeddings"], expected(TEXTS), atol=1e-5)
-        assert (body["version"], body["fallback"]) == ("1", False)
-        assert client.get("/readyz").status_code == 200
-        refused = client.post("/predict", json={"texts": TEXTS})
-        assert refused.status_code == 409
-        assert refused.json()["error"] == "this model answers at /embed, not at /predict"
-        assert client.post("/embed", json={"texts": [""]}).status_code == 422
-
-
-def test_a_classifier_has_no_vectors(tmp_path):
-    service.publish(tmp_path)
-    with service.running(Settings(registry=tmp_path)) as client:
-        refused = client.post("/embed", json={"texts": ["a"]})
-        assert refused.json()["error"] == "this model answers at /predict, not at /embed"
-
-
-def test_tritons_client_gets_vectors(registry_path):
-    with service.running(Settings(registry=registry_path)) as client:
-        asking = triton.InferenceServerClient(client.base_url.netloc.decode())
-        told = asking.get_model_metadata("sentiment")["outputs"]
-        assert told == [{"name": "embedding", "datatype": "FP32", "shape": [-1, WIDTH]}]
-        given = triton.InferInput("text", [len(TEXTS)], "BYTES")
-        given.set_data_from_numpy(np.array(TEXTS, dtype=object), binary_data=False)
-        wanted = [triton.InferRequestedOutput("embedding", binary_data=False)]
-        found = asking.infer("sentiment", [given], outputs=wanted).as_numpy("embedding")
-        assert np.allclose(found, expected(TEXTS), atol=1e-5)
 
 
 def test_a_file_without_the_output_of_its_task_is_refused(tmp_path):

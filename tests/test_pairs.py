@@ -8,7 +8,6 @@ import onnx
 import pytest
 import service
 import torch
-import tritonclient.http as triton
 from onnx import TensorProto, helper, numpy_helper
 from tiny_models import LABELS
 
@@ -106,27 +105,6 @@ def test_what_is_no_pair_is_refused_and_the_place_is_named(registry_path, texts,
         answer = client.post("/predict", json={"texts": texts})
         assert answer.status_code == (409 if "reads pairs" in told else 422)
         assert told in answer.text
-
-
-def test_a_pair_is_refused_by_a_model_that_reads_single_texts(tmp_path):
-    service.publish(tmp_path)
-    with service.running(Settings(registry=tmp_path)) as client:
-        answer = client.post("/predict", json={"texts": [["a", "b"]]})
-        assert (answer.status_code, answer.json()["error"]) == (
-            409, "this model reads single texts",
-        )  # fmt: skip
-
-
-def test_triton_s_client_sends_pairs(registry_path):
-    with service.running(Settings(registry=registry_path)) as client:
-        asking = triton.InferenceServerClient(client.base_url.netloc.decode())
-        told = asking.get_model_metadata("sentiment")
-        assert told["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1, 2]}]
-        given = triton.InferInput("text", [len(PAIRS), 2], "BYTES")
-        given.set_data_from_numpy(np.array(PAIRS, dtype=object), binary_data=False)
-        wanted = [triton.InferRequestedOutput("probabilities", binary_data=False)]
-        found = asking.infer("sentiment", [given], outputs=wanted).as_numpy("probabilities")
-        assert found[:, 1] == pytest.approx([expected(*pair) for pair in PAIRS], abs=1e-6)
 
 
 def test_a_version_of_another_kind_takes_no_place_beside_the_one_in_use(registry_path, tmp_path):
