@@ -37,37 +37,28 @@ class OnTexts:
 
 @dataclass(frozen=True)
 class Onnx:
-    """An ONNX file at one input shape."""
+    """An ONNX file at one input shape, in parts of ``rows``, ``workers`` of them side by side.
+
+    rows: None: all at once. More than one worker needs a recipe with fewer threads each.
+    """
 
     path: Path
     batch: int = 1
     length: int = 128
     recipe: SessionRecipe = SessionRecipe()
+    rows: int | None = None
+    workers: int = 1
 
     @property
     def items(self) -> int:
         return self.batch
 
-    def build(self) -> Callable[[], object]:
-        predict = onnx_predict(self.path, self.recipe)
-        inputs = random_inputs(self.batch, self.length)
-        return lambda: predict(inputs)
-
-
-@dataclass(frozen=True)
-class Bulk(Onnx):
-    """An ONNX file at one input shape, ``rows`` at a time, ``workers`` such parts side by side.
-
-    More than one worker needs a recipe with fewer threads each.
-    """
-
-    rows: int = 1
-    workers: int = 1
-
     def build(self) -> Callable[[], np.ndarray]:
         predict = onnx_predict(self.path, self.recipe)
-        parts = cut(random_inputs(self.batch, self.length), self.rows)
-        pool = ThreadPoolExecutor(self.workers)
+        inputs = random_inputs(self.batch, self.length)
+        if self.rows is None:
+            return lambda: predict(inputs)
+        parts, pool = cut(inputs, self.rows), ThreadPoolExecutor(self.workers)
         return lambda: np.concatenate(list(pool.map(predict, parts)))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tutorial_utils import quality
 from tutorial_utils.bench import timer
-from tutorial_utils.bench.candidates import Bulk, Labelling, Onnx, Torch
+from tutorial_utils.bench.candidates import Labelling, Onnx, Torch
 from tutorial_utils.core import hashing, machine, paths, provenance
 from tutorial_utils.data import reviews
 from tutorial_utils.graph import inspection
@@ -30,7 +30,7 @@ def latency_candidate(step: str, batch: int = 1, length: int = 128) -> timer.Can
     rows = max(1, recipe.token_budget // length)
     if recipe.workers == 1 or batch <= rows:
         return Onnx(path, batch, length, recipe.session)
-    return Bulk(path, batch, length, recipe.in_bulk(), rows, recipe.workers)
+    return Onnx(path, batch, length, recipe.in_bulk(), rows, recipe.workers)
 
 
 def labelling_candidate(step: str) -> Labelling:

@@ -4,16 +4,9 @@ registry.write_version(folder, "sentiment", [ModelForm(file, recipe)], tokenizer
 model = registry.load(folder, "sentiment")
 """
 
+from tutorial_utils.registry.files import MANIFEST, MODEL, TOKENIZER
 from tutorial_utils.registry.loading import LoadedModel, choose, load
-from tutorial_utils.registry.manifest import (
-    MANIFEST,
-    MODEL,
-    TOKENIZER,
-    BadModel,
-    Manifest,
-    ModelForm,
-    read_manifest,
-)
+from tutorial_utils.registry.manifest import BadModel, Manifest, ModelForm, read_manifest
 from tutorial_utils.registry.store import (
     check_name,
     restore,

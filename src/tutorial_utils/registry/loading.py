@@ -14,16 +14,8 @@ from tokenizers import Tokenizer
 from tutorial_utils.core import machine
 from tutorial_utils.drift.profile import BadProfile, Profile
 from tutorial_utils.registry import store
-from tutorial_utils.registry.manifest import (
-    FIX,
-    MANIFEST,
-    PROFILE,
-    TOKENIZER,
-    BadModel,
-    Manifest,
-    ModelForm,
-    read_manifest,
-)
+from tutorial_utils.registry.files import MANIFEST, PROFILE, TOKENIZER
+from tutorial_utils.registry.manifest import FIX, BadModel, Manifest, ModelForm, read_manifest
 from tutorial_utils.runtime import batching, memory, tokenization
 from tutorial_utils.runtime.batching import INPUTS
 from tutorial_utils.runtime.recipe import Recipe

@@ -18,15 +18,13 @@ from pathlib import Path
 from tutorial_utils.core import records
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.core.hashing import sha256
+from tutorial_utils.registry.files import MANIFEST, MODEL, TOKENIZER, WITHDRAWN
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import PROVIDERS
 from tutorial_utils.tasks import TASKS
 
 FORMAT = 2
 READS = ("text", "pair")
-MODEL, TOKENIZER, MANIFEST = "model.onnx", "tokenizer.json", "manifest.json"
-PROFILE = "profile.json"  # what normal traffic looks like; a version may have none
-WITHDRAWN = "WITHDRAWN"  # a file in a version's folder that takes it out of use; it says why
 FIX = (
     "Write the version again (`optimize` for your own model, `publish` for the one of the series), "
     "or serve another one."

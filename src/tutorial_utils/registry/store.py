@@ -14,16 +14,8 @@ from filelock import FileLock
 from tutorial_utils.core import machine, paths
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.core.hashing import sha256
-from tutorial_utils.registry.manifest import (
-    MANIFEST,
-    MODEL,
-    PROFILE,
-    TOKENIZER,
-    WITHDRAWN,
-    BadModel,
-    Manifest,
-    ModelForm,
-)
+from tutorial_utils.registry.files import MANIFEST, MODEL, PROFILE, TOKENIZER, WITHDRAWN
+from tutorial_utils.registry.manifest import BadModel, Manifest, ModelForm
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NUMBER = re.compile(r"[0-9]{1,9}")

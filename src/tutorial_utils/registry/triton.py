@@ -24,8 +24,9 @@ import onnxruntime as ort
 
 from tutorial_utils.core import paths
 from tutorial_utils.registry import loading, store
+from tutorial_utils.registry.files import MODEL, TOKENIZER
 from tutorial_utils.registry.loading import LoadedModel
-from tutorial_utils.registry.manifest import MODEL, TOKENIZER, BadModel
+from tutorial_utils.registry.manifest import BadModel
 from tutorial_utils.runtime.session import PROVIDERS, SessionRecipe
 
 MAX_BATCH = 32  # texts; with max_length tokens each, they limit the memory of a run
