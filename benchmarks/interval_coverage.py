@@ -262,6 +262,10 @@ slower than that passes in at most 2 % of cases, however noisy the machine is. N
 refusals instead. If the limit is inside the interval, the gate refuses and says that more rounds
 are needed. Each workload is checked separately.
 
+`optimize` asks the gate about up to four candidates, the fastest first. So the chance that any
+slow one passes is at most four times as large. If only noise is in the way of a promotion, it
+measures once more with three times as many rounds, which doubles that chance at most.
+
 The table shows how often a version passes against the one before. The limit is {slower:.2f} ×, so
 the interval must end below {bound:.2f} ×. The rows are the version's true time; the first is an
 equally fast version. The columns are the number of rounds and the standard deviation of a ratio

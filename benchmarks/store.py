@@ -14,6 +14,7 @@ from pathlib import Path
 
 import benchmarks.claims.page
 import benchmarks.drift.report
+import benchmarks.families.report
 import benchmarks.load.report
 import benchmarks.peers.report
 import benchmarks.soak.report
@@ -30,6 +31,7 @@ REPORTS: dict[str, Callable[[dict, Folder], None] | None] = {  # None: no report
     "load": benchmarks.load.report.draw,
     "soak": benchmarks.soak.report.draw,
     "drift": benchmarks.drift.report.draw,
+    "families": benchmarks.families.report.draw,
     "fusion": fusion.draw,
     "quantization": quantization.draw,
     "runtime": runtime.draw,

@@ -1,0 +1,1 @@
+"""``optimize`` on a checkpoint of each supported family, at its real base size."""

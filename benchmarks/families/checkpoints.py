@@ -1,0 +1,102 @@
+"""Checkpoints of the families at base size: a seeded encoder, and a head that was fitted to texts.
+
+The weights of the encoder are random, which changes neither size nor time. They are spread about as
+widely as trained ones; with the usual initial weights, all texts would look nearly alike. The head
+is fitted to 2,000 labelled sentences, so that its answers differ, and agreement means something.
+"""
+
+from pathlib import Path
+
+import torch
+import transformers
+
+from tutorial_utils.core import scoped
+from tutorial_utils.data import assets, reviews
+from tutorial_utils.data.reviews import Reviews
+from tutorial_utils.runtime import batching
+
+# Where Transformers' defaults are not the base size. The vocabularies are those of the published
+# checkpoints, though all read the series' tokenizer, which knows 30,522 words.
+FAMILIES: dict[str, dict] = {
+    "bert": {},
+    "distilbert": {},
+    "roberta": {"vocab_size": 50_265, "max_position_embeddings": 514},
+    "xlm-roberta": {"vocab_size": 250_002, "max_position_embeddings": 514},
+    "electra": {"embedding_size": 768, "hidden_size": 768, "intermediate_size": 3072,
+                "num_attention_heads": 12},
+    "albert": {"vocab_size": 30_522, "hidden_size": 768, "intermediate_size": 3072,
+               "num_attention_heads": 12},
+    "deberta-v2": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+                   "num_attention_heads": 12, "relative_attention": True, "position_buckets": 256,
+                   "norm_rel_ebd": "layer_norm", "share_att_key": True,
+                   "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0,
+                   "position_biased_input": False},
+    "mpnet": {},
+    "modernbert": {},
+}  # fmt: skip
+LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+         "num_attention_heads": 16}  # fmt: skip
+SPREAD = 0.05  # standard deviation of the weights
+SENTENCES, EPOCHS, RATE = 2_000, 20, 1e-3
+
+
+def save(family: str, folder: Path, **settings) -> Path:
+    """Write a checkpoint with save_pretrained; return its folder.
+
+    settings: of the config, besides those of base size.
+    """
+    values = FAMILIES[family] | {"pad_token_id": 0, "initializer_range": SPREAD} | settings
+    values |= {"id2label": dict(enumerate(reviews.LABELS)), "attn_implementation": "sdpa"}
+    if family == "modernbert":
+        values |= {"bos_token_id": 101, "eos_token_id": 102, "reference_compile": False}
+    if family == "deberta-v2":  # it has no other attention
+        values["attn_implementation"] = "eager"
+    with scoped.quiet_transformers(), scoped.torch_seed(0):
+        config = transformers.AutoConfig.for_model(family, **values)
+        model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+        fit(model, reviews.splits().train.take(range(SENTENCES)))
+        model.save_pretrained(folder)
+    special = {
+        f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")
+    }
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(assets.fetch(assets.ENCODER) / "tokenizer.json"),
+        model_max_length=512,
+        **special,
+    ).save_pretrained(folder)
+    return folder
+
+
+def fit(model: torch.nn.Module, texts: Reviews) -> float:
+    """Fit the head to labelled texts, with the encoder frozen; return the last mean loss.
+
+    The encoder runs once a batch. Later epochs get its stored outputs.
+    """
+    rows = reviews.encode(texts.texts)
+    batches = batching.by_tokens([len(row) for row in rows], 2048)
+    encoder = model.base_model
+    inputs = [batching.pad([rows[i] for i in batch]) for batch in batches]
+    given = [
+        {name: torch.from_numpy(x[name]) for name in ("input_ids", "attention_mask")}
+        for x in inputs
+    ]
+    with torch.inference_mode():
+        stored = [encoder(**one) for one in given]
+    labels = [torch.from_numpy(texts.labels[batch]) for batch in batches]
+    inside = {id(weight) for weight in encoder.parameters()}
+    head = [weight for weight in model.parameters() if id(weight) not in inside]
+    optimizer = torch.optim.Adam(head, lr=RATE)
+    forward = encoder.forward
+    for _ in range(EPOCHS):
+        losses = []
+        for one, output, right in zip(given, stored, labels, strict=True):
+            encoder.forward = lambda *a, _output=output, **k: _output.__class__(
+                **{name: value.clone() for name, value in _output.items()}
+            )
+            loss = torch.nn.functional.cross_entropy(model(**one).logits, right)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    encoder.forward = forward
+    return sum(losses) / len(losses)
