@@ -1,5 +1,5 @@
 """Commands of the series (check, prepare, bench, ledger, notebooks) and for your own models
-(optimize, publish, serve, withdraw, triton)."""
+(inspect, optimize, publish, serve, withdraw, triton)."""
 
 import argparse
 import json
@@ -111,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     execute = command("notebooks", _notebooks, "execute notebooks from top to bottom")
     execute.add_argument("names", nargs="*", help="how their names start; all if not given")
     execute.add_argument("--into", type=Path, help="folder for the results; in place by default")
+    look = command("inspect", _inspect, "what is known of a model and its data, in seconds")
+    _add_model(look)
+    look.add_argument("--json", action="store_true", help="for programs")
     _add_optimize(command("optimize", _optimize, "make your classifier fast, and promote it"))
     command("publish", _publish, "put the tuned classifier into a registry", stored)
     triton = command("triton", _triton, "write a version for Triton Inference Server", stored)
@@ -131,8 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
-    command.add_argument("source", help="folder of save_pretrained, or a name on the hub")
-    _add_data(command)
+    _add_model(command)
     command.add_argument("--out", type=Path, required=True, help="folder for the report and files")
     command.add_argument("--registry", type=Path, help="folder of models; OUT/registry by default")
     text = (
@@ -145,11 +147,6 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
         command.add_argument(flag, dest=field, type=float, default=default, help=text)
     text = "the whole interval of the score must keep to its limit"
     command.add_argument("--certain", action="store_true", help=text)
-    text = "tokens that texts are truncated to; by default all that the model reads, at most 512"
-    command.add_argument("--max-length", type=int, help=text)
-    text = "how an encoder's vectors become one for each text: mean, cls or max"
-    command.add_argument("--pooling", help=text)
-    command.add_argument("--normalize", action="store_true", help="vectors get the length 1")
     # Without a default: what is given wins over --quick.
     command.add_argument("--max-texts", type=int, help="texts measured on (4000; --quick: 2000)")
     command.add_argument("--rounds", type=int, help="rounds of each timing (7; --quick: 5)")
@@ -159,8 +156,14 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-invariant", action="store_true", help=text)
 
 
-def _add_data(command: argparse.ArgumentParser) -> None:
-    """``--data``, and how it is read; see ``_given_data``."""
+def _add_model(command: argparse.ArgumentParser) -> None:
+    """The model, ``--data``, and how both are read; see ``_given_data``."""
+    command.add_argument("source", help="folder of save_pretrained, or a name on the hub")
+    text = "tokens that texts are truncated to; by default all that the model reads, at most 512"
+    command.add_argument("--max-length", type=int, help=text)
+    text = "how an encoder's vectors become one for each text: mean, cls or max"
+    command.add_argument("--pooling", help=text)
+    command.add_argument("--normalize", action="store_true", help="vectors get the length 1")
     command.add_argument("--data", type=Path, help="labelled texts: CSV, TSV, JSON lines, Parquet")
     for name, text in DATA.items():
         command.add_argument(f"--{name.replace('_', '-')}", help=text)
@@ -169,7 +172,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 
 
 def _given_data(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments ``data`` and ``reading`` of ``optimize``."""
+    """The arguments ``data`` and ``reading`` of ``optimize`` and ``inspect``."""
     from tutorial_utils.data import labelled, labels
 
     named = ((name, getattr(options, name)) for name in [*DATA][:4])
@@ -237,6 +240,21 @@ def _notebooks(options: argparse.Namespace) -> None:
         _tell(f"{source.stem} … ", end="")
         notebooks.execute(source, options.into / source.name if options.into else source)
         _tell(f"{time.perf_counter() - start:.0f} s")
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from tutorial_utils.core import records
+    from tutorial_utils.optimize import facts
+
+    how = {name: getattr(options, name) for name in ("max_length", "pooling", "normalize")}
+    try:
+        found = facts.inspect(options.source, **_given_data(options), **how)
+    except Exception as error:
+        if options.json:
+            print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+        raise
+    print(records.dumps(found) if options.json else found)
+    return _say(found.error, CANNOT) if found.error else DONE
 
 
 def _optimize(options: argparse.Namespace) -> int:

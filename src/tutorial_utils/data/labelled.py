@@ -29,7 +29,8 @@ class Labelled:
 
     labels: None if the file has none and the task needs none. groups: int64 (n,), the query that
     each text belongs to; None if texts are not ranked. notes: for the report, such as rows that
-    were left out. understood: the columns and how the labels were read, in words.
+    were left out. understood: the columns and how the labels were read, in words. skipped: how many
+    rows were left out.
     """
 
     texts: tuple[Text, ...]
@@ -37,6 +38,7 @@ class Labelled:
     groups: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     understood: str = ""
+    skipped: int = 0
 
     @property
     def reads(self) -> str:
@@ -122,6 +124,7 @@ def read(file: Path, names: Sequence[str], task: str, reading: Reading = Reading
         groups=groups,
         notes=tuple(notes),
         understood=", ".join(columns.named.values()) + (way and f"; labels {way}"),
+        skipped=len(bad),
     )
 
 

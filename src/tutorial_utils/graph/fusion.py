@@ -51,6 +51,21 @@ class Fusions:
 
 
 ALL = Fusions("attention", "bias", skip_layer_norm=True)
+# Families that were tried → the operators that ``fuse`` finds, if the activation is GELU.
+# ``tests/test_inspect.py`` exports each of them.
+KNOWN = {
+    **dict.fromkeys(
+        ("albert", "bert", "camembert", "data2vec-text", "distilbert", "electra", "ernie",
+         "megatron-bert", "rembert", "roberta", "roberta-prelayernorm", "xlm-roberta",
+         "xlm-roberta-xl"),
+        ("Attention", "BiasGelu", "SkipLayerNormalization"),
+    ),
+    # Relative positions are added to the scores of attention.
+    "deberta-v2": ("BiasGelu", "SkipLayerNormalization"),
+    "mpnet": ("BiasGelu", "SkipLayerNormalization"),
+    # Rotary positions are between projections and scores; the activation has a gate, not a bias.
+    "modernbert": ("MultiHeadAttention", "Gelu"),
+}  # fmt: skip
 
 
 def fuse(source: Path, target: Path) -> dict[str, int]:

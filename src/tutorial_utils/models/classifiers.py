@@ -12,10 +12,9 @@ from tokenizers import Tokenizer
 
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.models import checkpoint as checkpoints
-from tutorial_utils.models import tokenizer
+from tutorial_utils.models import positions, tokenizer
 from tutorial_utils.models.checkpoint import BadClassifier, Checkpoint
 from tutorial_utils.models.pooling import MODES, Pooled, Pooling
-from tutorial_utils.models.positions import read as read_positions
 from tutorial_utils.models.torch_inference import Predict, predictor
 from tutorial_utils.runtime import tokenization
 from tutorial_utils.runtime.batching import INPUTS, Padding
@@ -34,7 +33,8 @@ class Classifier:
     source: its folder, or its name on the hub. inputs: those that it takes. labels: none for an
     encoder. vocabulary: the range of ordinary token ids. task: one of ``tasks.TASKS``. max_length:
     tokens that a text is truncated to. longest: tokens that model and tokenizer could read.
-    revision: the commit on the hub. pooling: of an encoder.
+    revision: the commit on the hub. pooling: of an encoder. operations: multiplications and
+    additions that a token costs.
     """
 
     source: str
@@ -48,6 +48,7 @@ class Classifier:
     longest: int
     revision: str | None = None
     pooling: Pooling | None = None
+    operations: float = 0.0
 
     def module(self):
         """The PyTorch model in fp32, ready for inference. It returns its task's output only."""
@@ -141,6 +142,7 @@ def open_classifier(
         longest=longest,
         revision=checkpoint.revision,
         pooling=pools,
+        operations=positions.operations(model, ordinary),
     )
 
 
@@ -241,11 +243,11 @@ def _longest(
 
     with checkpoints.opening(checkpoint):
         answering = Pooled(model, pooling) if pooling else model
-        positions, outputs = read_positions(answering, token)
+        tables, outputs = positions.read(answering, token)
     if len(outputs) != 1:
         raise BadClassifier(f"{checkpoint} returns {', '.join(outputs)}, and not logits only.")
     by_folder = pooling.max_length if pooling else None
-    by_model = positions or getattr(model.config, "max_position_embeddings", None)
+    by_model = tables or getattr(model.config, "max_position_embeddings", None)
     limits = (by_model, by_folder or by_tokenizer)
     numbers = (limit for limit in limits if isinstance(limit, (int, float)))
     return min((int(n) for n in numbers if 0 < n < LARGE_INTEGER), default=LONGEST)

@@ -1,4 +1,4 @@
-"""How many tokens a model can read, found by watching it read short texts.
+"""How many tokens a model can read, and what each costs, found by watching it read short texts.
 
 Families count positions from 0, from 2, or from behind the padding token, and pad inside. Where a
 model looks positions up in a table, the rows that it looks up tell how many remain.
@@ -6,6 +6,7 @@ model looks positions up in a table, the rows that it looks up tell how many rem
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 SHORT = 8  # tokens
 
@@ -39,6 +40,17 @@ def read(model: torch.nn.Module, token: int) -> tuple[int | None, dict[str, torc
         if size == same and following == last + 1
     ]
     return (SHORT + min(left) if left else None), outputs
+
+
+def operations(model: torch.nn.Module, token: int) -> float:
+    """Multiplications and additions with weights that one more token of a short text costs."""
+    counts, model = [], model.requires_grad_(False)  # the counter follows gradients, and may fail
+    for texts in (1, 2):  # the difference leaves out what is computed once for all
+        ids = torch.full((texts, SHORT), token)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(input_ids=ids, attention_mask=torch.ones_like(ids))
+        counts.append(counter.get_total_flops())
+    return (counts[1] - counts[0]) / SHORT
 
 
 def _watch(model, token: int, length: int) -> tuple[list[tuple[int, int]], dict]:

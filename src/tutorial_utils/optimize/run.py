@@ -18,12 +18,11 @@ from tutorial_utils.core import hashing, machine, paths, provenance, records
 from tutorial_utils.data import labelled
 from tutorial_utils.models import classifiers
 from tutorial_utils.models.classifiers import Classifier
-from tutorial_utils.optimize import answers, choice, gate, promotion
+from tutorial_utils.optimize import answers, choice, facts, gate, promotion
 from tutorial_utils.optimize.choice import Judged
 from tutorial_utils.optimize.job import Effort, Job
 from tutorial_utils.optimize.stages import Found, Measured, Trial, evaluate, protect, stages, tune
 from tutorial_utils.optimize.target import CPU, Target, torch_device
-from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.registry import check_name
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import made_here
@@ -108,16 +107,11 @@ def optimize(
         progress(BESIDE_CPU)
     model_folder = Path(registry or Path(out, "registry")) / name
     classifier = classifiers.open_classifier(source, max_length, pooling, normalize)
+    given = labelled.read(data, classifier.labels, classifier.task, reading) if data else None
+    classifier, texts = facts.ready(classifier, given, effort.max_texts)
+    progress(str(facts.describe(source, classifier, data, given, texts)))
     cut = None if max_length else classifiers.cut(classifier)
     remarks = [*filter(None, [cut, classifiers.prompts(classifier)])]
-    for remark in remarks:
-        progress(remark)
-    given = labelled.read(data, classifier.labels, classifier.task, reading) if data else None
-    task, right = named(classifier.task), given.labels if given else None
-    if given and right is not None and not task.fits(right, given.groups is not None):
-        classifier = replace(classifier, task="regression")  # one logit, and labels of any value
-    texts = Texts.of(classifier, given, effort.max_texts)
-    texts.check(task)
     folder = Path(out, "work", fingerprint(classifier, data, effort, target, reading))
     previous, note = promotion.find_previous(model_folder, classifier, texts.reads, target.provider)
     job = Job(classifier, texts, folder, effort, previous, target, limits, batch_invariant)

@@ -21,6 +21,7 @@ class Embedding(Task):
     """
 
     name = "embedding"
+    answer = "a vector for each text"
     output = "embedding"
     route = "/embed"
     labels_are_names = False

@@ -17,6 +17,7 @@ class MultiLabel(SingleLabel):
     """Answers are probabilities (n, labels), each by itself. Callers are told as of one label."""
 
     name = "multi_label"
+    answer = "any number of labels"
 
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         return quality.sigmoid(outputs)

@@ -15,6 +15,7 @@ class Regression(Task):
     """Answers are values (n, targets), in the unit of the labels."""
 
     name = "regression"
+    answer = "a number for each target"
     missing = np.nan
     measured_by_spread = True
     labels_are_names = False

@@ -18,6 +18,7 @@ class Score(MultiLabel):
     """Answers are probabilities (n, 1). A label in a file is 0 or 1, or a degree of relevance."""
 
     name = "score"
+    answer = "a score between 0 and 1, by a sigmoid"
     labels_are_names = False
 
     def label(self, given: Any, known: Known, width: int) -> Any:

@@ -14,6 +14,7 @@ class SingleLabel(Task):
     """Answers are probabilities (n, labels) that add up to 1."""
 
     name = "single_label"
+    answer = "one of several labels"
 
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         return quality.softmax(outputs)

@@ -43,16 +43,17 @@ class Truth:
 class Task(ABC):
     """One kind of answer. Every other package asks the task, and none asks which task it is.
 
-    name: as in ``manifest.json``. output: name of the model's output. missing: the value of a
-    label that a model does not know. measured_by_spread: differences count as shares of the labels'
-    standard deviation. labels_are_names: in a file, a label is a name or its number, not a value.
-    needs_labels: False if a score needs them, but not the rest; only pairs have labels then, and
-    each text of a pair has an answer of its own.
+    name: as in ``manifest.json``. answer: what callers get, in words. output: name of the model's
+    output. missing: the value of a label that a model does not know. measured_by_spread:
+    differences count as shares of the labels' standard deviation. labels_are_names: in a file, a
+    label is a name or its number, not a value. needs_labels: False if a score needs them, but not
+    the rest; only pairs have labels then, and each text of a pair has an answer of its own.
     route: where callers are answered. Answers are float arrays (n, width); width: one for each
     label, target or dimension.
     """
 
     name: ClassVar[str]
+    answer: ClassVar[str]
     output: ClassVar[str] = "logits"
     missing: ClassVar[float] = 0.0
     measured_by_spread: ClassVar[bool] = False
