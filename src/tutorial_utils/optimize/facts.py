@@ -78,7 +78,8 @@ def describe(
 ) -> Overview:
     """The facts of what could be opened; of a model that could not, those that its files tell."""
     revision = classifier.revision if classifier else None
-    checkpoint = _tried(lambda: checkpoints.read(source, revision))
+    here = classifier or Path(source).is_dir()  # or else nothing is downloaded to describe it
+    checkpoint = _tried(lambda: checkpoints.read(source, revision)) if here else None
     known = classifier or checkpoint
     place = known.source if known else str(source)  # a folder may hold the encoder in another one
     config = _tried(lambda: _config(place, revision)) or {}
@@ -130,9 +131,10 @@ def _config(source: str, revision: str | None) -> dict[str, Any]:
 def _tokens(source: str, revision: str | None, classifier: Classifier | None) -> Tokens | None:
     from transformers import AutoTokenizer
 
-    given = {"revision": revision, "local_files_only": True}
-    theirs = _tried(lambda: tokenizer.of_source(source, revision))
-    theirs = theirs or AutoTokenizer.from_pretrained(source, **given)
+    if classifier:
+        theirs = tokenizer.of_source(source, revision)  # open already
+    else:
+        theirs = AutoTokenizer.from_pretrained(source, revision=revision, local_files_only=True)
     if len(theirs) <= len(theirs.all_special_tokens):  # made by the library, without any file
         return None
     side = classifier.padding.side if classifier else theirs.padding_side  # vectors: on the right

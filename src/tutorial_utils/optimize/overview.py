@@ -104,9 +104,5 @@ class Overview:
         return names and f": {names}"
 
     def _time(self) -> str:
-        full, quick = (
-            max(1, round(minutes or 0)) for minutes in (self.minutes, self.quick_minutes)
-        )
-        return (
-            f"about {full} min here, as busy as this machine is now; with --quick about {quick} min"
-        )
+        full, quick = max(1, round(self.minutes or 0)), max(1, round(self.quick_minutes or 0))
+        return f"about {full} min on this CPU, as busy as it is now; with --quick about {quick}"
