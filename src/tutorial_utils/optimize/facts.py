@@ -87,7 +87,7 @@ def describe(
     pooling = classifier.pooling if classifier else None
     full = quick = None
     if classifier and held and texts:
-        count = len(given) if given else len(texts)
+        count = max(len(given or ()), len(texts))  # the texts of pairs may count singly
         full, quick = duration.minutes(classifier, held.parameters, texts, count)
     return Overview(
         source=str(source),
@@ -189,8 +189,7 @@ def _truncated(classifier: Classifier, texts: Texts) -> float:
 
 
 def _remarks(classifier: Classifier, data: Path | None, given: Labelled | None) -> Iterator[str]:
-    if cut := classifiers.cut(classifier):
-        yield cut
+    yield from filter(None, (classifiers.cut(classifier), classifiers.prompts(classifier)))
     if data is None:
         yield (
             "Without labelled texts (--data), accuracy is not measured, and agreement only on "
