@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 from scipy import stats
 from service import publish, sentences
 
@@ -26,7 +25,7 @@ from tutorial_utils.registry import BadModel, ModelForm, write_version
 from tutorial_utils.serving.engine import observer
 from tutorial_utils.serving.engine.engine import Engine
 from tutorial_utils.serving.engine.metrics import Metrics
-from tutorial_utils.serving.engine.observer import DriftMetrics, Observer
+from tutorial_utils.serving.engine.observer import Observer
 from tutorial_utils.serving.rollout.deployment import Deployment
 from tutorial_utils.serving.settings import Settings
 from tutorial_utils.tasks import TASKS
@@ -421,8 +420,8 @@ def test_the_gauges_are_those_of_the_newest_engine(registry_path):
 
 def test_texts_are_dropped_if_the_queue_is_full(normal, monkeypatch):
     monkeypatch.setattr(observer, "MOST", 2)
-    registered, release = CollectorRegistry(), threading.Event()
-    watched = Observer(normal, DriftMetrics(registered), ("m", "1"))
+    metrics, release = Metrics(), threading.Event()
+    watched = Observer(normal, metrics, ("m", "1"))
     monkeypatch.setattr(watched.monitor, "add_rows", lambda *_: release.wait(5))
     for _ in range(20):
         watched.saw([[1, 2]], np.array([[0.5, 0.5]]))
@@ -430,7 +429,7 @@ def test_texts_are_dropped_if_the_queue_is_full(normal, monkeypatch):
     watched.close()
     labels = {"model": "m", "version": "1"}
     taken, dropped = (
-        registered.get_sample_value(f"serve_drift_{n}_total", labels)
+        metrics.registry.get_sample_value(f"serve_drift_{n}_total", labels)
         for n in ("texts", "dropped_texts")
     )
     assert dropped > 0
@@ -438,7 +437,7 @@ def test_texts_are_dropped_if_the_queue_is_full(normal, monkeypatch):
 
 
 def test_an_error_in_the_observer_does_not_stop_it(normal, caplog):
-    watched = Observer(normal, DriftMetrics(CollectorRegistry()), ("m", "1"))
+    watched = Observer(normal, Metrics(), ("m", "1"))
     watched.saw([[1, 2]], np.array([[np.nan, 0.5]]))
     watched.settle()
     watched.saw([[1, 2]] * 10, np.full((10, 2), 0.5))

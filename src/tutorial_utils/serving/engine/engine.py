@@ -60,7 +60,7 @@ class Engine:
         metrics = metrics or Metrics()
         name = model.manifest.name, model.manifest.version
         profile = getattr(model, "profile", None)  # what stands in for a model has none
-        self.observer = Observer(profile, metrics.drift, name) if profile else None
+        self.observer = Observer(profile, metrics, name) if profile else None
         self.metrics = EngineMetrics(metrics, self)
         given = self._batcher, self.backends, self.metrics
         self._supervisor = Supervisor(*given, settings.hang_after)

@@ -17,13 +17,13 @@ from prometheus_client.process_collector import ProcessCollector
 
 from tutorial_utils.runtime.session import PROVIDERS
 from tutorial_utils.serving.engine import breaker, failures
-from tutorial_utils.serving.engine.observer import VERSION, DriftMetrics
 from tutorial_utils.serving.engine.request import Prediction
 from tutorial_utils.tasks import TASKS
 
 CPU = PROVIDERS["cpu"]
+VERSION = ("model", "version")  # labels
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 STATES = {breaker.CLOSED: 0, breaker.HALF_OPEN: 1, breaker.OPEN: 2}
 REASONS: dict[type[BaseException], str] = {  # why a request has no answer; the first that fits
     asyncio.CancelledError: "cancelled",
@@ -58,32 +58,25 @@ class Metrics:
         self.refused = 0  # requests refused for want of room
         self.shown: list[EngineMetrics] = []  # of the engines that are open
         counter = partial(Counter, namespace="serve", registry=self.registry)
-        histogram = partial(Histogram, namespace="serve", registry=self.registry)
+        seconds = partial(Histogram, namespace="serve", registry=self.registry, buckets=SECONDS)
+        sizes = partial(Histogram, namespace="serve", registry=self.registry, buckets=SIZES)
+        by_reason, by_stage = (*VERSION, "reason"), (*VERSION, "stage")
         self._requests = counter("requests", "Requests by route and status.", ("route", "status"))
-        self._latency = histogram(
-            "request_seconds", "Time from request to answer.", ("route",), buckets=SECONDS
-        )
-        self.stages = histogram(
-            "stage_seconds", "Time in queue, tokenizer and model.", (*VERSION, "stage"),
-            buckets=SECONDS,
-        )  # fmt: skip
+        self._latency = seconds("request_seconds", "Time from request to answer.", ("route",))
+        self.stages = seconds("stage_seconds", "Time in queue, tokenizer and model.", by_stage)
         self.texts = counter("texts", "Texts answered, by who answered.", VERSION)
         self.fallback = counter("fallback_texts", "Texts answered by a fallback.", VERSION)
-        self.unanswered = counter(
-            "unanswered", "Requests without an answer, by reason.", (*VERSION, "reason")
-        )
-        self.batch_texts = histogram("batch_texts", "Texts in a batch.", VERSION, buckets=TOKENS)
-        self.batch_tokens = histogram(
-            "batch_tokens", "Tokens in a batch, padding included.", VERSION, buckets=TOKENS
-        )
+        self.unanswered = counter("unanswered", "Requests without an answer.", by_reason)
+        self.batch_texts = sizes("batch_texts", "Texts in a batch.", VERSION)
+        self.batch_tokens = sizes("batch_tokens", "Tokens in a batch, padding included.", VERSION)
         self.padding = counter("padding_tokens", "Tokens computed that were padding.", VERSION)
         self.poison = counter("poison_texts", "Texts that break a healthy model.", VERSION)
-        self.allocation_failures = counter(
-            "allocation_failures", "Batches that did not fit into memory.", VERSION
-        )
-        self.restarts = counter("worker_restarts", "Workers replaced.", (*VERSION, "reason"))
+        self.too_large = counter("allocation_failures", "Batches too large for memory.", VERSION)
+        self.restarts = counter("worker_restarts", "Workers replaced.", by_reason)
+        self.alarms = counter("drift_alarms", "Alarms that have begun.", (*VERSION, "feature"))
+        self.watched = counter("drift_texts", "Texts watched for drift.", VERSION)
+        self.dropped = counter("drift_dropped_texts", "Texts left out: too many waited.", VERSION)
         self.registry.register(self)
-        self.drift = DriftMetrics(self.registry)
         # A counter exists before it counts, or its first is no increase.
         for route, status in product({task.route for task in TASKS.values()}, STATUSES):
             self._requests.labels(route, str(status))
@@ -167,7 +160,7 @@ class EngineMetrics:
         metrics.texts.labels(*self.version)
         metrics.fallback.labels(*self.version)
         self.poison = metrics.poison.labels(*self.version)
-        self.allocation_failures = metrics.allocation_failures.labels(*self.version)
+        self.allocation_failures = metrics.too_large.labels(*self.version)
         self._texts = metrics.batch_texts.labels(*self.version)
         self._tokens = metrics.batch_tokens.labels(*self.version)
         self._padding = metrics.padding.labels(*self.version)

@@ -9,29 +9,17 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter
 
 from tutorial_utils.drift.monitor import Monitor
 from tutorial_utils.drift.profile import Profile
+from tutorial_utils.serving.engine.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 MOST = 1_000  # answers in the queue; more are dropped, and counted
 PAUSE = 0.05  # seconds in which answers gather, since waking for each takes its time from the model
-VERSION = ("model", "version")
-
-
-class DriftMetrics:
-    """What observers count, by version. ``Metrics`` collects the gauges from the open engines."""
-
-    def __init__(self, registry: CollectorRegistry):
-        counter = partial(Counter, namespace="serve_drift", registry=registry)
-        self.alarms = counter("alarms", "Alarms that have begun.", (*VERSION, "feature"))
-        self.texts = counter("texts", "Texts that were watched.", VERSION)
-        self.dropped = counter("dropped_texts", "Texts left out: too many waited.", VERSION)
 
 
 class Observer:
@@ -40,10 +28,10 @@ class Observer:
     version: name and number of the model, as labels.
     """
 
-    def __init__(self, profile: Profile, metrics: DriftMetrics, version: tuple[str, str]):
+    def __init__(self, profile: Profile, metrics: Metrics, version: tuple[str, str]):
         self.monitor = Monitor(profile)
         self._waiting: queue.Queue = queue.Queue(MOST)
-        self._texts = metrics.texts.labels(*version)
+        self._texts = metrics.watched.labels(*version)
         self._dropped = metrics.dropped.labels(*version)
         self._alarms = {f: metrics.alarms.labels(*version, f) for f in profile.features}
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)

@@ -113,9 +113,7 @@ class TrafficMetrics:
         role = ("version", "role")
         self.answers = counter("answers", "Requests answered, by the version that did.", role)
         self.errors = counter("version_errors", "Requests that a version failed.", role)
-        self.shadowed = counter(
-            "shadow_texts", "Texts a candidate was asked for too.", ("version", "outcome")
-        )
+        self.shadowed = counter("shadow_texts", "Texts asked in shadow.", ("version", "outcome"))
         self.roll_backs = counter("roll_backs", "Versions rolled back.", ("version", "reason"))
         self.loads = counter("loads", "Versions loaded or refused.", ("outcome",))
         self._roles = gauge("version_role", "1 for each version that runs, by its role.", role)
