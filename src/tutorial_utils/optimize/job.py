@@ -18,7 +18,8 @@ class Effort:
 
     rounds, seconds: of each timing, see ``bench.timer.compare``. max_texts: most texts to use.
     thorough: if False, a single text is the only workload, only the fastest fp32 graph is
-    quantized, and the token budget stays at its default.
+    quantized, fp16 is tried only if answers suffer in INT8, and the token budget stays at its
+    default.
     """
 
     rounds: int = 7

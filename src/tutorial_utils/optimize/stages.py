@@ -168,6 +168,8 @@ def to_fp16(job: Job, found: Found) -> Found:
 
     CPUs of x86 compute in fp32 all the same, but the file is half as large.
     """
+    if not job.effort.thorough and any(one.promising(job.limits) for one in found.smaller):
+        return found
     every = job.target.accelerated and job.effort.thorough
     graphs = found.graphs if every else (found.fp32,)
     return _fastest(job, found, "to_fp16", {g: variants.fp16(job, g) for g in graphs}, "fp16")
