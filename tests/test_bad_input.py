@@ -336,7 +336,7 @@ def status(served, body) -> int:
 
 @given(body=BODIES)
 @hypothesis.settings(
-    max_examples=150,
+    max_examples=60,
     deadline=None,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
@@ -356,7 +356,7 @@ def test_any_json_gets_the_status_that_is_promised_and_right_answers(each, body)
     width=st.sampled_from([0, 1, 2, 3]),
 )
 @hypothesis.settings(
-    max_examples=150, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+    max_examples=60, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
 )
 def test_any_shape_of_a_tensor_is_answered_right_or_refused(each, shape, data, width):
     """width: of the rows in which the texts are sent, the last may be shorter; 0: a flat list."""

@@ -20,7 +20,8 @@ from tutorial_utils.serving.http import app
 from tutorial_utils.serving.settings import Settings
 
 
-@pytest.fixture(params=["entails", "vectors"])
+# In the quick tests, pairs meet load in test_soak.
+@pytest.fixture(params=["vectors", pytest.param("entails", marks=pytest.mark.slow)])
 def served(request) -> Served:
     return SERVED[request.param]
 
@@ -272,7 +273,7 @@ def test_a_shadow_stays_if_it_answers_alike_and_is_rolled_back_if_not(registry, 
 
         def judged() -> bool:
             alike = service.value("serve_shadow_texts_total", version="2", outcome="agrees")
-            return alike >= 100 or roll_backs() == 1
+            return alike >= 30 or roll_backs() == 1
 
         answers = service.storm(judged, callers=2)
         assert all(service.is_right(answer, texts) for texts, answer in answers)
