@@ -117,11 +117,9 @@ class Profile:
 
     def unknown(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
         """Share of each text's tokens that are unfamiliar; 0 if ``familiar`` is None."""
-        return (
-            np.zeros(len(rows))
-            if self.familiar is None
-            else statistics.unfamiliar(rows, self.familiar)
-        )
+        if self.familiar is None:
+            return np.zeros(len(rows))
+        return statistics.unfamiliar(rows, self.familiar)
 
     def to_dict(self) -> dict:
         """The content of ``profile.json``."""

@@ -70,10 +70,8 @@ def quantize_rows(model: ir.Model) -> int:
         if table not in stored:
             eight = quantize(rewrites.array_of(table).T, per_channel=True)
             levels = rewrites.constant(model, f"{table.name}_levels", eight.values.T)
-            stored[table] = (
-                levels,
-                rewrites.constant(model, f"{table.name}_row_scales", eight.scale.T),
-            )
+            scales = rewrites.constant(model, f"{table.name}_row_scales", eight.scale.T)
+            stored[table] = levels, scales
         levels, scales = stored[table]
         tape = Tape()
         floats = tape.op("Cast", [tape.op("Gather", [levels, ids])], {"to": ir.DataType.FLOAT})

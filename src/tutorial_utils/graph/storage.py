@@ -46,15 +46,8 @@ def share_matrices(model: ir.Model) -> int:
 def write(model: onnx.ModelProto, target: Path) -> Path:
     """Write a model, with its weights beside it if they are large; return ``target``."""
     with replacing(target) as temporary:
-        if is_large(size(model)):
-            onnx.save(
-                model,
-                str(temporary),
-                save_as_external_data=True,
-                location=paths.weights_of(temporary).name,
-            )
-        else:
-            onnx.save(model, str(temporary))
+        large, beside = is_large(size(model)), paths.weights_of(temporary).name
+        onnx.save(model, str(temporary), save_as_external_data=large, location=beside)
     return Path(target)
 
 

@@ -123,10 +123,9 @@ def roofline(roofs: Roofs, points: Mapping[str, tuple[str, Work, float]], title:
     xs = np.geomspace(min(intensities) / 4, max(intensities) * 4, 200)
     colours = dict(zip(roofs.operations, PALETTE, strict=False))
     for kind, roof in roofs.operations.items():
-        axis.plot(xs, np.minimum(roof, roofs.bytes * xs / 1e3), color=colours[kind], linewidth=2)
-        plots.label(
-            axis, f"{kind}: {roof:.2f}", (xs[-1], roof), (0, 5), ha="right", color=colours[kind]
-        )
+        look = {"color": colours[kind]}
+        axis.plot(xs, np.minimum(roof, roofs.bytes * xs / 1e3), linewidth=2, **look)
+        plots.label(axis, f"{kind}: {roof:.2f}", (xs[-1], roof), (0, 5), ha="right", **look)
     for (name, (kind, work, milliseconds)), x, marker in zip(
         points.items(), intensities, cycle("osD^vP"), strict=False
     ):

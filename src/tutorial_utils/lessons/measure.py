@@ -38,9 +38,8 @@ def labelling_candidate(step: str) -> Labelling:
     path = None if step == "pytorch" else pipeline.ensure(step)
     recipe = pipeline.recipe(step)
     if step == "tuned":
-        return Labelling(
-            path, recipe.in_bulk(), recipe.token_budget, None, _pace(TOGETHER), recipe.workers
-        )
+        session, budget = recipe.in_bulk(), recipe.token_budget
+        return Labelling(path, session, budget, None, _pace(TOGETHER), recipe.workers)
     return Labelling(path, recipe.session, items=_pace(ONE_BY_ONE))
 
 

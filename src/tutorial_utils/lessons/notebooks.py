@@ -29,9 +29,8 @@ def find(names: Sequence[str] = ()) -> list[Path]:
     """
     every = sorted(folder().glob("[0-9][0-9]_*.ipynb"))
     if missing := [n for n in names if not any(p.name.startswith(n) for p in every)]:
-        raise InvalidArgument(
-            f"No notebook starts with {missing}: there are {[p.stem for p in every]}."
-        )
+        names = [p.stem for p in every]
+        raise InvalidArgument(f"No notebook starts with {missing}: there are {names}.")
     return [p for p in every if not names or any(p.name.startswith(n) for n in names)]
 
 

@@ -101,9 +101,7 @@ class Manifest:
             precision = "int8" if any("int8" in step for step in recipe["steps"]) else "fp32"
             values["forms"] = [{"file": MODEL, "recipe": recipe, "precision": precision}]
         elif version != FORMAT:
-            raise ValueError(
-                f"its format is {version}, and this is made for {FORMAT}: update tutorial_utils"
-            )
+            raise ValueError(f"its format is {version}, not {FORMAT}: update tutorial_utils")
         if any("recipe" not in form for form in values["forms"]):
             raise ValueError("a form has no recipe")
         if spread := values.get("label_spread"):

@@ -31,9 +31,7 @@ class Settings(BaseSettings):
     version: str = Field(
         LATEST, pattern=r"^(latest|[0-9]{1,9})$", description="a number stays; latest follows"
     )
-    fallback: str = Field(
-        "", pattern=r"^[0-9]{0,9}$", description="the version that answers when that one cannot"
-    )
+    fallback: str = Field("", pattern=r"^[0-9]{0,9}$", description="answers when that one cannot")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65_535, description="0: any free one")
 

@@ -74,7 +74,7 @@ def check(name: str, answer: Callable) -> Result:
     """
     if name not in EXERCISES:
         raise InvalidArgument(
-            f"There is no exercise {name!r}; choose one of {', '.join(sorted(EXERCISES))}."
+            f"There is no exercise {name!r}, only {', '.join(sorted(EXERCISES))}."
         )
     task = EXERCISES[name]
     reference = task.reference

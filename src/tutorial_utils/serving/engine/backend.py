@@ -66,3 +66,6 @@ class Backend:
             log.error("the model is not well: %s", kind(error))
             return False
         return True
+
+
+Backends = Sequence[Backend]  # in the order in which they are asked

@@ -8,9 +8,8 @@ two threads at most, and no caller waits for a trial.
 
 import logging
 import threading
-from collections.abc import Sequence
 
-from tutorial_utils.serving.engine.backend import Backend
+from tutorial_utils.serving.engine.backend import Backend, Backends
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.failures import InferenceFailed
 from tutorial_utils.serving.engine.metrics import EngineMetrics
@@ -25,11 +24,7 @@ class Supervisor(threading.Thread):
     """Keeps one worker running. ``hang_after``: seconds that one run of a model may take."""
 
     def __init__(
-        self,
-        batcher: Batcher,
-        backends: Sequence[Backend],
-        metrics: EngineMetrics,
-        hang_after: float,
+        self, batcher: Batcher, backends: Backends, metrics: EngineMetrics, hang_after: float
     ):
         super().__init__(name="supervisor", daemon=True)
         self._batcher, self._backends, self._metrics = batcher, backends, metrics

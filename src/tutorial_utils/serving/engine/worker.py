@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from tutorial_utils.runtime.memory import is_allocation_failure
-from tutorial_utils.serving.engine.backend import Backend, kind
+from tutorial_utils.serving.engine.backend import Backend, Backends, kind
 from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.failures import InferenceFailed, Unavailable
 from tutorial_utils.serving.engine.metrics import EngineMetrics
@@ -39,11 +39,7 @@ class Worker(threading.Thread):
     """
 
     def __init__(
-        self,
-        batcher: Batcher,
-        backends: Sequence[Backend],
-        metrics: EngineMetrics,
-        proven: bool = False,
+        self, batcher: Batcher, backends: Backends, metrics: EngineMetrics, proven: bool = False
     ):
         super().__init__(name="inference", daemon=True)
         self.proven, self.backend = proven, backends[0]
@@ -109,7 +105,7 @@ class Worker(threading.Thread):
             self._abandoned = self._abandoned or stuck
             return stuck
 
-    def answer(self, items: Sequence[Item], backends: Sequence[Backend]) -> None:
+    def answer(self, items: Sequence[Item], backends: Backends) -> None:
         """Answer each text by the first backend that may be asked, or fail its request."""
         items = [item for item in items if not item.request.future.done()]
         backends = [backend for backend in backends if backend.breaker.closed]

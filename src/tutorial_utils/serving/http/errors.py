@@ -84,8 +84,5 @@ async def refused(_: Request, error: HTTPException) -> JSONResponse:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-HANDLERS: dict[Any, Any] = {
-    **dict.fromkeys(ANSWERS, known),
-    RequestValidationError: invalid,
-    HTTPException: refused,
-}
+HANDLERS: dict[Any, Any] = {RequestValidationError: invalid, HTTPException: refused}
+HANDLERS |= dict.fromkeys(ANSWERS, known)

@@ -108,9 +108,8 @@ def answer(asked: Inference, prediction: Prediction) -> Inferred:
 
 
 def _output(name: str, array: np.ndarray) -> Output:
-    return Output(
-        name=name, datatype=_datatype(array), shape=[*array.shape], data=array.ravel().tolist()
-    )
+    shape, data = list(array.shape), array.ravel().tolist()
+    return Output(name=name, datatype=_datatype(array), shape=shape, data=data)
 
 
 def _datatype(array: np.ndarray) -> str:
