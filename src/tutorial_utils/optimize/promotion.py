@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tutorial_utils.core import hashing, machine, paths
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.drift import profile
@@ -24,6 +26,8 @@ from tutorial_utils.registry import (
     versions,
     write_version,
 )
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.tasks import named
 
@@ -44,11 +48,12 @@ def find_previous(
     if not in_use:
         return None, None
     newest = folder / in_use[-1]
+    none = f"There was no comparison with version {newest.name}"
     try:
         manifest = read_manifest(newest)
         choose(manifest)
     except BadModel as error:
-        return None, f"There was no comparison with version {newest.name}: {error}"
+        return None, f"{none}: {error}"
     theirs = manifest.forms[0].recipe.session.provider
     if theirs != provider:
         raise InvalidArgument(
@@ -56,32 +61,32 @@ def find_previous(
             f"{provider}. Services follow a name, so each provider needs one of its own: give "
             "another --model."
         )
-    if (manifest.labels, manifest.task, manifest.reads) != (
-        classifier.labels,
-        classifier.task,
-        reads,
-    ):
-        return (
-            None,
-            f"There was no comparison with version {newest.name}: it has other labels or inputs.",
-        )
+    known = manifest.labels, manifest.task, manifest.reads
+    if known != (classifier.labels, classifier.task, reads):
+        return None, f"{none}: it has other labels or inputs."
+    file, recipe = answers.as_served(newest)
+    try:
+        onnx_predict(file, recipe.session)(batching.pad([[classifier.vocabulary[1] - 1]]))
+    except Exception as error:  # of ONNX Runtime
+        return None, f"{none}: it cannot read this model's tokens ({answers.cause(error)})."
     return newest, None
 
 
 def promote(
     job: Job, folder: Path, found: Found, best: Judged, recipe: Recipe
-) -> tuple[str, str | None]:
+) -> tuple[str, bool, list[str]]:
     """Write the next version into the registry, unless it would equal the version in use.
 
     Returns:
-        The number of the version, and possibly a note for the report.
+        The number of the version, whether it is new, and notes for the report.
     """
     tokenizer, file = job.folder / TOKENIZER, job.file(best.candidate.name)
     evidence, precision = best.evidence, best.candidate.precision
     job.classifier.tokenizer().save(str(tokenizer))
     if job.previous and _equal(job.previous, file, tokenizer, recipe):
         name = job.previous.name
-        return name, f"Version {name} has these files and this recipe already; nothing was added."
+        note = f"Version {name} has these files and this recipe already; nothing was added."
+        return name, False, [note]
     figures = {close.name: close.value for close in evidence.close} | {"size": evidence.size}
     figures["time"] = evidence.time[ONE_TEXT].ratio
     if evidence.score:
@@ -92,7 +97,8 @@ def promote(
         steps = tuple(dict.fromkeys((found.graphs[0], found.spare)))
         cpu = replace(recipe, steps=steps, session=CPU.session, token_budget=CPU.budget)
         forms.append(ModelForm(job.file(found.spare), cpu, "fp32"))
-    normal = _profile(job, file)
+    outputs = answers.of_file(job, file)
+    normal = _profile(job, outputs)
     written = write_version(
         folder.parent,
         folder.name,
@@ -105,7 +111,12 @@ def promote(
         figures=figures,
         profile=normal,
     )
-    return written.name, None if normal else NO_PROFILE
+    notes = [f"Drift is watched in: {', '.join(normal['features'])}." if normal else NO_PROFILE]
+    if job.previous:
+        others = _others(job, outputs, answers.of_version(job, job.previous)).mean()
+        name = job.previous.name
+        notes.append(f"{others:.1%} of the texts get another answer than from version {name}.")
+    return written.name, True, notes
 
 
 def digest(version: Path) -> str:
@@ -124,7 +135,16 @@ def _equal(version: Path, file: Path, tokenizer: Path, recipe: Recipe) -> bool:
     )
 
 
-def _profile(job: Job, file: Path) -> dict[str, Any] | None:
+def _others(job: Job, outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Which texts for the gate get other answers than the reference's, bool (n,)."""
+    task, judging = named(job.classifier.task), job.texts.judging
+    if outputs.shape != reference.shape:  # vectors of another encoder
+        return np.ones(len(judging), bool)
+    ours, theirs = (task.answers(given[judging]) for given in (outputs, reference))
+    return ~task.same(ours, theirs, answers.spread(job))
+
+
+def _profile(job: Job, outputs: np.ndarray) -> dict[str, Any] | None:
     """The drift profile of the texts that the gate used.
 
     None if there are fewer than ``profile.LEAST`` of them.
@@ -132,14 +152,12 @@ def _profile(job: Job, file: Path) -> dict[str, Any] | None:
     texts, task = job.texts, named(job.classifier.task)
     if texts.texts is None or len(texts.judging) < profile.LEAST:
         return None
-    outputs = (answers.of_file(job, file), answers.reference(job))
-    ours, theirs = (task.answers(given[texts.judging]) for given in outputs)
-    others = int((~task.same(ours, theirs, answers.spread(job))).sum())
+    others = _others(job, outputs, answers.reference(job))
     return profile.Profile.of_rows(
         [texts.rows[i] for i in texts.judging],
-        ours,
+        task.answers(outputs[texts.judging]),
         never=profile.unknown_ids(job.classifier.tokenizer()),
         task=task.name,
         # Rule of succession: if all of a few hundred texts agree, some text still may not.
-        disagreement=(others + 1) / (len(ours) + 2),
+        disagreement=(int(others.sum()) + 1) / (len(others) + 2),
     ).to_dict()

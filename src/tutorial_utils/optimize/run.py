@@ -132,9 +132,8 @@ def optimize(
     ]
     version, added = None, True
     if not best.missed:
-        version, note = promotion.promote(job, model_folder, found, best, recipe)
-        notes += [note] if note else []
-        added = note is None or note == promotion.NO_PROFILE
+        version, added, told = promotion.promote(job, model_folder, found, best, recipe)
+        notes += told
     return Outcome(
         name=name,
         family=classifier.family,
