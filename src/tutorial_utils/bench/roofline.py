@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper, parser
 from tutorial_utils.core import machine
 from tutorial_utils.graph import inspection
 from tutorial_utils.runtime.inference import random_inputs
-from tutorial_utils.runtime.session import SessionRecipe
+from tutorial_utils.runtime.session import SessionRecipe, open_session
 
 # Rows × inner × columns: products of BERT-base at 8 × 128, and square ones in cache and beyond.
 SHAPES = ((1024, 768, 3072), (1024, 3072, 768), (1024, 1024, 1024), (2048, 2048, 2048))
@@ -140,12 +140,7 @@ def profile(
     options = recipe.options()
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "profile")
-    session = ort.InferenceSession(
-        str(path),
-        options,
-        providers=["CPUExecutionProvider"],
-        disabled_optimizers=list(recipe.disabled_optimizers),
-    )
+    session = open_session(path, recipe, options)
     names = {value.name for value in session.get_inputs()}
     inputs = {k: v for k, v in random_inputs(batch, length).items() if k in names}
     warmup = max(1, runs // 4)

@@ -20,14 +20,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import onnxruntime as ort
-
 from tutorial_utils.core import paths
 from tutorial_utils.registry import loading, store
 from tutorial_utils.registry.files import MODEL, TOKENIZER
 from tutorial_utils.registry.loading import LoadedModel
 from tutorial_utils.registry.manifest import BadModel
-from tutorial_utils.runtime.session import PROVIDERS, SessionRecipe
+from tutorial_utils.runtime.session import SessionRecipe, open_session
 
 MAX_BATCH = 32  # texts; with max_length tokens each, they limit the memory of a run
 DEADLINE, QUEUE = 5_000_000, 256  # microseconds and requests, as the service's own defaults
@@ -115,6 +113,4 @@ def save_as_it_runs(file: Path, recipe: SessionRecipe, target: Path) -> None:
     if any(file.parent.glob("*.data")):  # weights beside the file, here as there
         beside = "session.optimized_model_external_initializers_file_name"
         options.add_session_config_entry(beside, paths.weights_of(target).name)
-    disabled = list(recipe.disabled_optimizers)
-    cpu = [PROVIDERS["cpu"]]
-    ort.InferenceSession(str(file), options, providers=cpu, disabled_optimizers=disabled)
+    open_session(file, recipe, options)

@@ -105,8 +105,12 @@ def made_here(recipe: SessionRecipe) -> SessionRecipe:
     return replace(recipe, config=recipe.config | {EXACT: "0"}) if machine.saturates() else recipe
 
 
-def open_session(path: Path | str, recipe: SessionRecipe = SessionRecipe()) -> ort.InferenceSession:
-    """Open ``path`` with ``recipe``.
+def open_session(
+    path: Path | str,
+    recipe: SessionRecipe = SessionRecipe(),
+    options: ort.SessionOptions | None = None,
+) -> ort.InferenceSession:
+    """Open ``path`` with ``recipe``. options: those of the recipe by default.
 
     Raises:
         ProviderUnavailable: the provider does not run here. ONNX Runtime itself would use the CPU.
@@ -114,7 +118,7 @@ def open_session(path: Path | str, recipe: SessionRecipe = SessionRecipe()) -> o
     problem = provider_problem(recipe.provider)
     if problem is None:
         try:
-            session = _open(path, recipe)
+            session = _open(path, recipe, options or recipe.options())
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             problem = device_failure(error)
             if recipe.provider == "cpu" or problem is None:
@@ -190,8 +194,9 @@ def _openvino_plugin() -> str | None:
     return plugin.get_ep_name()
 
 
-def _open(path: Path | str, recipe: SessionRecipe) -> ort.InferenceSession:
-    options = recipe.options()
+def _open(
+    path: Path | str, recipe: SessionRecipe, options: ort.SessionOptions
+) -> ort.InferenceSession:
     disabled = list(recipe.disabled_optimizers)
     providers: list | None = [(PROVIDERS[recipe.provider], recipe.provider_options)]
     if recipe.provider == "openvino":  # a plugin's devices are part of the options
