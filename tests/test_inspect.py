@@ -124,6 +124,20 @@ def test_a_refused_model_is_code_2_for_people_too(tmp_path, capsys):
     assert shown.err.startswith("BadClassifier: model: `problem_type` 'multi_class'")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "{", '{"architectures": "x"}', '{"model_type": 5, "architectures": 5}'],
+)
+def test_a_config_that_is_none_is_refused_and_no_fault(text, tmp_path, capsys):
+    folder = save(tmp_path / "model")
+    (folder / "config.json").write_text(text)
+    assert cli.main(["inspect", str(folder), "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["error"].startswith("BadClassifier: ")
+    assert found["weights"]["parameters"] == PARAMETERS
+    assert cli.main(["inspect", str(folder)]) == 2
+
+
 def test_a_slow_tokenizer_is_told_although_it_is_refused(tmp_path):
     folder = save(tmp_path / "model")
     (folder / "tokenizer.json").unlink()

@@ -89,7 +89,7 @@ def read(source: str | Path, revision: str | None = None) -> Checkpoint:
         # With neither, the hub cannot be reached or has no such model; the config's error says so.
         adapter = (folder or revision) and find_adapter_config_file(source, revision=revision)
         read = PreTrainedConfig.get_config_dict
-        given = {} if adapter else read(source, revision=revision)[0]
+        given = {} if adapter else dict(read(source, revision=revision)[0])
     if adapter:
         raise BadClassifier(
             f"{name} is a PEFT adapter (adapter_config.json), not a whole model. Merge it first: "

@@ -4,6 +4,7 @@
 one of them cannot be used, the overview says why, beside all that could be found out.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,8 @@ def describe(
     checkpoint = _tried(lambda: checkpoints.read(source, revision)) if here else None
     known = classifier or checkpoint
     place = known.source if known else str(source)  # a folder may hold the encoder in another one
-    config = _tried(lambda: _config(place, revision)) or {}
+    raw = _tried(lambda: dict(json.loads(Path(place, "config.json").read_bytes()))) or {}
+    named_first = _tried(lambda: str(np.ravel(raw["architectures"] or [])[0]))
     held = _tried(lambda: weights.read(place, revision))
     pooling = classifier.pooling if classifier else None
     full = quick = None
@@ -91,13 +93,13 @@ def describe(
         full, quick = duration.minutes(classifier, held.parameters, texts, count)
     return Overview(
         source=str(source),
-        family=config.get("model_type"),
-        architecture=next(iter(config.get("architectures") or []), None),
+        family=checkpoint.config.model_type if checkpoint else raw.get("model_type"),
+        architecture=checkpoint.architecture if checkpoint else named_first,
         weights=held,
         task=known.task if known else None,
         decided_by=_decided_by(known, checkpoint) if known and checkpoint else None,
         labels=known.labels if known else (),
-        width=checkpoint.config.hidden_size if checkpoint and pooling else None,
+        width=getattr(checkpoint.config, "hidden_size", None) if checkpoint and pooling else None,
         pooling=pooling,
         inputs=classifier.inputs if classifier else (),
         max_length=classifier.max_length if classifier else None,
@@ -119,13 +121,6 @@ def _tried(read: Callable[[], T]) -> T | None:
             return read()
     except Exception:
         return None
-
-
-def _config(source: str, revision: str | None) -> dict[str, Any]:
-    from transformers import PreTrainedConfig
-
-    given = {"revision": revision, "local_files_only": True}  # what was downloaded before
-    return PreTrainedConfig.get_config_dict(source, **given)[0]
 
 
 def _tokens(source: str, revision: str | None, classifier: Classifier | None) -> Tokens | None:

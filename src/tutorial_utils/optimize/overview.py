@@ -99,7 +99,7 @@ class Overview:
         """The parts of an answer: labels, or the numbers of a vector."""
         if self.pooling:
             length = ", of length 1" if self.pooling.normalize else ""
-            return f": {self.width:,} numbers, pooled by {self.pooling.mode}{length}"
+            return f": {self.width} numbers, pooled by {self.pooling.mode}{length}"
         names = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
         return names and f": {names}"
 
