@@ -250,7 +250,7 @@ def _explained(manifest: Manifest, form: ModelForm, why: str) -> Iterator[None]:
             raise _NoDevice(f"{manifest} cannot be opened: {error}") from error
         if failure := device_failure(error):
             raise _NoDevice(f"{manifest} fails on {form.provider}: {failure}") from error
-        raise BadModel(f"{manifest} {why} ({type(error).__name__})") from error
+        raise BadModel(f"{manifest} {why} Cause: {type(error).__name__}.") from error
 
 
 def _warm_texts(manifest: Manifest) -> Sequence[Text]:
