@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tutorial_utils import registry
 from tutorial_utils.core import hashing, machine, paths
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.drift import profile
@@ -16,16 +17,6 @@ from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.stages import Found
 from tutorial_utils.optimize.target import CPU
 from tutorial_utils.optimize.timing import ONE_TEXT
-from tutorial_utils.registry import (
-    MANIFEST,
-    TOKENIZER,
-    BadModel,
-    ModelForm,
-    choose,
-    read_manifest,
-    versions,
-    write_version,
-)
 from tutorial_utils.runtime import batching
 from tutorial_utils.runtime.inference import onnx_predict
 from tutorial_utils.runtime.recipe import Recipe
@@ -44,15 +35,15 @@ def find_previous(
 
     folder: the model's folder in the registry, with all its versions.
     """
-    in_use = versions(folder.parent, folder.name)
+    in_use = registry.versions(folder.parent, folder.name)
     if not in_use:
         return None, None
     newest = folder / in_use[-1]
     none = f"There was no comparison with version {newest.name}"
     try:
-        manifest = read_manifest(newest)
-        choose(manifest)
-    except BadModel as error:
+        manifest = registry.read_manifest(newest)
+        registry.choose(manifest)
+    except registry.BadModel as error:
         return None, f"{none}: {error}"
     theirs = manifest.forms[0].recipe.session.provider
     if theirs != provider:
@@ -80,7 +71,7 @@ def promote(
     Returns:
         The number of the version, whether it is new, and notes for the report.
     """
-    tokenizer, file = job.folder / TOKENIZER, job.file(best.candidate.name)
+    tokenizer, file = job.folder / registry.TOKENIZER, job.file(best.candidate.name)
     evidence, precision = best.evidence, best.candidate.precision
     job.classifier.tokenizer().save(str(tokenizer))
     if job.previous and _equal(job.previous, file, tokenizer, recipe):
@@ -92,14 +83,14 @@ def promote(
     if evidence.score:
         figures[evidence.score.metric] = evidence.score.score
     features = () if job.target.accelerated else machine.describe().features
-    forms = [ModelForm(file, recipe, precision, features)]
+    forms = [registry.ModelForm(file, recipe, precision, features)]
     if job.target.accelerated:
         steps = tuple(dict.fromkeys((found.graphs[0], found.spare)))
         cpu = replace(recipe, steps=steps, session=CPU.session, token_budget=CPU.budget)
-        forms.append(ModelForm(job.file(found.spare), cpu, "fp32"))
+        forms.append(registry.ModelForm(job.file(found.spare), cpu, "fp32"))
     outputs = answers.of_file(job, file)
     normal = _profile(job, outputs)
-    written = write_version(
+    written = registry.write_version(
         folder.parent,
         folder.name,
         forms,
@@ -121,15 +112,15 @@ def promote(
 
 def digest(version: Path) -> str:
     """Which version this is, whatever its number: from its manifest, which has all checksums."""
-    return hashing.sha256(version / MANIFEST)[:16]
+    return hashing.sha256(version / registry.MANIFEST)[:16]
 
 
 def _equal(version: Path, file: Path, tokenizer: Path, recipe: Recipe) -> bool:
     """Whether a version would answer as these files do, in the same way."""
-    manifest = read_manifest(version)
-    form = choose(manifest)
+    manifest = registry.read_manifest(version)
+    form = registry.choose(manifest)
     weights = paths.weights_of(file)
-    known = manifest.files[str(form.file)], manifest.files[TOKENIZER], form.recipe
+    known = manifest.files[str(form.file)], manifest.files[registry.TOKENIZER], form.recipe
     return known == (hashing.sha256(file), hashing.sha256(tokenizer), recipe) and (
         manifest.files.get(weights.name) == (hashing.sha256(weights) if weights.exists() else None)
     )
