@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from prometheus_client import CollectorRegistry
 from scipy import stats
 
 from benchmarks.common import run_folder
@@ -36,7 +35,8 @@ from tutorial_utils.data import reviews
 from tutorial_utils.drift import profile
 from tutorial_utils.drift.monitor import Monitor, Profile
 from tutorial_utils.lessons import pipeline
-from tutorial_utils.serving.engine.observer import DriftMetrics, Observer
+from tutorial_utils.serving.engine.metrics import Metrics
+from tutorial_utils.serving.engine.observer import Observer
 
 PROFILES = 100  # draws of profile and clean traffic for false alarms
 TRIALS = 40  # draws for each delay
@@ -255,7 +255,7 @@ def cost(movies: Answered, made: Profile) -> dict:
             piece = slice(i, i + size)
             monitor.add_rows(movies.rows[piece], movies.probabilities[piece])
         found[f"{size} at once"] = (time.perf_counter() - start) / (len(pieces) * size) * 1e6
-    watched = Observer(made, DriftMetrics(CollectorRegistry()), ("m", "1"))
+    watched = Observer(made, Metrics(), ("m", "1"))
     spent = []
     for row, scores in zip(movies.rows, movies.probabilities, strict=True):
         start = time.perf_counter()
