@@ -1,6 +1,7 @@
 """What ``inspect`` finds out without exporting, and that ``optimize`` begins with the same."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -157,6 +158,25 @@ def test_no_model_at_all_is_an_error_and_nothing_else(absent, monkeypatch, capsy
     found = records.loads(Overview, capsys.readouterr().out)
     assert found.error.startswith("BadClassifier: ")
     assert (found.family, found.weights, found.tokenizer, found.labels) == (None, None, None, ())
+
+
+@pytest.mark.parametrize("wrong", [{}, {"problem_type": "multi_class"}])
+def test_a_model_of_the_hub_is_told_from_what_was_downloaded(wrong, tmp_path):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    kept = tmp_path / "hub" / "models--someone--tiny"
+    patched(save(kept / "snapshots" / commit), **wrong)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(commit)
+    done = subprocess.run(
+        [sys.executable, "-m", "tutorial_utils", "inspect", "someone/tiny", "--json"],
+        env=os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    found = records.loads(Overview, done.stdout)
+    assert (done.returncode, found.error is None) == ((2, False) if wrong else (0, True))
+    assert (found.source, found.weights.parameters) == ("someone/tiny", PARAMETERS)
+    assert found.tokenizer.size == 16
+    assert wrong or (found.family, found.fusions) == ("bert", fusion.KNOWN["bert"])
 
 
 def test_data_that_cannot_be_used_leave_the_facts_of_the_model(bert, tmp_path, capsys):

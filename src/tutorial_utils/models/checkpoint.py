@@ -84,10 +84,11 @@ def read(source: str | Path, revision: str | None = None) -> Checkpoint:
         return json.loads(Path(str(path)).read_text(encoding="utf-8"))
 
     with opening(name):
-        inside, pools = pooling.read(content) or ("", None)
-        source = str(Path(source, inside)) if inside and folder else source
         # With neither, the hub cannot be reached or has no such model; the config's error says so.
-        adapter = (folder or revision) and find_adapter_config_file(source, revision=revision)
+        there = folder or revision
+        inside, pools = (pooling.read(content) if there else None) or ("", None)
+        source = str(Path(source, inside)) if inside and folder else source
+        adapter = there and find_adapter_config_file(source, revision=revision)
         read = PreTrainedConfig.get_config_dict
         given = {} if adapter else dict(read(source, revision=revision)[0])
     if adapter:
