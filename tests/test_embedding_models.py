@@ -150,6 +150,7 @@ def test_a_folder_of_sentence_transformers_says_how_it_pools(
         (older("mean_tokens"), {"modules": ("Transformer", "Pooling", "Dense")}, "Pooling, Dense"),
         (older("mean_tokens"), {"modules": ("Transformer", "SpladePooling")}, "SpladePooling"),
         (older("mean_tokens"), {"modules": ("Transformer", "Normalize", "Pooling")}, "this order"),
+        (older("mean_tokens"), {"max_seq_length": "256"}, "max_seq_length is '256'"),
         (older("mean_tokens"), {"modules": ("StaticEmbedding",)}, "lists StaticEmbedding"),
     ],
 )  # fmt: skip

@@ -3,7 +3,6 @@
 The series' own classifier is in ``finetuning``; here is what learners bring along.
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,18 +11,17 @@ from tokenizers import Tokenizer
 
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.models import checkpoint as checkpoints
-from tutorial_utils.models import positions, tokenizer
+from tutorial_utils.models import loading, positions, tokenizer
 from tutorial_utils.models.checkpoint import BadClassifier, Checkpoint
+from tutorial_utils.models.loading import LONGEST
 from tutorial_utils.models.pooling import MODES, Pooled, Pooling
 from tutorial_utils.models.torch_inference import Predict, predictor
 from tutorial_utils.runtime import tokenization
-from tutorial_utils.runtime.batching import INPUTS, Padding
+from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.runtime.inference import random_inputs
 from tutorial_utils.runtime.tokenization import Text
 
 __all__ = ["LONGEST", "BadClassifier", "Classifier", "open_classifier"]
-
-LONGEST = 512  # tokens, unless more are asked for: a single longer text fills a batch
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Classifier:
 
     def module(self):
         """The PyTorch model in fp32, ready for inference. It returns its task's output only."""
-        loaded = _load(checkpoints.read(self.source, self.revision), self.pooling)
+        loaded = loading.load(checkpoints.read(self.source, self.revision), self.pooling)
         return Pooled(loaded, self.pooling) if self.pooling else loaded
 
     def tokenizer(self) -> Tokenizer:
@@ -100,7 +98,7 @@ def open_classifier(
     checkpoint = checkpoints.read(source)
     pools = _pooling(checkpoint, pooling, normalize)
     theirs = tokenizer.of_source(checkpoint.source, checkpoint.revision)
-    model = _load(checkpoint, pools)
+    model = loading.load(checkpoint, pools)
     known = len(model.get_input_embeddings().weight)
     if len(theirs) > known:
         raise BadClassifier(
@@ -111,7 +109,7 @@ def open_classifier(
     # The first ids are special tokens in most vocabularies.
     vocabulary = (min(1_000, known // 2), known)
     ordinary = next(i for i in range(*vocabulary) if i not in given)
-    longest = _longest(checkpoint, model, ordinary, theirs.model_max_length, pools)
+    longest = loading.longest(checkpoint, model, ordinary, theirs.model_max_length, pools)
     least = theirs.num_special_tokens_to_add(pair=True) + 2
     wanted = longest if max_length is None else max_length
     if not least <= wanted <= longest:
@@ -130,7 +128,7 @@ def open_classifier(
     return Classifier(
         source=checkpoint.source,
         family=checkpoint.config.model_type,
-        inputs=_inputs(checkpoint, model),
+        inputs=loading.inputs(checkpoint, model),
         labels=() if pools else checkpoint.labels,
         task="embedding" if pools else checkpoint.task,
         vocabulary=vocabulary,
@@ -194,69 +192,3 @@ def _pooling(checkpoint: Checkpoint, mode: str | None, normalize: bool) -> Pooli
             "--pooling and --normalize. For vectors, save its encoder alone (model.base_model)."
         )
     return Pooling(mode, normalize) if mode else None
-
-
-def _load(checkpoint: Checkpoint, pooling: Pooling | None):
-    """The model, with all of its weights from the checkpoint: an encoder alone if it is pooled."""
-    import torch
-    from transformers import AutoModel, AutoModelForSequenceClassification
-
-    kind = AutoModel if pooling else AutoModelForSequenceClassification
-    with checkpoints.opening(checkpoint):
-        model, report = kind.from_pretrained(
-            checkpoint.source,
-            config=checkpoint.config,
-            revision=checkpoint.revision,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # to say below which they are
-            output_loading_info=True,
-        )
-    for name, found, wanted in sorted(report["mismatched_keys"]):
-        raise BadClassifier(
-            f"{checkpoint}: its weights do not fit config.json, which names "
-            f"{len(checkpoint.labels)} labels: {name} has the shape {list(found)} instead of "
-            f"{list(wanted)}. If it is the head, name each of its outputs in `id2label`; otherwise "
-            "give the config.json that was saved with the weights."
-        )
-    if adapters := [name for name in report["unexpected_keys"] if "lora_" in name]:
-        raise BadClassifier(
-            f"{checkpoint} holds an adapter beside its weights ({adapters[0]}). Merge it with "
-            "merge_and_unload(), and save the result."
-        )
-    missing = sorted(report["missing_keys"])
-    if pooling:  # BERT's pooler is not what is meant by pooling, and is not used
-        missing = [name for name in missing if not name.startswith("pooler.")]
-    if missing:
-        raise BadClassifier(
-            f"{checkpoint} holds no trained {'encoder' if pooling else 'classification head'}, or "
-            f"not all weights: {len(missing)} would be random ({', '.join(missing[:4])}). "
-            "Fine-tune it first, and save it with model.save_pretrained(folder)."
-        )
-    return model.eval()
-
-
-def _longest(
-    checkpoint: Checkpoint, model, token: int, by_tokenizer: int, pooling: Pooling | None
-) -> int:
-    """The most tokens that model and tokenizer can read; ``LONGEST`` if neither has a limit."""
-    from transformers.tokenization_utils_base import LARGE_INTEGER
-
-    with checkpoints.opening(checkpoint):
-        answering = Pooled(model, pooling) if pooling else model
-        tables, outputs = positions.read(answering, token)
-    if len(outputs) != 1:
-        raise BadClassifier(f"{checkpoint} returns {', '.join(outputs)}, and not logits only.")
-    by_folder = pooling.max_length if pooling else None
-    by_model = tables or getattr(model.config, "max_position_embeddings", None)
-    limits = (by_model, by_folder or by_tokenizer)
-    numbers = (limit for limit in limits if isinstance(limit, (int, float)))
-    return min((int(n) for n in numbers if 0 < n < LARGE_INTEGER), default=LONGEST)
-
-
-def _inputs(checkpoint: Checkpoint, model) -> tuple[str, ...]:
-    """What the model takes. Segments only if it has as many as the tokenizer numbers in a pair."""
-    takes = inspect.signature(model.forward).parameters
-    reader = tokenizer.prepared(checkpoint.source, checkpoint.revision, LONGEST)
-    segments = max(reader.encode("a", "b").type_ids, default=0) + 1
-    enough = segments <= getattr(model.config, "type_vocab_size", 0)
-    return tuple(name for name in INPUTS if name in takes and (enough or name != INPUTS[-1]))

@@ -106,11 +106,14 @@ def read(get: Callable[[str], Any]) -> tuple[str, Pooling] | None:
         )
     files = (get(f"{paths[0]}sentence_{family}_config.json") for family in _FAMILIES)
     reading: dict[str, Any] = next(filter(None, files), {})
+    length = reading.get("max_seq_length")
+    if length is not None and not (isinstance(length, int) and length > 0):
+        raise InvalidArgument(f"max_seq_length is {length!r}: give a number of tokens")
     prompts = get("config_sentence_transformers.json").get("prompts") or {}
     return paths[0].removesuffix("/"), Pooling(
         ways[0],
         normalize="Normalize" in short,
-        max_length=reading.get("max_seq_length"),
+        max_length=length,
         lowercase=bool(reading.get("do_lower_case")),
         prompts=tuple((name, text) for name, text in prompts.items() if text),
     )

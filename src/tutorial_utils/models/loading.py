@@ -1,0 +1,87 @@
+"""The PyTorch model of a checkpoint: its weights, its inputs, and how much text it reads."""
+
+import inspect
+
+from tutorial_utils.models import checkpoint as checkpoints
+from tutorial_utils.models import positions, tokenizer
+from tutorial_utils.models.checkpoint import BadClassifier, Checkpoint
+from tutorial_utils.models.pooling import Pooled, Pooling
+from tutorial_utils.runtime.batching import INPUTS
+
+LONGEST = 512  # tokens, unless more are asked for: a single longer text fills a batch
+
+
+def load(checkpoint: Checkpoint, pooling: Pooling | None):
+    """The model, with all of its weights from the checkpoint: an encoder alone if it is pooled.
+
+    Raises:
+        BadClassifier: weights are missing or do not fit, or an adapter is beside them.
+    """
+    import torch
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    kind = AutoModel if pooling else AutoModelForSequenceClassification
+    with checkpoints.opening(checkpoint):
+        model, report = kind.from_pretrained(
+            checkpoint.source,
+            config=checkpoint.config,
+            revision=checkpoint.revision,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # to say below which they are
+            output_loading_info=True,
+        )
+    for name, found, wanted in sorted(report["mismatched_keys"]):
+        raise BadClassifier(
+            f"{checkpoint}: its weights do not fit config.json, which names "
+            f"{len(checkpoint.labels)} labels: {name} has the shape {list(found)} instead of "
+            f"{list(wanted)}. If it is the head, name each of its outputs in `id2label`; otherwise "
+            "give the config.json that was saved with the weights."
+        )
+    if adapters := [name for name in report["unexpected_keys"] if "lora_" in name]:
+        raise BadClassifier(
+            f"{checkpoint} holds an adapter beside its weights ({adapters[0]}). Merge it with "
+            "merge_and_unload(), and save the result."
+        )
+    missing = sorted(report["missing_keys"])
+    if pooling:  # BERT's pooler is not what is meant by pooling, and is not used
+        missing = [name for name in missing if not name.startswith("pooler.")]
+    if missing:
+        raise BadClassifier(
+            f"{checkpoint} holds no trained {'encoder' if pooling else 'classification head'}, or "
+            f"not all weights: {len(missing)} would be random ({', '.join(missing[:4])}). "
+            "Fine-tune it first, and save it with model.save_pretrained(folder)."
+        )
+    return model.eval()
+
+
+def longest(
+    checkpoint: Checkpoint, model, token: int, by_tokenizer: int, pooling: Pooling | None
+) -> int:
+    """The most tokens that model and tokenizer can read; ``LONGEST`` if neither has a limit.
+
+    token: id of an ordinary one. by_tokenizer: its ``model_max_length``.
+
+    Raises:
+        BadClassifier: the model does not answer, or with more than one tensor.
+    """
+    from transformers.tokenization_utils_base import LARGE_INTEGER
+
+    with checkpoints.opening(checkpoint):
+        answering = Pooled(model, pooling) if pooling else model
+        tables, outputs = positions.read(answering, token)
+    if len(outputs) != 1:
+        raise BadClassifier(f"{checkpoint} returns {', '.join(outputs)}, and not logits only.")
+    by_folder = pooling.max_length if pooling else None
+    by_model = tables or getattr(model.config, "max_position_embeddings", None)
+    limits = (by_model, by_folder or by_tokenizer)
+    numbers = (limit for limit in limits if isinstance(limit, (int, float)))
+    return min((int(n) for n in numbers if 0 < n < LARGE_INTEGER), default=LONGEST)
+
+
+def inputs(checkpoint: Checkpoint, model) -> tuple[str, ...]:
+    """What the model takes. Segments only if it has as many as the tokenizer numbers in a pair."""
+    takes = inspect.signature(model.forward).parameters
+    reader = tokenizer.prepared(checkpoint.source, checkpoint.revision, LONGEST)
+    segments = max(reader.encode("a", "b").type_ids, default=0) + 1
+    enough = segments <= getattr(model.config, "type_vocab_size", 0)
+    return tuple(name for name in INPUTS if name in takes and (enough or name != INPUTS[-1]))
