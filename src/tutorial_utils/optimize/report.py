@@ -44,6 +44,7 @@ def markdown(outcome: Outcome) -> str:
         headline(outcome),
         "## The gate",
         gate.table(outcome.checks).markdown(),
+        *([judged_table(outcome).markdown()] if len(outcome.judged) > 1 else []),
         "## What each step gained and cost",
         f"Times are relative to {outcome.baseline}: 0.5 is half the time. All were measured side "
         "by side, each in its own process.",
@@ -63,6 +64,20 @@ def markdown(outcome: Outcome) -> str:
         f"Measured on {outcome.machine}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def judged_table(outcome: Outcome) -> Table:
+    """The candidates that the gate was asked about, the one above first."""
+    rows = [
+        (
+            one.candidate.name,
+            f"{one.time:.2f} ×" if one.evidence.time else "–",
+            f"{one.evidence.size:.2f} ×",
+            f"missed: {'; '.join(map(str, one.missed))}" if one.missed else "passed",
+        )
+        for one in outcome.judged
+    ]
+    return Table.of(("candidate", "mean time", "size", "gate"), rows)
 
 
 def gain_table(outcome: Outcome) -> Table:
