@@ -18,6 +18,7 @@ from tutorial_utils.models import classifiers
 from tutorial_utils.optimize import answers, choice, gate, stages, timing, variants
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.texts import Texts
+from tutorial_utils.quality import Quality
 from tutorial_utils.registry import read_manifest
 from tutorial_utils.runtime import batching
 from tutorial_utils.runtime.inference import onnx_predict
@@ -152,10 +153,19 @@ def candidate(agreement, score=None):
     return stages.Candidate("a_int8", "a", "int8", close)
 
 
-def test_a_candidate_is_promising_if_it_loses_half_of_what_the_gate_allows():
-    assert candidate(0.991).promising(gate.Limits())
-    assert not candidate(0.985).promising(gate.Limits())
-    assert candidate(0.96).promising(gate.Limits(agreement=0.9))
+@pytest.mark.parametrize(
+    ("agreement", "score", "expected"),
+    [
+        (0.991, None, True),
+        (0.985, None, False),  # passes the gate by a hair, so other texts may not
+        (0.991, (-0.004, -0.03, 0.02), True),
+        (0.991, (-0.006, -0.03, 0.02), False),
+        (0.991, (-0.004, -0.006, -0.002), False),  # worse for certain
+    ],
+)
+def test_a_candidate_is_promising_if_others_texts_will_probably_pass(agreement, score, expected):
+    quality = Quality(75, 0.8, 0.8, 0.99, *score) if score else None
+    assert candidate(agreement, quality).promising(gate.Limits()) is expected
     assert stages.Candidate("a", "a").promising(gate.Limits(agreement=1))
 
 

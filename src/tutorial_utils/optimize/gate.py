@@ -119,20 +119,18 @@ def answers(found: Answers, limits: Limits) -> list[Check]:
 
 
 def likely(found: Answers, limits: Limits) -> bool:
-    """Whether answers to a few texts lose at most half of what the limits allow.
+    """Whether answers to a few texts promise that those to others will pass.
 
-    To other texts they may lose more.
+    At most half of the allowed disagreement, since other texts may show more. A score varies more
+    between few texts: it must keep to the limit, and not be worse for certain.
     """
-    strict = replace(
-        limits,
-        score_fall=limits.score_fall / 2,
-        rmse_rise=limits.rmse_rise / 2,
-        agreement=(1 + limits.agreement) / 2,
-        certain=False,
-    )
+    agreement = (1 + limits.agreement) / 2
     close = (replace(one, least=(1 + one.least) / 2) for one in found.close)
-    score = [_score("", found.score, strict)] if found.score else []
-    return all(check.passed for check in [*score, *(_close(one, strict) for one in close)])
+    if not all(_close(one, replace(limits, agreement=agreement)).passed for one in close):
+        return False
+    keeps = replace(limits, certain=False)
+    score = found.score
+    return not score or (_score("", score, keeps).passed and score.worsening[1] <= 0)
 
 
 def table(checks: tuple[Check, ...]) -> Table:
