@@ -56,7 +56,7 @@ class Checkpoint:
     revision: str | None
 
     def __str__(self) -> str:
-        return _name(self.source)
+        return name_of(self.source)
 
 
 def read(source: str | Path, revision: str | None = None) -> Checkpoint:
@@ -72,7 +72,7 @@ def read(source: str | Path, revision: str | None = None) -> Checkpoint:
     from transformers.utils.peft_utils import find_adapter_config_file
 
     source = str(source)
-    name, folder = _name(source), Path(source).is_dir()
+    name, folder = name_of(source), Path(source).is_dir()
     _check_folder(Path(source), source)
     revision = revision or getattr(resolve_revision(source), "resolved", None)
 
@@ -127,7 +127,8 @@ def opening(name: object) -> Iterator[None]:
         ) from None
 
 
-def _name(source: str) -> str:
+def name_of(source: str) -> str:
+    """What people call it: the name of a folder, or the name on the hub."""
     return Path(source).resolve().name if Path(source).is_dir() else source
 
 
@@ -142,7 +143,9 @@ def _check_folder(path: Path, source: str) -> None:
         if not any((path / name).exists() for name in _MARKS):
             inside = [p.parent.name for p in sorted(path.glob("*/config.json"))]
             fix = f"Give its folder {inside[-1]}" if inside else "Give a folder of save_pretrained"
-            raise BadClassifier(f"{_name(source)} cannot be opened: it has no config.json. {fix}.")
+            raise BadClassifier(
+                f"{name_of(source)} cannot be opened: it has no config.json. {fix}."
+            )
     elif ends or beside or sum(map(source.count, marks)) > 1:
         raise BadClassifier(f"There is no folder {source}. Check its path.")
 

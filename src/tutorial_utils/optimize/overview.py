@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tutorial_utils.models.checkpoint import name_of
 from tutorial_utils.models.pooling import Pooling
 from tutorial_utils.models.weights import Weights
 from tutorial_utils.tasks import named
@@ -93,7 +94,9 @@ class Overview:
             "optimize": self.minutes and self._time(),
         }
         told = [f"  {name:<9}  {line}" for name, line in lines.items() if line]
-        return "\n".join([self.source, *told, *(f"  - {remark}" for remark in self.remarks)])
+        return "\n".join(
+            [name_of(self.source), *told, *(f"  - {remark}" for remark in self.remarks)]
+        )
 
     def _parts(self) -> str:
         """The parts of an answer: labels, or the numbers of a vector."""
