@@ -70,7 +70,7 @@ def test_what_is_printed_is_short_and_in_order(bert, tmp_path, capsys):
     assert cli.main(["inspect", str(bert), "--data", str(table(tmp_path, [0, 1] * 30))]) == 0
     shown = capsys.readouterr()
     first, *lines = shown.out.splitlines()
-    assert first == str(bert)
+    assert first == bert.name
     assert [line.split()[0] for line in lines] == [
         "model", "weights", "task", "inputs", "length", "tokenizer", "fusions", "data", "optimize",
     ]  # fmt: skip
