@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification
 from tutorial_utils import cli, optimize
 from tutorial_utils.core import records
 from tutorial_utils.graph import export, fusion, inspection
-from tutorial_utils.models import classifiers, weights
+from tutorial_utils.models import loading, weights
 from tutorial_utils.models.classifiers import open_classifier
 from tutorial_utils.optimize import Effort, duration, facts
 from tutorial_utils.optimize.overview import Data, Overview, Tokens
@@ -392,8 +392,8 @@ def test_more_texts_longer_texts_and_larger_models_take_longer(bert, monkeypatch
 
 
 def test_optimize_begins_with_the_same_lines_and_opens_the_model_once(bert, tmp_path, monkeypatch):
-    calls, load, said = Counter(), classifiers._load, []
-    monkeypatch.setattr(classifiers, "_load", lambda *c: calls.update(["load"]) or load(*c))
+    calls, load, said = Counter(), loading.load, []
+    monkeypatch.setattr(loading, "load", lambda *c: calls.update(["load"]) or load(*c))
     file = table(tmp_path, [0, 1] * 30)
 
     def say(line):
