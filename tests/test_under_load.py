@@ -271,9 +271,9 @@ def test_a_shadow_stays_if_it_answers_alike_and_is_rolled_back_if_not(registry, 
         def roll_backs() -> float:
             return service.value("serve_roll_backs_total", version="2", reason="disagreement")
 
-        def judged() -> bool:
+        def judged() -> bool:  # models of different seeds agree on some texts too
             alike = service.value("serve_shadow_texts_total", version="2", outcome="agrees")
-            return alike >= 30 or roll_backs() == 1
+            return roll_backs() == 1 if seed else alike >= 30
 
         answers = service.storm(judged, callers=2)
         assert all(service.is_right(answer, texts) for texts, answer in answers)
