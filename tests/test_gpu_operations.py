@@ -76,6 +76,22 @@ def test_each_breaker_has_a_series_and_the_metrics_say_which_form_is_open_and_wh
         assert samples(shown, "serve_on_cpu") == {("sentiment", "2"): gone}
 
 
+@pytest.mark.parametrize(("provider", "batches"), [("cuda", 1), ("cpu", 2)])
+def test_texts_of_unlike_lengths_share_a_batch_where_a_run_costs_more_than_padding(
+    model, tmp_path, provider, batches
+):
+    model = model if provider == "cuda" else registry.load(tmp_path, "sentiment", "1")
+
+    async def run():
+        metrics = Metrics()
+        deployment = Deployment(Settings(registry="."), model, metrics=metrics)
+        await deployment.stable.predict(["good", "good " * 40])
+        await deployment.close()  # a batch is counted after its callers have their answers
+        return metrics.text().decode()
+
+    assert list(samples(asyncio.run(run()), "serve_batch_texts_count").values()) == [batches]
+
+
 @pytest.mark.skipif(provider_problem("cuda") is None, reason="there is a GPU")
 def test_a_version_for_a_gpu_that_started_on_a_cpu_shows(tmp_path):
     two_forms(tmp_path)  # version 1 was made for a CPU, version 2 for a GPU

@@ -1,11 +1,12 @@
 """``optimize`` on each supported family at its real base size: minutes, memory, size, agreement.
 
 ``python -m benchmarks.families [FAMILY …]`` makes the checkpoints (see ``checkpoints``) and runs
-``python -m tutorial_utils optimize --quick`` on each, with 2,000 labelled sentences.
+``python -m tutorial_utils optimize --quick`` on each, with 500 labelled sentences.
 """
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from benchmarks.families.report import draw
 from tutorial_utils.data import reviews
 from tutorial_utils.optimize import report
 
-TEXTS = 2_000
+TEXTS = 500
 
 
 def measure(family: str, quick: bool) -> Iterator[dict]:
@@ -48,17 +49,22 @@ def run(command: list[str]) -> dict:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        bufsize=1,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
     peak = [0]
     watch = threading.Thread(target=_watch, args=(process, peak), daemon=True)
     watch.start()
-    said, _ = process.communicate()
+    last = ""
+    for last in process.stdout:
+        print(" ", last, end="", flush=True)
+    process.wait()
     took = time.perf_counter() - start
     return {
         "code": process.returncode,
         "seconds": took,
         "peak_mb": peak[0] / 1e6,
-        "last": said.splitlines()[-1],
+        "last": last.strip(),
     }
 
 

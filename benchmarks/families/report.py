@@ -17,7 +17,7 @@ def draw(found: dict, folder: Folder) -> None:
         f"# optimize on each family at base size\n\nMeasured by `python -m benchmarks.families` "
         f"on: {Machine(**found['machine'])}.",
         "Each is a checkpoint with random weights in the encoder and a head fitted to 2,000 "
-        "sentences, optimized with `--quick` and 2,000 other sentences. *time*: of one text, "
+        "sentences, optimized with `--quick` and 500 other sentences. *time*: of one text, "
         "relative to PyTorch fp32; *size*: of the weights, relative to PyTorch fp32; *flips*: "
         "share of texts that get another answer alone than in some batch; *peak*: of all "
         "processes together.",

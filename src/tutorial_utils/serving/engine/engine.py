@@ -16,7 +16,7 @@ from tutorial_utils.serving.engine.batcher import Batcher
 from tutorial_utils.serving.engine.breaker import Breaker
 from tutorial_utils.serving.engine.metrics import EngineMetrics, Metrics
 from tutorial_utils.serving.engine.observer import Observer
-from tutorial_utils.serving.engine.policy import BatchingPolicy
+from tutorial_utils.serving.engine.policy import RUN_COSTS, BatchingPolicy, TokenBudget
 from tutorial_utils.serving.engine.request import Prediction, Request
 from tutorial_utils.serving.engine.supervisor import Supervisor
 from tutorial_utils.serving.settings import Settings
@@ -45,12 +45,13 @@ class Engine:
         self.model = model
         self._settings = settings
         wanted = model.recipe
+        run_cost = RUN_COSTS.get(wanted.session.provider, RUN_COSTS["cpu"])
         self._batcher = Batcher(
             settings.max_waiting_texts,
             wanted.token_budget,
             settings.max_age,
             longest=wanted.max_length,
-            policy=policy,
+            policy=policy or TokenBudget(wanted.token_budget, settings.max_age, run_cost),
         )
         self.backends = [
             Backend(each, Breaker(settings.breaker_failures, settings.breaker_cooldown), i > 0)
