@@ -23,7 +23,15 @@ from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.core.errors import InvalidArgument, TutorialError
 from tutorial_utils.models import tokenizer
 from tutorial_utils.models.classifiers import BadClassifier, open_classifier
-from tutorial_utils.optimize import answers, choice, gate, promotion, stages, timing, variants
+from tutorial_utils.optimize import (
+    answers,
+    choice,
+    gate,
+    promotion,
+    results,
+    timing,
+    variants,
+)
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.registry import load
@@ -390,8 +398,8 @@ def test_the_sides_of_truncation_and_padding_are_kept_up_to_the_served_answer(
     job = replace(exported, classifier=classifier)
     close, time = (Close("agreement", 1.0, 0.98),), {timing.ONE_TEXT: Ratio(1, 1, 1)}
     evidence = gate.Evidence(close=close, time=time, size=1.0)
-    best = choice.Judged(stages.Candidate("exported", "exported"), evidence, ())
-    promotion.promote(job, tmp_path / "r" / "m", stages.Found(), best, job.recipe())
+    best = choice.Judged(results.Candidate("exported", "exported"), evidence, ())
+    promotion.promote(job, tmp_path / "r" / "m", results.Found(), best, job.recipe())
     stored = json.loads((tmp_path / "r" / "m" / "1" / "tokenizer.json").read_text())
     assert stored["truncation"]["direction"].lower() == truncation
     lines = ["good " * 20 + "bad " * 20, "bad plot " * 20 + "joy", *texts(4)]

@@ -15,7 +15,7 @@ from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.data import labelled
 from tutorial_utils.graph import inspection, quantization, sensitivity
 from tutorial_utils.models import classifiers
-from tutorial_utils.optimize import answers, choice, gate, stages, timing, variants
+from tutorial_utils.optimize import answers, choice, gate, results, timing, variants
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.quality import Quality
@@ -150,7 +150,7 @@ def test_a_candidate_whose_answers_are_no_numbers_is_refused_and_the_next_one_tr
 
 def candidate(agreement, score=None):
     close = answers.Fidelity((Close("agreement", agreement, 0.98),), score)
-    return stages.Candidate("a_int8", "a", "int8", close)
+    return results.Candidate("a_int8", "a", "int8", close)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def candidate(agreement, score=None):
 def test_a_candidate_is_promising_if_others_texts_will_probably_pass(agreement, score, expected):
     quality = Quality(75, 0.8, 0.8, 0.99, *score) if score else None
     assert candidate(agreement, quality).promising(gate.Limits()) is expected
-    assert stages.Candidate("a", "a").promising(gate.Limits(agreement=1))
+    assert results.Candidate("a", "a").promising(gate.Limits(agreement=1))
 
 
 def product(path, name, matrix):

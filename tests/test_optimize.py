@@ -25,6 +25,7 @@ from tutorial_utils.optimize import (
     gate,
     promotion,
     report,
+    results,
     run,
     stages,
     timing,
@@ -564,11 +565,11 @@ def test_the_same_weights_with_another_recipe_are_another_version(finished, tmp_
     evidence = gate.Evidence(
         close=(Close("agreement", 1.0, 0.98),), time={timing.ONE_TEXT: Ratio(1, 1, 1)}, size=1.0
     )
-    best = choice.Judged(stages.Candidate("kept", "kept"), evidence, ())
+    best = choice.Judged(results.Candidate("kept", "kept"), evidence, ())
     shutil.copy(registry / "1" / "model.onnx", job.file("kept"))
     for length, version in ((recipe.max_length, "1"), (16, "2")):
         changed = replace(recipe, max_length=length)
-        assert promotion.promote(job, registry, stages.Found(), best, changed)[0] == version
+        assert promotion.promote(job, registry, results.Found(), best, changed)[0] == version
 
 
 def test_a_tiny_fp32_version_is_not_refused_for_the_size_of_its_graph(clock, finished, capsys):
@@ -676,13 +677,13 @@ def test_each_workload_of_a_race_has_its_own_ratio(clock, exported, monkeypatch)
 
 
 def test_the_results_of_stages_are_the_same_after_writing_and_reading():
-    trial = stages.Trial("fuse", "fused", True, times=RATIOS["good at one"], agreement=0.5)
-    times = {"texts": {"fused": stages.Measured(0.5, 0.4, 0.6, p50_ms=1.5)}}
+    trial = results.Trial("fuse", "fused", True, times=RATIOS["good at one"], agreement=0.5)
+    times = {"texts": {"fused": results.Measured(0.5, 0.4, 0.6, p50_ms=1.5)}}
     close = answers.Fidelity((Close("agreement", 0.5, 0.98),), value(0.1))
-    smaller = (stages.Candidate("fused_int8", "fused", "int8", close),)
-    found = stages.Found(1.5, ("exported", "fused"), "fused", smaller, notes=("a note",))
-    for result in (stages.Found(), found.tried(trial), replace(found, budget=256, times=times)):
-        assert records.loads(stages.Found, records.dumps(result)) == result
+    smaller = (results.Candidate("fused_int8", "fused", "int8", close),)
+    found = results.Found(1.5, ("exported", "fused"), "fused", smaller, notes=("a note",))
+    for result in (results.Found(), found.tried(trial), replace(found, budget=256, times=times)):
+        assert records.loads(results.Found, records.dumps(result)) == result
 
 
 def test_the_version_in_use_is_compared_with_its_own_tokenizer(exported, tmp_path):

@@ -10,7 +10,7 @@ from tutorial_utils.bench.intervals import RESOLUTION, Ratio
 from tutorial_utils.graph import inspection
 from tutorial_utils.optimize import answers, gate, timing
 from tutorial_utils.optimize.job import Job
-from tutorial_utils.optimize.stages import Candidate, Found
+from tutorial_utils.optimize.results import Candidate, Found
 
 
 @dataclass(frozen=True)

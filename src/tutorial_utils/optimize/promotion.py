@@ -14,7 +14,7 @@ from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize import answers
 from tutorial_utils.optimize.choice import Judged
 from tutorial_utils.optimize.job import Job
-from tutorial_utils.optimize.stages import Found
+from tutorial_utils.optimize.results import Found
 from tutorial_utils.optimize.target import CPU
 from tutorial_utils.optimize.timing import ONE_TEXT
 from tutorial_utils.runtime import batching

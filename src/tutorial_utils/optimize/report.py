@@ -8,8 +8,8 @@ from tutorial_utils import plots
 from tutorial_utils.core import paths, records
 from tutorial_utils.core.tables import Table
 from tutorial_utils.optimize import choice, gate
+from tutorial_utils.optimize.results import PYTORCH, Measured
 from tutorial_utils.optimize.run import Outcome
-from tutorial_utils.optimize.stages import PYTORCH, Measured
 
 REPORT, RESULT, GAINS = "report.md", "report.json", "figures/gains.png"
 

@@ -21,7 +21,8 @@ from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.optimize import answers, choice, facts, gate, promotion
 from tutorial_utils.optimize.choice import Judged
 from tutorial_utils.optimize.job import Effort, Job
-from tutorial_utils.optimize.stages import Found, Measured, Trial, evaluate, protect, stages, tune
+from tutorial_utils.optimize.results import Found, Measured, Trial
+from tutorial_utils.optimize.stages import evaluate, protect, stages, tune
 from tutorial_utils.optimize.target import CPU, Target, torch_device
 from tutorial_utils.registry import check_name
 from tutorial_utils.runtime.recipe import Recipe
