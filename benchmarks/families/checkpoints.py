@@ -1,12 +1,13 @@
 """Checkpoints of the families at base size: a seeded encoder, and a head that was fitted to texts.
 
-The weights of the encoder are random, which changes neither size nor time. They are spread about as
-widely as trained ones; with the usual initial weights, all texts would look nearly alike. The head
-is fitted to 2,000 labelled sentences, so that its answers differ, and agreement means something.
+The weights of the encoder's layers are random, which changes neither size nor time. Its words have
+the vectors of the series' encoder, so that texts differ in what they mean, and the head is fitted
+to 2,000 labelled sentences. It gets about 7 of 10 right, so agreement means something.
 """
 
 from pathlib import Path
 
+import safetensors.torch
 import torch
 import transformers
 
@@ -36,7 +37,7 @@ FAMILIES: dict[str, dict] = {
 }  # fmt: skip
 LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
          "num_attention_heads": 16}  # fmt: skip
-SPREAD = 0.05  # standard deviation of the weights
+WORDS = 0.1  # standard deviation of the vectors of words; that of other weights is 0.02
 SENTENCES, EPOCHS, RATE = 2_000, 20, 1e-3
 
 
@@ -45,7 +46,7 @@ def save(family: str, folder: Path, **settings) -> Path:
 
     settings: of the config, besides those of base size.
     """
-    values = FAMILIES[family] | {"pad_token_id": 0, "initializer_range": SPREAD} | settings
+    values = FAMILIES[family] | {"pad_token_id": 0} | settings
     values |= {"id2label": dict(enumerate(reviews.LABELS)), "attn_implementation": "sdpa"}
     if family == "modernbert":
         values |= {"bos_token_id": 101, "eos_token_id": 102, "reference_compile": False}
@@ -54,6 +55,7 @@ def save(family: str, folder: Path, **settings) -> Path:
     with scoped.quiet_transformers(), scoped.torch_seed(0):
         config = transformers.AutoConfig.for_model(family, **values)
         model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+        give_words(model)
         fit(model, reviews.splits().train.take(range(SENTENCES)))
         model.save_pretrained(folder)
     special = {
@@ -65,6 +67,21 @@ def save(family: str, folder: Path, **settings) -> Path:
         **special,
     ).save_pretrained(folder)
     return folder
+
+
+def give_words(model: torch.nn.Module) -> None:
+    """Give the words of the series' tokenizer the vectors that the series' encoder has for them.
+
+    Where the model's vectors are longer, their other numbers stay random; where they are shorter,
+    they are a random projection.
+    """
+    stored = safetensors.torch.load_file(assets.fetch(assets.ENCODER) / "model.safetensors")
+    words = stored["embeddings.word_embeddings.weight"]
+    words = WORDS * (words - words.mean(0)) / words.std()
+    table = model.get_input_embeddings().weight.data
+    if table.shape[1] < words.shape[1]:
+        words = words @ torch.randn(words.shape[1], table.shape[1]) / words.shape[1] ** 0.5
+    table[: len(words), : words.shape[1]] = words
 
 
 def fit(model: torch.nn.Module, texts: Reviews) -> float:
