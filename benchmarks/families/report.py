@@ -5,7 +5,15 @@ from benchmarks.families.checkpoints import FAMILIES
 from tutorial_utils.core.machine import Machine
 from tutorial_utils.core.tables import Table
 
-HEADERS = (
+HEADERS = ("family", "promoted", "time", "size", "agreement", "all in INT8", "F1", "flips",
+           "minutes", "peak MB")  # fmt: skip
+ABOUT = """\
+Each is a checkpoint with random weights in the encoder's layers, real vectors of words, and a head
+fitted to 2,000 sentences, optimized with `--quick --max-score-fall 0.02` and 500 other sentences.
+*all in INT8*: agreement with PyTorch before products are kept in fp32; a trained encoder loses less
+in INT8 than a random one. *time*: of one text, relative to PyTorch fp32; *size*: of the weights,
+relative to PyTorch fp32; *flips*: share of texts that get another answer alone than in some batch;
+*peak*: of all processes together."""
     "family",
     "promoted",
     "time",
@@ -27,13 +35,7 @@ def draw(found: dict, folder: Folder) -> None:
     parts = [
         f"# optimize on each family at base size\n\nMeasured by `python -m benchmarks.families` "
         f"on: {Machine(**found['machine'])}.",
-        "Each is a checkpoint with random weights in the encoder's layers, real vectors of words, and a "
-        "head fitted to 2,000 sentences, optimized with `--quick --max-score-fall 0.02` and 500 "
-        "other sentences. *all in INT8*: agreement with PyTorch before products are kept in fp32; a "
-        "trained encoder suffers less in INT8 than a random one. *time*: of one text, "
-        "relative to PyTorch fp32; *size*: of the weights, relative to PyTorch fp32; *flips*: "
-        "share of texts that get another answer alone than in some batch; *peak*: of all "
-        "processes together.",
+        ABOUT,
         Table.of(HEADERS, rows).markdown(),
         "\n".join(["What was refused, and why:", "", *refused]) if refused else "None was refused.",
     ]
