@@ -14,17 +14,6 @@ fitted to 2,000 sentences, optimized with `--quick --max-score-fall 0.02` and 50
 in INT8 than a random one. *time*: of one text, relative to PyTorch fp32; *size*: of the weights,
 relative to PyTorch fp32; *flips*: share of texts that get another answer alone than in some batch;
 *peak*: of all processes together."""
-    "family",
-    "promoted",
-    "time",
-    "size",
-    "agreement",
-    "all in INT8",
-    "F1",
-    "flips",
-    "minutes",
-    "peak MB",
-)
 
 
 def draw(found: dict, folder: Folder) -> None:
