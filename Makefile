@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TUTORIAL := $(BIN)/python -m tutorial_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help install prepare lab test test-slow lint tools run notebooks bench search claims drift peers load soak scale results clean
+.PHONY: help install prepare lab test test-slow lint tools run notebooks bench search claims drift peers families load soak scale results clean
 
 help: ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,7 +41,8 @@ CORE := $(wildcard notebooks/0[0-5]_*.ipynb)
 FURTHER := $(filter-out $(CORE),$(wildcard notebooks/*.ipynb))
 
 test: prepare lint tools ## set up, then run the tests and check the stored outputs of the core lessons
-	$(PYTEST) $(NBVAL) -m "not slow" tests $(CORE)
+	$(PYTEST) -n 2 --dist loadfile -m "not slow" tests
+	$(PYTEST) $(NBVAL) $(CORE)
 
 test-slow: prepare tools ## long tests (soak, replicas, killed runs) and the outputs of the further lessons
 	$(PYTEST) -m slow tests
@@ -76,6 +77,9 @@ peers: prepare ## compare with other tools, in an environment of its own
 	$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
 		--requirement benchmarks/requirements-peers.txt --editable '.[learn]'
 	$(VENV)-peers/bin/python -m benchmarks.peers
+
+families: prepare ## run optimize on each supported family at its base size
+	$(BIN)/python -m benchmarks.families
 
 load: prepare ## offer the service more than it can take, and compare it with other servers
 	$(PYTHON) -m venv $(VENV)-servers

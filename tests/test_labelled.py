@@ -8,8 +8,10 @@ import sys
 
 import hypothesis
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from tutorial_utils import cli
 from tutorial_utils.data import labelled, labels
@@ -117,9 +119,6 @@ def test_parquet_without_pyarrow_names_the_extra(read, monkeypatch):
 
 
 def test_parquet_is_read_with_pyarrow(read, tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
     columns = {"text": [*TEXTS, None], "label": [*(n for _, n in ROWS), 1]}
     parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
     content = (tmp_path / "a.parquet").read_bytes()
