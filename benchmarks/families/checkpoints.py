@@ -50,7 +50,7 @@ def save(family: str, folder: Path, **settings) -> Path:
     values |= {"id2label": dict(enumerate(reviews.LABELS)), "attn_implementation": "sdpa"}
     if family == "modernbert":
         values |= {"bos_token_id": 101, "eos_token_id": 102, "reference_compile": False}
-    if family == "deberta-v2":  # it has no other attention
+    if family in ("deberta-v2", "mpnet"):  # they have no other attention
         values["attn_implementation"] = "eager"
     with scoped.quiet_transformers(), scoped.torch_seed(0):
         config = transformers.AutoConfig.for_model(family, **values)
