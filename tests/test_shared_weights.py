@@ -27,7 +27,7 @@ def albert():
 
 
 @pytest.mark.slow
-def test_a_fused_albert_is_as_small_as_its_weights_and_a_quarter_of_them_in_int8(albert, tmp_path):
+def test_an_albert_is_as_small_as_its_weights_and_a_quarter_of_them_in_int8(albert, tmp_path):
     weights = sum(p.numel() * p.element_size() for p in albert.parameters()) / 1e6
     exported = export.export(albert, tmp_path / "exported.onnx")
     fused, paying = tmp_path / "fused.onnx", tmp_path / "paying.onnx"
@@ -35,8 +35,8 @@ def test_a_fused_albert_is_as_small_as_its_weights_and_a_quarter_of_them_in_int8
     fusion.fuse_what_pays(exported, paying)
     assert inspection.op_counts(fused)["Attention"] == 12
     inputs = inference.random_inputs(4, 24)
-    for file in (fused, paying):
-        assert inspection.megabytes(file) < 1.2 * weights
+    for file in (exported, fused, paying):  # the exporter's file names source lines, in 2 MB
+        assert inspection.megabytes(file) < 1.2 * weights + 2 * (file == exported)
         assert export.parity(albert, file, shapes=((1, 24), (3, 17))).within(1e-5)
         target = tmp_path / f"{file.stem}_int8.onnx"
         quantization.recommended(file, target, [inference.random_inputs(2, 32)])

@@ -71,7 +71,7 @@ def export(
     example has no dimension of size 1, which ``torch.export`` would take for a constant. output:
     name of the model's only output in the file. Large weights are beside the file, see ``storage``.
     """
-    import onnxscript  # noqa: F401  torch.onnx.export is written with it: see `provenance`
+    from onnxscript.optimizer import fold_constants  # torch.onnx.export is written with onnxscript
 
     inputs = inputs or example_inputs()
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
@@ -92,6 +92,8 @@ def export(
             if value.name == output:  # the exporter calls a look-up `embedding`
                 value.name = f"{output}_inside"
         program.model.graph.outputs[0].name = output
+        # Weights that layers share are still turned around at each run, and so in no file in INT8.
+        fold_constants(program.model, should_fold=lambda n: n.op_type == "Transpose" or None)
         program.save(temporary, external_data=storage.is_large(weights))
     return Path(target)
 
