@@ -1,5 +1,9 @@
 """The candidates of notebooks and benchmarks give right labels with every way to batch."""
 
+import pickle
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -9,9 +13,13 @@ from tutorial_utils.bench import candidates
 from tutorial_utils.data import reviews
 from tutorial_utils.lessons import pipeline
 from tutorial_utils.models import labelling
+from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import SessionRecipe
 
 TEXTS = labelling.sentences("test", 23)
+BUILD = """import pickle, sys
+print(pickle.load(sys.stdin.buffer).build()().shape)
+print("torch" in sys.modules, "onnx" in sys.modules)"""
 
 
 def length_is_odd(inputs):
@@ -27,6 +35,13 @@ def test_labels_are_in_the_order_of_the_texts_for_every_window(window, how, monk
     assert 0 < sum(expected) < len(TEXTS)
     monkeypatch.setattr(labelling, "WINDOW", window)
     assert labelling.label(TEXTS, length_is_odd, **how).tolist() == expected
+
+
+def test_the_process_that_times_a_file_loads_no_pytorch(tiny_onnx):
+    candidate = candidates.OnRows(tiny_onnx, Recipe(), ((101, 7, 102), (101, 102)))
+    command = [sys.executable, "-c", BUILD]
+    done = subprocess.run(command, input=pickle.dumps(candidate), capture_output=True, check=True)
+    assert done.stdout.decode().splitlines() == ["(2, 2)", "False False"]
 
 
 @pytest.mark.built

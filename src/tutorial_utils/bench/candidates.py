@@ -1,19 +1,23 @@
-"""What the notebooks and benchmarks time: one model at one shape, or real sentences to labels.
+"""What is timed: one model at one shape or on given rows, or real sentences to labels.
 
-Each candidate is built inside its own process; nothing heavy is loaded here.
+Each candidate is built inside its own process, which imports this file. So nothing heavy is
+imported here: PyTorch alone takes longer than most timings.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from tutorial_utils.models.labelling import label, sentences
 from tutorial_utils.models.torch_inference import torch_predict
+from tutorial_utils.runtime import batching
 from tutorial_utils.runtime.inference import cut, onnx_predict, random_inputs
+from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import SessionRecipe
 
 LABELLING_BATCH = 200  # sentences a call of the text-to-label candidates handles, by default
@@ -60,6 +64,39 @@ class Onnx:
             return lambda: predict(inputs)
         parts, pool = cut(inputs, self.rows), ThreadPoolExecutor(self.workers)
         return lambda: np.concatenate(list(pool.map(predict, parts)))
+
+
+class Predicts(Protocol):
+    """A model that can be sent to another process and loaded there."""
+
+    def predictor(self, device: str) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+        """Load it; return a function from padded inputs to answers."""
+
+
+@dataclass(frozen=True)
+class OnRows:
+    """An ONNX file or another model on rows of token ids, in batches of its recipe.
+
+    device: of a PyTorch model; an ONNX file has its provider in the recipe.
+    """
+
+    model: Path | Predicts
+    recipe: Recipe
+    rows: Sequence[Sequence[int]]
+    device: str = "cpu"
+
+    @property
+    def items(self) -> int:
+        return len(self.rows)
+
+    def build(self) -> Callable[[], np.ndarray]:
+        """Load the model; return a function that computes all answers, one for each row."""
+        if isinstance(self.model, Path):
+            predict = onnx_predict(self.model, self.recipe.session)
+        else:
+            predict = self.model.predictor(self.device)
+        batches = batching.by_tokens([len(row) for row in self.rows], self.recipe.token_budget)
+        return lambda: batching.run(predict, self.rows, batches, padding=self.recipe.padding)
 
 
 @dataclass(frozen=True)

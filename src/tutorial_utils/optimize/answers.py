@@ -1,18 +1,17 @@
 """The answers of a file, compared with those of PyTorch or of the version in use."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from tutorial_utils import quality
+from tutorial_utils.bench.candidates import OnRows
 from tutorial_utils.core import paths
 from tutorial_utils.core.errors import InvalidArgument, TutorialError
-from tutorial_utils.models.classifiers import BadClassifier, Classifier
+from tutorial_utils.models.classifiers import BadClassifier
 from tutorial_utils.optimize import long_inputs
 from tutorial_utils.optimize.job import Job
-from tutorial_utils.optimize.texts import Rows
 from tutorial_utils.registry import TOKENIZER, choose, read_manifest
 from tutorial_utils.runtime import batching, memory, tokenization
 from tutorial_utils.runtime.inference import onnx_predict
@@ -27,32 +26,6 @@ REFERENCE, REFERENCE_LONG = "reference.npy", "reference_long.npy"
 
 class NotFinite(TutorialError, ArithmeticError):
     """A file gives answers that are no numbers."""
-
-
-@dataclass(frozen=True)
-class Runnable:
-    """An ONNX file or a PyTorch model with token ids to run on; a ``timer.Candidate``.
-
-    device: of a PyTorch model; an ONNX file has its provider in the recipe.
-    """
-
-    model: Path | Classifier
-    recipe: Recipe
-    rows: Rows
-    device: str = "cpu"
-
-    @property
-    def items(self) -> int:
-        return len(self.rows)
-
-    def build(self) -> Callable[[], np.ndarray]:
-        """Load the model; return a function that computes all logits, (rows, labels)."""
-        if isinstance(self.model, Classifier):
-            predict = self.model.predictor(self.device)
-        else:
-            predict = onnx_predict(self.model, self.recipe.session)
-        batches = batching.by_tokens([len(row) for row in self.rows], self.recipe.token_budget)
-        return lambda: batching.run(predict, self.rows, batches, padding=self.recipe.padding)
 
 
 @dataclass(frozen=True)
@@ -74,7 +47,7 @@ def store_reference(job: Job) -> None:
     Raises:
         BadClassifier: a logit is not finite, or it cannot read as many tokens as it should.
     """
-    logits = Runnable(job.classifier, job.recipe(), job.texts.rows).build()()
+    logits = OnRows(job.classifier, job.recipe(), job.texts.rows).build()()
     try:
         at_length = long_inputs.answers(job, job.classifier.predictor())
     except InvalidArgument as error:
@@ -113,7 +86,7 @@ def of_file(
     recipe = recipe or job.recipe()
     recipe = replace(recipe, session=replace(recipe.session, huge_pages=False))
     rows = job.texts.rows if indices is None else tuple(job.texts.rows[i] for i in indices)
-    logits = Runnable(path, recipe, rows).build()()
+    logits = OnRows(path, recipe, rows).build()()
     if not np.isfinite(logits).all():
         texts = int((~np.isfinite(logits)).any(axis=1).sum())
         raise NotFinite(f"the answers to {texts} of {len(logits)} texts are NaN or infinite")
@@ -163,7 +136,7 @@ def of_version(job: Job, folder: Path) -> np.ndarray:
     if job.texts.texts is not None:
         tokenizer = tokenization.load(folder / TOKENIZER, recipe.max_length)
         rows = tuple(tokenization.encode(tokenizer, job.texts.texts))
-    return Runnable(file, replace(recipe, token_budget=job.target.budget), rows).build()()
+    return OnRows(file, replace(recipe, token_budget=job.target.budget), rows).build()()
 
 
 def as_served(folder: Path) -> tuple[Path, Recipe]:

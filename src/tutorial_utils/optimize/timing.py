@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from tutorial_utils.bench import timer
+from tutorial_utils.bench.candidates import OnRows
 from tutorial_utils.bench.intervals import RESOLUTION, Ratio
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.models.classifiers import Classifier
-from tutorial_utils.optimize.answers import Runnable
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.texts import Rows
 from tutorial_utils.runtime import memory
@@ -55,7 +55,7 @@ def compare(job: Job, entries: Mapping[str, Entry], rows: Rows) -> timer.Compari
 def _compare(job: Job, entries: Mapping[str, Entry], rows: Rows) -> timer.Comparison:
     return timer.compare(
         {
-            name: Runnable(model, recipe, rows, job.target.device)
+            name: OnRows(model, recipe, rows, job.target.device)
             for name, (model, recipe) in entries.items()
         },
         rounds=job.effort.rounds,
