@@ -72,7 +72,11 @@ def main() -> None:
         rows += [(name, tool, *_row(name, *values, right)) for tool, values in found.items()]
     versions = (here / "versions.txt").read_text().strip()
     table = Table.of(("model", "file", "MB", "as PyTorch", "largest difference"), rows)
-    text = f"{table.markdown()}\n\nWith {versions}, on {TEXTS} texts."
+    about = (
+        f"With {versions}, on {TEXTS} texts. Ours was optimized without `--data`, as theirs takes "
+        "no labelled texts."
+    )
+    text = f"{table.markdown()}\n\n{about}"
     write_between(ROOT / "docs" / "coming-from.md", "files", text)
     print(text)
 
