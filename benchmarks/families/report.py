@@ -7,6 +7,7 @@ from tutorial_utils.core.tables import Table
 
 HEADERS = ("family", "promoted", "time", "size", "agreement", "all in INT8", "F1", "flips",
            "minutes", "peak MB")  # fmt: skip
+ONE_CLASS = "– (its head gives one class only)"
 ABOUT = """\
 Each is a checkpoint with random weights in the encoder's layers, real vectors of words, and a head
 fitted to 2,000 sentences, optimized with `--quick --max-score-fall 0.02` and 500 other sentences.
@@ -42,8 +43,8 @@ def _row(one: dict) -> tuple[str, ...]:
         chosen,
         f"{one['times'][one['chosen']]['ratio']:.2f} ×",
         f"{one['size']:.2f} ×",
-        f"{one['agreement']:.2%}",
-        f"{eight[0]:.2%}" if eight else "–",
+        f"{one['agreement']:.2%}" if one["score"] else ONE_CLASS,
+        f"{eight[0]:.2%}" if eight and one["score"] else "–",
         f"{one['score']:.3f} ({one['difference']:+.4f})",
         flips,
         minutes,
