@@ -7,7 +7,7 @@ from typing import Protocol
 from tutorial_utils.runtime import batching
 
 # What one run of a model costs beside its tokens, in tokens, by provider: of a small encoder on a
-# CPU, and of BERT-base on an H100, where 8 × 128 takes 1.6 ms and 1 × 128 takes 1.2 ms.
+# CPU, and of BERT-base on an H100, where 8 × 128 takes 1.6 ms and 1 × 128 takes 1.2 ms (gpu.md).
 RUN_COSTS = {"cpu": 12.0, "cuda": 3_000.0}
 CONSIDERED = 4  # batches' worth of texts among which the next batch is chosen
 
