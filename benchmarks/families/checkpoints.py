@@ -33,7 +33,7 @@ FAMILIES: dict[str, dict] = {
                    "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0,
                    "position_biased_input": False},
     "mpnet": {},
-    "modernbert": {},
+    "modernbert": {"classifier_pooling": "mean"},  # as published
 }  # fmt: skip
 LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
          "num_attention_heads": 16}  # fmt: skip
