@@ -46,6 +46,7 @@ def test_each_step_writes_its_weights_beside_the_file_and_computes_the_same(
     inputs = inference.random_inputs(2, 16)
     for name, file in large.items():
         weights = paths.weights_of(file)
+        assert weights.stat().st_mode == file.stat().st_mode, name  # others may serve it
         assert weights.stat().st_size > 0.9 * 1e6 * inspection.weight_megabytes(file), name
         named = {e.value for t in inspection.load_structure(file).graph.initializer
                  for e in t.external_data if e.key == "location"}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Checkpoints of the families at base size: a seeded encoder, and a head that was fitted to texts.
+"""Checkpoints of the families at their usual size: a seeded encoder, and a head fitted to texts.
 
 The weights of the encoder's layers are random, which changes neither size nor time. Its words have
 the vectors of the series' encoder, so that texts differ in what they mean, and the head is fitted
@@ -34,9 +34,10 @@ FAMILIES: dict[str, dict] = {
                    "position_biased_input": False},
     "mpnet": {},
     "modernbert": {"classifier_pooling": "mean"},  # as published
+    "xlm-roberta-large": {"vocab_size": 250_002, "max_position_embeddings": 514,
+                          "type_vocab_size": 1, "hidden_size": 1024, "intermediate_size": 4096,
+                          "num_hidden_layers": 24, "num_attention_heads": 16},
 }  # fmt: skip
-LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
-         "num_attention_heads": 16}  # fmt: skip
 WORDS = 0.1  # standard deviation of the vectors of words; that of other weights is 0.02
 SENTENCES, EPOCHS, RATE = 2_000, 20, 1e-3
 
@@ -53,7 +54,7 @@ def save(family: str, folder: Path, **settings) -> Path:
     if family in ("deberta-v2", "mpnet"):  # they have no other attention
         values["attn_implementation"] = "eager"
     with scoped.quiet_transformers(), scoped.torch_seed(0):
-        config = transformers.AutoConfig.for_model(family, **values)
+        config = transformers.AutoConfig.for_model(family.removesuffix("-large"), **values)
         model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
         give_words(model)
         fit(model, reviews.splits().train.take(range(SENTENCES)))

@@ -4,6 +4,7 @@ All work in place on an ``onnx_ir.Model`` and return how often they applied. ``f
 among them.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNod
 from onnx_ir.tape import Tape
 from onnxscript.optimizer import fold_constants
 
+from tutorial_utils.core import scoped
 from tutorial_utils.graph import storage
 
 T = TypeVar("T")
@@ -24,7 +26,8 @@ _ATTENTION_MASK, _ATTENTION_BIAS = 3, 5  # positions among the Attention operato
 
 def fold_weights(model: ir.Model) -> None:
     """Compute what depends on weights alone, however large, such as the packed QKV weights."""
-    fold_constants(model, input_size_limit=2**31, output_size_limit=2**31)
+    with scoped.log_level("onnxscript", logging.ERROR):  # it warns of nodes with several outputs
+        fold_constants(model, input_size_limit=2**31, output_size_limit=2**31)
 
 
 def use_mask_index(model: ir.Model) -> int:

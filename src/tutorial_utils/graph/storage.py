@@ -74,6 +74,7 @@ def replacing(target: Path) -> Iterator[Path]:
         yield temporary
         written = paths.weights_of(temporary)
         if written.exists():
+            written.chmod(temporary.stat().st_mode)  # onnx lets nobody else read it
             written.replace(paths.weights_of(target))
         else:
             paths.weights_of(target).unlink(missing_ok=True)
