@@ -1,6 +1,7 @@
 """Encoders and folders of sentence-transformers: opened, exported, measured, promoted, served."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -378,6 +379,10 @@ def test_a_folder_is_promoted_by_pairs_with_a_score(promoted):
     assert manifest.figures["mean cosine"] > 0.99
     told = (folder / "out" / report.REPORT).read_text()
     assert "Drift is watched in: length, vocabulary, disagreement." in told
+    (least,) = re.findall(r"in some batch have a cosine of at least ([01]\.\d+) ", told)
+    assert outcome.judged[0].candidate.precision == "int8"
+    assert ("--batch-invariant prevents this" in told) == (float(least) < 0.9999)
+    assert re.search(r"^\| stage .*\| mean cosine ", told, re.M)
     assert "prompts (query: 'good ')" in told
     assert any("prompts" in line for line in said)
 

@@ -120,6 +120,28 @@ def test_noise_alone_does_not_refuse(clock, tmp_path, monkeypatch, capsys):
     assert cli.main(command(tmp_path, "--quick")) == 0
     assert rounds_of == [5, 15]
     assert "too noisy to decide, so they are measured again" in capsys.readouterr().out
+    told = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "The first times were too noisy to decide" in told
+    assert "the gain is uncertain" not in told
+
+
+def test_a_gain_within_a_wide_interval_is_told_with_a_warning(clock, tmp_path, monkeypatch):
+    told = timing.timer.compare
+
+    def compare(candidates, **options):
+        found = told(candidates, **options)
+        return replace(found, verdicts={n: Ratio(0.03, 0.01, 0.06) for n in found.verdicts})
+
+    monkeypatch.setattr(timing.timer, "compare", compare)
+    assert cli.main(command(tmp_path, "--quick")) == 0
+    assert "the gain is uncertain" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_stage_that_has_nothing_to_do_says_so(clock, tmp_path, capsys):
+    assert cli.main(command(tmp_path, "--quick")) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"protect …\n +\d+ s: nothing to do", told)
+    assert not re.search(r"(reference|export|evaluate) …\n.* s: nothing to do", told)
 
 
 def test_a_time_that_cannot_be_means_that_the_machine_stood_still():
@@ -226,12 +248,10 @@ def job(tmp_path_factory):
 
 
 def test_flips_are_texts_whose_answer_depends_on_their_batch(job):
-    exact, texts = answers.flips(job, job.file("exported"), job.recipe())
-    assert (exact, texts) == (0.0, len(job.texts.judging))
-    some, _ = answers.flips(job, job.file("exported_int8"), job.recipe())
-    assert 0 < some < 1
-    alone, _ = answers.flips(job, job.file("exported_int8"), job.recipe(1))
-    assert alone == 0
+    exact = answers.flips(job, job.file("exported"), job.recipe())
+    assert exact == answers.Flips(0.0, len(job.texts.judging), None)
+    assert 0 < answers.flips(job, job.file("exported_int8"), job.recipe()).share < 1
+    assert answers.flips(job, job.file("exported_int8"), job.recipe(1)).share == 0
 
 
 @pytest.mark.parametrize(("speed", "name", "budget"), [(0.5, "int8", 1), (9.0, "paying", 1024)])

@@ -93,11 +93,21 @@ def of_file(
     return logits
 
 
-def flips(job: Job, path: Path, recipe: Recipe) -> tuple[float, int]:
-    """Share of texts whose answer depends on the texts that share a batch with it, and how many.
+@dataclass(frozen=True)
+class Flips:
+    """How far answers depend on the texts that share a batch with them.
 
-    Each text is answered alone, and in batches of texts of similar and of any length.
+    share: of the texts, those with another answer. near: least ``Task.nearness`` of an answer in a
+    batch to that of the text alone; None if the task has none.
     """
+
+    share: float
+    texts: int
+    near: float | None
+
+
+def flips(job: Job, path: Path, recipe: Recipe) -> Flips:
+    """Answer each text alone, and in batches of texts of similar and of any length."""
     task, rows = named(job.classifier.task), [job.texts.rows[i] for i in job.texts.judging[:FLIPS]]
     predict = onnx_predict(path, replace(recipe.session, huge_pages=False))
     lengths = [len(row) for row in rows]
@@ -117,7 +127,9 @@ def flips(job: Job, path: Path, recipe: Recipe) -> tuple[float, int]:
         for batches in batchings
     )
     same = [task.same(answers, alone, spread(job)) for answers in others]
-    return float(1 - np.all(same, axis=0).mean()), len(rows)
+    near = [n.min() for answers in others if (n := task.nearness(answers, alone)) is not None]
+    share = float(1 - np.all(same, axis=0).mean())
+    return Flips(share, len(rows), float(min(near)) if near else None)
 
 
 def largest_budget(job: Job, path: Path) -> int:

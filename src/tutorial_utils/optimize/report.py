@@ -52,7 +52,8 @@ def markdown(outcome: Outcome) -> str:
         f"![Bars: time of each step relative to PyTorch, for each workload.]({GAINS})",
         "## What was tried",
         "Each candidate was compared with the best file of earlier stages. Rejected candidates "
-        "are listed too, with the reason.",
+        "are listed too, with the reason. Agreement and score are those of the texts that "
+        "choose, a quarter, so the gate's, on the others, can differ.",
         trial_table(outcome).markdown(),
         "## The recipe",
         f"Steps: {', '.join(recipe.steps)}. Batches of {recipe.token_budget:,} tokens, sorted by "
@@ -93,7 +94,9 @@ def gain_table(outcome: Outcome) -> Table:
 
 def trial_table(outcome: Outcome) -> Table:
     """Every candidate, kept and rejected."""
-    headers = ("stage", "candidate", "", "time", "MB", "agreement", "score", "why")
+    close = outcome.judged[0].evidence.close
+    agreement = close[0].name if close else "agreement"
+    headers = ("stage", "candidate", "", "time", "MB", agreement, "score", "why")
     rows = (
         (
             trial.stage,

@@ -29,6 +29,8 @@ from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import made_here
 from tutorial_utils.tasks import Truth, named
 
+SAME_VECTOR = 0.9999  # cosine from which two vectors of a text differ by rounding only
+WIDE = 2.0  # high over low end of an interval of times from which a report warns of it
 LONGER = 3  # times the rounds, if the first measurement is too noisy to decide
 BESIDE_CPU = (
     "PyTorch ran on the CPU, because its build here knows no GPU. So the times relative to it say "
@@ -128,7 +130,7 @@ def optimize(
         *(given.notes if given else ()),
         *([note] if note else []),
         *remarks,
-        *_notes(job, evidence.score, limits),
+        *_notes(job, judged, limits),
         _flips(job, best, recipe),
     ]
     version, added = None, True
@@ -215,7 +217,8 @@ def _run(job: Job, progress: Callable[[str], None]) -> Found:
         for trial in found.trials[before:]:
             progress(f"    {trial}")
         paths.write(record, records.dumps(found))
-        progress(f"    {time.perf_counter() - start:.0f} s")
+        told = "" if len(found.trials) > before or number in (1, len(todo)) else ": nothing to do"
+        progress(f"    {time.perf_counter() - start:.0f} s{told}")
     return found
 
 
@@ -231,6 +234,8 @@ def _judged(job: Job, progress: Callable[[str], None]) -> tuple[Found, tuple[Jud
         progress("The times are too noisy to decide, so they are measured again, for longer.")
         effort = replace(job.effort, rounds=LONGER * job.effort.rounds)
         found = _run(replace(job, effort=effort), progress)
+        again = "The first times were too noisy to decide, so they were measured again, for longer."
+        found = replace(found, notes=(*found.notes, again))
         judged = choice.choose(job, found, baseline)
     return found, judged
 
@@ -239,9 +244,16 @@ def _flips(job: Job, best: Judged, recipe: Recipe) -> str:
     """A remark on answers that depend on the other texts of a batch."""
     if recipe.token_budget == 1:
         return "Each text is run alone, so its answer does not depend on others."
-    share, texts = answers.flips(job, job.file(best.candidate.name), recipe)
-    note = f"{share:.1%} of {texts} texts get another answer alone than in some batch."
-    if share and best.candidate.precision == "int8":
+    found = answers.flips(job, job.file(best.candidate.name), recipe)
+    note = f"{found.share:.1%} of {found.texts} texts get another answer alone than in some batch."
+    depends = found.share > 0
+    if found.near is not None:
+        depends = found.near < SAME_VECTOR
+        note = (
+            f"The vectors of a text alone and in some batch have a cosine of at least "
+            f"{found.near:.4f} ({found.texts} texts)."
+        )
+    if depends and best.candidate.precision == "int8":
         note += (
             " In INT8, the texts of a batch share the scales that are found for it. "
             "--batch-invariant prevents this."
@@ -272,8 +284,13 @@ def _beside_cpu(target: Target) -> bool:
     return target.accelerated and target.device == "cpu"
 
 
-def _notes(job: Job, score: quality.Quality | None, limits: gate.Limits) -> list[str]:
+def _notes(job: Job, judged: tuple[Judged, ...], limits: gate.Limits) -> list[str]:
     texts, notes = job.texts, []
+    if any(time.high > WIDE * time.low for time in judged[0].evidence.time.values()):
+        notes.append(
+            "The interval of a time is so wide that the gain is uncertain: something else ran on "
+            "this machine. Measure again when it is idle before you rely on the factor."
+        )
     if job.target.precision == "int8" and machine.saturates():
         notes.append(
             "INT8 weights have 7 bits. On this processor, which has no VNNI, products of 8-bit "
@@ -290,12 +307,19 @@ def _notes(job: Job, score: quality.Quality | None, limits: gate.Limits) -> list
     notes.append(
         f"A quarter of {len(texts):,} texts chose the candidates; the gate used the others."
     )
-    if not score:
+    scores = {one.candidate.name: s for one in judged if (s := one.evidence.score)}
+    if not scores:
         return [*notes, "No score was measured: the data has no pairs with a label."]
-    wide = score.high is not None and score.low is not None and score.high - score.low
-    if wide and wide > 2 * gate.tolerated(score, limits):
+    wide = [name for name, score in scores.items() if _is_wide(score, limits)]
+    if wide:
         notes.append(
-            f"The interval of the {score.metric} difference is wider than the tolerance. With "
-            "more labelled texts, the gate's decision would be more reliable."
+            "The interval of the score's difference is wider than the tolerance "
+            f"({', '.join(wide)}). With more labelled texts, the gate would decide more reliably."
         )
     return notes
+
+
+def _is_wide(score: quality.Quality, limits: gate.Limits) -> bool:
+    if score.high is None or score.low is None:
+        return False
+    return score.high - score.low > 2 * gate.tolerated(score, limits)

@@ -34,6 +34,9 @@ class Embedding(Task):
         ours, theirs = (quality.cosine(v[::2], v[1::2]) for v in (found, reference))
         return quality.evaluate_order(ours, truth.labels[::2], theirs)
 
+    def nearness(self, found: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        return quality.cosine(found, reference)
+
     def closeness(
         self, found: np.ndarray, reference: np.ndarray, spread: Spread = None
     ) -> tuple[Close, ...]:

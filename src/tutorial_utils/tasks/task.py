@@ -130,6 +130,10 @@ class Task(ABC):
     def _same(self, found: np.ndarray, reference: np.ndarray, spread: Spread) -> np.ndarray:
         """``same`` for arrays of one shape."""
 
+    def nearness(self, found: np.ndarray, reference: np.ndarray) -> np.ndarray | None:
+        """How near answers are to a reference's, (n,); 1: the same. None: they are or are not."""
+        return None
+
     def closeness(
         self, found: np.ndarray, reference: np.ndarray, spread: Spread = None
     ) -> tuple[Close, ...]:
