@@ -61,8 +61,11 @@ def each(clients, request):
     return clients[request.param]
 
 
+JSON = {"content-type": "application/json"}
+
+
 def predict(client, content: bytes, **headers):
-    headers = {"content-type": "application/json"} | headers
+    headers = JSON | headers
     return client.post(client.served.route, content=content, headers=headers)
 
 
@@ -148,7 +151,7 @@ def test_what_is_no_pair_is_refused_clearly_alone_and_among_others(each, name):
 )
 def test_an_unknown_field_is_refused_and_named_if_it_is_a_word(client, path, field, where):
     content = f'{{"texts": ["a"], {field}}}'.encode()
-    answer = client.post(path, content=content, headers={"content-type": "application/json"})
+    answer = client.post(path, content=content, headers=JSON)
     told = {"where": where, "problem": "there is no such field; /docs shows those there are"}
     assert answer.status_code == 422
     assert answer.json()["problems"] == [told]
@@ -193,6 +196,65 @@ def test_a_batch_at_its_limits_is_answered(each, count):
     assert np.allclose(ask(each, *texts), each.served.expected(texts), atol=1e-5)
 
 
+FORM = "application/x-www-form-urlencoded"  # what curl -d sends by default
+SEND_JSON = {"error": "send the header content-type: application/json"}
+
+
+@pytest.mark.parametrize("kind", [FORM, "text/plain", "text/json", "multipart/form-data", "", None])
+def test_a_body_under_another_content_type_is_a_415_that_says_which(registry_path, each, kind):
+    headers = {} if kind is None else {"content-type": kind}
+    body = json.dumps({"texts": each.served.as_read(SECRET)}).encode()
+    asks = [(each.served.route, body)]
+    if kind:  # Triton's client sends none
+        asks.append((f"/v2/models/{each.served.name}/infer", b'{"inputs": []}'))
+    for path, content in asks:
+        answer = each.post(path, content=content, headers=headers)
+        assert (answer.status_code, answer.json()) == (415, SEND_JSON)
+
+
+def test_a_json_type_of_any_kind_is_read_and_no_body_is_not_about_the_type(each):
+    body = json.dumps({"texts": each.served.as_read("fine")}).encode()
+    for kind in ("application/json; charset=utf-8", "Application/JSON", "application/vnd.a+json"):
+        assert predict(each, body, **{"content-type": kind}).status_code == 200
+    empty = each.post(each.served.route)
+    assert empty.json()["problems"] == [{"where": "body", "problem": "Field required"}]
+
+
+def test_each_route_that_takes_a_body_describes_the_415(registry_path):
+    with opened(registry_path, "mood", admin_token="key") as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        takes = {p: o["post"]["responses"] for p, o in paths.items() if "post" in o}
+        assert {"/predict", "/admin/switch", "/admin/candidate"} <= takes.keys()
+        assert all("415" in responses for responses in takes.values())
+        headers = {"content-type": FORM, "authorization": "Bearer key"}
+        answer = client.post("/admin/switch", content=b'{"version": "1"}', headers=headers)
+        assert (answer.status_code, answer.json()) == (415, SEND_JSON)
+        assert client.post("/admin/switch", content=b"{}").status_code == 401
+        assert client.post("/admin/promote", headers=headers).status_code == 409
+
+
+EACH = "each must be a string, or a pair of strings [first, second]"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "problem"),
+    [
+        ({"text": "zanzibar", "text_pair": "b"}, "body.texts.1", EACH),
+        (7, "body.texts.1", EACH),
+        (None, "body.texts.1", EACH),
+        (["zanzibar"], "body.texts.1", EACH),
+        (["zanzibar", "b", "c"], "body.texts.1", EACH),
+        (["a", 1], "body.texts.1.1", "Input should be a valid string"),
+        (" ", "body.texts.1", "Value error, the text is empty"),
+        ("a" * 20_001, "body.texts.1", "String should have at most 20000 characters"),
+    ],
+)
+def test_the_place_of_a_wrong_text_holds_only_names_of_the_request(each, text, where, problem):
+    answer = predict(each, json.dumps({"texts": [*each.served.as_read("a"), text]}).encode())
+    assert answer.status_code == 422
+    assert answer.json()["problems"] == [{"where": where, "problem": problem}]
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "gzip, identity", SECRET])
 def test_a_compressed_body_is_refused_without_unpacking_it(client, encoding):
     bomb = gzip.compress(b" " * 50_000_000)
@@ -203,7 +265,7 @@ def test_a_compressed_body_is_refused_without_unpacking_it(client, encoding):
 
 def test_a_body_too_large_is_a_413_with_and_without_its_length(each):
     told = predict(each, b" " * 2_000_001)
-    untold = each.post(each.served.route, content=(b" " * 100_000 for _ in range(30)))
+    untold = each.post(each.served.route, content=(b" " * 100_000 for _ in range(30)), headers=JSON)
     for answer in (told, untold):
         assert answer.status_code == 413
         assert is_a_clear_refusal(answer)

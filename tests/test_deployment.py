@@ -476,13 +476,14 @@ def test_the_admin_routes_open_with_the_token_only(tmp_path):
         assert (
             client.post("/admin/switch", headers=key, json={"version": "../1"}).status_code == 422
         )
+        kind = {"content-type": "application/json"}
         for path, body in (  # a misspelt field must not mean its default
             ("switch", {"verison": "1"}),
             ("switch", {}),
             ("candidate", {"version": "2", "canary_share": 0.1}),
             ("switch", {"version": "1", "\ud83d": 1}),
         ):
-            answer = client.post(f"/admin/{path}", headers=key, content=json.dumps(body))
+            answer = client.post(f"/admin/{path}", headers=key | kind, content=json.dumps(body))
             assert answer.status_code == 422, body
         assert client.get("/info").json()["running"] == {"1": "stable"}
     with running(Settings(registry=tmp_path)) as client:

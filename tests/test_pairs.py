@@ -92,12 +92,12 @@ def test_pairs_are_answered_over_http_in_their_order(registry_path):
     [
         (["alone"], "reads pairs: send each as [first, second]"),
         ([["a", "b"], "alone"], "reads pairs"),
-        ([["a"]], "texts.0.pair"),
-        ([["a", "b", "c"]], "texts.0.pair"),
+        ([["a"]], "texts.0"),
+        ([["a", "b", "c"]], "texts.0"),
         ([["a", ""]], "the text is empty"),
-        ([[]], "texts.0.pair"),
-        ([["a", None]], "texts.0.pair.1"),
-        ([[["a", "b"], "c"]], "texts.0.pair.0"),
+        ([[]], "texts.0"),
+        ([["a", None]], "texts.0.1"),
+        ([[["a", "b"], "c"]], "texts.0.0"),
     ],
 )
 def test_what_is_no_pair_is_refused_and_the_place_is_named(registry_path, texts, told):

@@ -215,7 +215,7 @@ def test_a_request_to_a_full_queue_is_refused_unread_and_counted(registry_path, 
         assert 'reason="overloaded",version="2"} 1.0' in counted
         blocked.go.set()
         asking.join(60)
-        assert client.post("/predict", content=b"{not even JSON").status_code == 422
+        assert client.post("/predict", json={}).status_code == 422
     lines = [r.msg for r in caplog.records if r.name.endswith("middleware")]
     assert {422, 200} <= {line["status"] for line in lines}, "a request has a line"
     assert 429 not in {line["status"] for line in lines}, "a refusal has none"

@@ -130,7 +130,7 @@ def test_a_full_queue_is_a_429_on_each_route_read_or_unread(registry, served):
         assert service.value("serve_requests_total", route=served.route, status="429") == 2
         assert service.value("serve_requests_total", status="429") == 3
         assert service.value("serve_waiting_texts") == 0
-        assert service.client.post(served.route, content=b"{not JSON").status_code == 422
+        assert service.client.post(served.route, json={}).status_code == 422
 
 
 def test_a_late_request_is_a_504_and_its_places_are_free_again(registry, served):

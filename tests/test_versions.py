@@ -152,7 +152,7 @@ def test_the_latest_version_is_the_newest_in_use(tmp_path):
     def newest() -> str:
         return registry.load(tmp_path, "sentiment").manifest.version
 
-    with pytest.raises(BadModel, match="holds no version"):
+    with pytest.raises(BadModel, match="holds no models"):
         newest()
     for _ in range(3):
         tiny_models.add(tmp_path, tiny_models.classifier())

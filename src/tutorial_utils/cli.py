@@ -94,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     stored = argparse.ArgumentParser(add_help=False)  # flags of all commands on a registry
     stored.add_argument("--registry", type=Path, required=True, help="folder of models")
-    stored.add_argument("--model", default="sentiment", help="name of the model (%(default)s)")
+    text = "name of the model; by default the only one there is (publish: sentiment)"
+    stored.add_argument("--model", help=text)
 
     def command(name: str, run, text: str, *parents, **given) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, parents=parents, **given)
@@ -288,21 +289,23 @@ def _optimize(options: argparse.Namespace) -> int:
 def _publish(options: argparse.Namespace) -> None:
     from tutorial_utils.lessons import pipeline
 
-    folder = pipeline.publish(options.registry, options.model)
+    folder = pipeline.publish(options.registry, options.model or "sentiment")
     print(f"published {folder.parent.name} version {folder.name}")
 
 
 def _triton(options: argparse.Namespace) -> None:
-    from tutorial_utils.registry import triton
+    from tutorial_utils.registry import only_model, triton
 
-    folder = triton.write(options.registry, options.model, options.out, options.version)
+    name = options.model or only_model(options.registry)
+    folder = triton.write(options.registry, name, options.out, options.version)
     print(f"wrote {folder.parent.name} version {folder.name}; its inputs are token ids")
 
 
 def _withdraw(options: argparse.Namespace) -> None:
     from tutorial_utils import registry
 
-    folder, name, version = options.registry, options.model, options.version
+    folder, version = options.registry, options.version
+    name = options.model or registry.only_model(folder)
     if options.undo:
         registry.restore(folder, name, version)
     else:

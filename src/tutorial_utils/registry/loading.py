@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 
 from tutorial_utils.core import machine
 from tutorial_utils.drift.profile import BadProfile, Profile
-from tutorial_utils.registry import store
-from tutorial_utils.registry.files import MANIFEST, PROFILE, TOKENIZER
+from tutorial_utils.registry import lookup, store
+from tutorial_utils.registry.files import PROFILE, TOKENIZER
 from tutorial_utils.registry.manifest import FIX, BadModel, Manifest, ModelForm, read_manifest
 from tutorial_utils.runtime import batching, memory, tokenization
 from tutorial_utils.runtime.batching import INPUTS
@@ -182,11 +182,7 @@ def _find(registry: Path, name: str, version: str) -> Path:
             "withdraw --undo`."
         )
     if not known:
-        others = sorted(path.parent.parent.name for path in Path(registry).glob(f"*/1/{MANIFEST}"))
-        raise BadModel(
-            f"The registry {str(registry)!r} holds no version of {name!r}, only models named "
-            f"{others}. Write one with `optimize` or `publish`, or check --registry and --model."
-        )
+        raise lookup.nothing_of(registry, name)
     raise BadModel(f"{name!r} has no version {version!r}: there are {', '.join(known)}.")
 
 

@@ -27,7 +27,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True, extra="forbid")
 
     registry: Path = Field(description="folder of models")
-    model: Annotated[str, AfterValidator(check_name)] = Field("sentiment", description="its name")
+    model: Annotated[str, AfterValidator(check_name)] | None = Field(
+        None, description="its name; not needed where there is only one"
+    )
     version: str = Field(
         LATEST, pattern=r"^(latest|[0-9]{1,9})$", description="a number stays; latest follows"
     )

@@ -56,7 +56,7 @@ def router(deployment: Deployment, watcher: Watcher, token: str) -> APIRouter:
 
     def state() -> State:
         return State(
-            model=deployment.settings.model,
+            model=deployment.model,
             follows_latest=deployment.follows,
             running=deployment.roles,
             taken_back=sorted(deployment.taken_back, key=int),

@@ -56,11 +56,14 @@ def create(settings: Settings) -> Service:
     """The application over the versions that the settings name.
 
     Raises:
-        BadModel: the registry has no such version, or it is broken: a service does not start then.
+        BadModel: the registry has no such version, or several models and none is named, or the
+            version is broken: a service does not start then.
     """
 
+    name = settings.model or registry.only_model(settings.registry)
+
     def load(version: str) -> registry.LoadedModel:
-        wanted = settings.registry, settings.model, version
+        wanted = settings.registry, name, version
         return registry.load(*wanted, gpu_memory=settings.gpu_memory)
 
     model = load(settings.version)
@@ -85,7 +88,7 @@ def create(settings: Settings) -> Service:
         await deployment.close()
 
     app = Service(
-        title=settings.model,
+        title=name,
         version=tutorial_utils.__version__,
         lifespan=lifespan,
         redirect_slashes=False,
@@ -102,8 +105,12 @@ def create(settings: Settings) -> Service:
     ]
     # By the kind of value, so that an error speaks of the one that was meant.
     text_or_pair = Annotated[
-        Annotated[text, Tag("text")] | Annotated[tuple[text, text], Tag("pair")],
-        Discriminator(lambda value: "pair" if isinstance(value, list | tuple) else "text"),
+        Annotated[text, Tag(schemas.TEXT)] | Annotated[tuple[text, text], Tag(schemas.PAIR)],
+        Discriminator(
+            schemas.kind_of,
+            custom_error_type="text_or_pair",
+            custom_error_message="each must be a string, or a pair of strings [first, second]",
+        ),
         # OpenAPI describes what this model reads; the other kind is a 409 that says so.
         WithJsonSchema(TypeAdapter(tuple[text, text] if reads_pairs else text).json_schema()),
     ]

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from tutorial_utils.registry import BadModel
 from tutorial_utils.serving.engine import failures
+from tutorial_utils.serving.http import schemas
 from tutorial_utils.serving.rollout.deployment import NothingToDo, UnknownVersion
 
 # A field's name that is repeated where the field is unknown: a plain word, no text of a caller's.
@@ -65,13 +66,16 @@ async def known(_: Request, error: Exception) -> JSONResponse:
 
 
 async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-    """The answer to a request that does not fit its schema.
+    """The answer to a request that does not fit its schema, or whose body was not read as JSON.
 
     It has no values. The places are our own names, or those of unknown fields.
     """
+    if isinstance(error.body, bytes):  # FastAPI reads a body only under the right content type
+        return JSONResponse({"error": "send the header content-type: application/json"}, 415)
     problems = []
     for found in error.errors():
-        place, problem = found["loc"], found["msg"]
+        place = [part for part in found["loc"] if part not in (schemas.TEXT, schemas.PAIR)]
+        problem = found["msg"]
         if found["type"] == "extra_forbidden":
             place = place if PLAIN.fullmatch(place[-1]) else place[:-1]
             problem = "there is no such field; /docs shows those there are"

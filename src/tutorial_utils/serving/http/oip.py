@@ -138,7 +138,7 @@ def router(
         return {"ready": True}
 
     async def known(request: Request, model: str) -> LoadedModel:
-        served = deployment.settings.model
+        served = deployment.model
         if model != served:
             raise UnknownVersion(f"no such model is served here; there is: {served}")
         return deployment.find(request.path_params.get("version")).model

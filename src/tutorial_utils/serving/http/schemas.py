@@ -14,6 +14,7 @@ from tutorial_utils.tasks import named
 # For OpenAPI: a character that ``not_blank`` counts. Python has more white space than JavaScript.
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 PREDICT, EMBED = "/predict", "/embed"
+TEXT, PAIR = "(text)", "(pair)"  # kinds of values; an error's place would have them as fields
 Caller = Annotated[str | None, Header(max_length=256)]
 
 
@@ -119,6 +120,13 @@ class Info(BaseModel):
             watched=[*observer.monitor.state()] if observer else [],
             withdrawn=withdrawn,
         )
+
+
+def kind_of(value: object) -> str | None:
+    """``TEXT``, ``PAIR``, or None for what is neither."""
+    if isinstance(value, list | tuple):
+        return PAIR if len(value) == 2 else None
+    return TEXT if isinstance(value, str) else None
 
 
 def not_blank(text: str) -> str:

@@ -69,6 +69,11 @@ class Deployment:
         self.metrics.roles(self.roles)
 
     @property
+    def model(self) -> str:
+        """The name under which all versions are in the registry."""
+        return self.stable.model.manifest.name
+
+    @property
     def follows(self) -> bool:
         """Is the registry's newest version wanted? False as soon as an operator asks for a pin."""
         return self._follows and not self._pinning
@@ -325,7 +330,7 @@ class Deployment:
         if self.candidate and version == self.candidate.engine.version:
             return self.candidate.engine.model
         given = self.settings
-        wanted = given.registry, given.model, version
+        wanted = given.registry, self.model, version
         try:
             model = await asyncio.to_thread(registry.load, *wanted, gpu_memory=given.gpu_memory)
             _check_callers(model, self.stable.model)

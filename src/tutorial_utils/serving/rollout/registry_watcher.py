@@ -93,7 +93,7 @@ class Watcher:
 
     def _read(self) -> tuple[dict[str, str], list[str]]:
         """Withdrawn versions, and those in use that have not failed here, oldest first."""
-        name = self.deployment.settings.registry, self.deployment.settings.model
+        name = self.deployment.settings.registry, self.deployment.model
         gone = registry.withdrawn(*name)
         failed = self.deployment.taken_back | {
             version for version, stamp in self.refused.items() if stamp == self._stamp(version)
@@ -101,5 +101,5 @@ class Watcher:
         return gone, [version for version in registry.versions(*name) if version not in failed]
 
     def _stamp(self, version: str) -> tuple:
-        settings = self.deployment.settings
-        return registry.stamp(settings.registry, settings.model, version)
+        deployment = self.deployment
+        return registry.stamp(deployment.settings.registry, deployment.model, version)
