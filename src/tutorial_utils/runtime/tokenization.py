@@ -10,9 +10,13 @@ Text: TypeAlias = str | tuple[str, str]  # a text, or two that are read together
 
 
 class Row(list[int]):
-    """Token ids of a pair. segments: 0 or 1 for each token (``token_type_ids``)."""
+    """Token ids with more than their numbers.
 
-    segments: Sequence[int] = ()
+    segments: 0 or 1 for each token (``token_type_ids``); None: all are 0. cut: the text was longer.
+    """
+
+    segments: Sequence[int] | None = None
+    cut = False
 
 
 def load(file: Path, max_length: int | None = None) -> Tokenizer:
@@ -39,15 +43,22 @@ def prepare(
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[list[int]]:
-    """Token ids of each text, special tokens included; a ``Row`` if not all segments are 0."""
+    """Token ids of each text, special tokens included.
+
+    Each is a ``Row`` if it was cut, and all are if not all segments are 0.
+    """
     encodings = tokenizer.encode_batch(list(texts))
     pairs = any(isinstance(text, tuple) for text in texts)
     # Some families (Funnel) give the special tokens of single texts a segment of their own.
-    if not pairs and not (encodings and any(encodings[0].type_ids)):
-        return [encoding.ids for encoding in encodings]
+    segmented = pairs or (encodings and any(encodings[0].type_ids))
+    longest = (tokenizer.truncation or {}).get("max_length")
     rows: list[list[int]] = []
     for encoding in encodings:
-        row = Row(encoding.ids)
-        row.segments = encoding.type_ids
-        rows.append(row)
+        ids = encoding.ids
+        # What was cut off is copied when it is asked for, so only where there may be something.
+        cut = len(ids) == longest and bool(encoding.overflowing)
+        if segmented or cut:
+            ids = Row(ids)
+            ids.segments, ids.cut = encoding.type_ids if segmented else None, cut
+        rows.append(ids)
     return rows

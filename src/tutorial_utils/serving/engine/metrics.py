@@ -66,6 +66,7 @@ class Metrics:
         self.stages = seconds("stage_seconds", "Time in queue, tokenizer and model.", by_stage)
         self.texts = counter("texts", "Texts answered, by who answered.", VERSION)
         self.fallback = counter("fallback_texts", "Texts answered by a fallback.", VERSION)
+        self.truncated = counter("truncated_texts", "Texts not read to their end.", VERSION)
         self.unanswered = counter("unanswered", "Requests without an answer.", by_reason)
         self.batch_texts = sizes("batch_texts", "Texts in a batch.", VERSION)
         self.batch_tokens = sizes("batch_tokens", "Tokens in a batch, padding included.", VERSION)
@@ -94,6 +95,7 @@ class Metrics:
         self.texts.labels(*version).inc(texts)
         if prediction.fallback:
             self.fallback.labels(*version).inc(texts)
+        self.truncated.labels(*version).inc(len(prediction.truncated))
         for stage in STAGES:
             seconds = getattr(prediction, f"{stage}_ms") / 1e3
             self.stages.labels(*version, stage).observe(seconds)
@@ -159,6 +161,7 @@ class EngineMetrics:
                 counter.labels(*self.version, value)
         metrics.texts.labels(*self.version)
         metrics.fallback.labels(*self.version)
+        metrics.truncated.labels(*self.version)
         self.poison = metrics.poison.labels(*self.version)
         self.allocation_failures = metrics.too_large.labels(*self.version)
         self._texts = metrics.batch_texts.labels(*self.version)

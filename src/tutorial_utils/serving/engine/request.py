@@ -25,6 +25,7 @@ class Prediction:
 
     The three times add up to the time from admission to the answer. ``manifest`` is the answering
     model's: with ``fallback``, that of another model than was asked, with labels of its own.
+    truncated: positions of the texts that this model did not read to their end.
     """
 
     probabilities: np.ndarray
@@ -33,6 +34,7 @@ class Prediction:
     inference_ms: float
     manifest: Manifest
     fallback: bool = False
+    truncated: tuple[int, ...] = ()
 
     @property
     def version(self) -> str:
@@ -41,11 +43,15 @@ class Prediction:
 
 @dataclass(eq=False)
 class Item:
-    """One text or pair of a request; ``row``: its token ids, once that is ``tokenized``."""
+    """One text or pair of a request; ``row``: its token ids, once that is ``tokenized``.
+
+    cut: the model that answered read only a part of it.
+    """
 
     request: "Request"
     text: Text
     row: list[int] = field(default_factory=list)
+    cut: bool = False
 
     @property
     def characters(self) -> int:
@@ -106,6 +112,7 @@ class Request:
             inference_ms=(time.perf_counter() - self.begun) * 1e3,
             manifest=manifest,
             fallback=backend.fallback,
+            truncated=tuple(i for i, item in enumerate(self.items) if item.cut),
         )
         with suppress(InvalidStateError):
             self.future.set_result(prediction)

@@ -133,6 +133,8 @@ class Worker(threading.Thread):
             return
         backend.breaker.success()
         self.proven, self.answered = True, time.perf_counter()
+        for item, read in zip(items, rows, strict=True):
+            item.cut = getattr(read, "cut", False)
         self._deliver(backend, items, logits)
         # Counted last: the callers need not wait for it.
         lengths = [len(row) for row in rows]

@@ -80,11 +80,15 @@ class Output(BaseModel):
 
 
 class Inferred(BaseModel):
-    """The answer, and which version gave it."""
+    """The answer, and which version gave it.
+
+    parameters: ``truncated`` has the positions of texts that were cut, as ``0,2``, if any were.
+    """
 
     model_name: str
     model_version: str
     id: str | None = None
+    parameters: dict[str, str] | None = None
     outputs: list[Output]
 
 
@@ -98,11 +102,13 @@ def answer(asked: Inference, prediction: Prediction) -> Inferred:
     """The outputs that are asked for, or all."""
     manifest = prediction.manifest
     found = named(manifest.task).tensors(prediction.probabilities, manifest.labels)
+    cut = prediction.truncated
     wanted = {w.name for w in asked.outputs} or found.keys()
     return Inferred(
         model_name=manifest.name,
         model_version=manifest.version,
         id=asked.id or None,
+        parameters={"truncated": ",".join(map(str, cut))} if cut else None,
         outputs=[_output(name, array) for name, array in found.items() if name in wanted],
     )
 

@@ -41,11 +41,16 @@ class Timings(BaseModel):
 
 
 class Answered(BaseModel):
-    """Which version answered, and how long it took."""
+    """Which version answered, and how long it took.
+
+    truncated: positions of the texts that are longer than ``max_tokens`` of ``/info``: the model
+    did not read them to their end.
+    """
 
     model: str
     version: str
     fallback: bool
+    truncated: list[int]
     timings_ms: Timings
 
 
@@ -149,6 +154,7 @@ def answered(prediction: Prediction) -> Predictions | Embeddings:
         "model": manifest.name,
         "version": manifest.version,
         "fallback": prediction.fallback,
+        "truncated": list(prediction.truncated),
         "timings_ms": Timings(**{s: getattr(prediction, f"{s}_ms") for s in STAGES}),
     }
     if task.route == EMBED:
