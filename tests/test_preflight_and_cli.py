@@ -95,10 +95,10 @@ def test_a_mistake_is_one_line_and_code_2(capsys):
 
 
 def test_a_notebook_is_executed_and_its_kernel_prints_nothing(tmp_path, capfd):
-    source, target = tmp_path / "source.ipynb", tmp_path / "run" / "target.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]), source)
-    notebooks.execute(source, target)
-    (cell,) = nbformat.read(target, as_version=4).cells
+    source, target = tmp_path / "source.md", tmp_path / "run" / "target.ipynb"
+    source.write_text("# A lesson\n\n```python\n1 + 1\n```\n", encoding="utf-8")
+    notebooks.execute(notebooks.read_source(source), target)
+    _, cell = nbformat.read(target, as_version=4).cells
     assert (cell.execution_count, cell.outputs[0]["data"]["text/plain"]) == (1, "2")
     assert capfd.readouterr() == ("", "")
 

@@ -1,5 +1,5 @@
-"""Commands of the series (check, prepare, bench, ledger, notebooks) and for your own models
-(inspect, optimize, publish, serve, withdraw, triton)."""
+"""Commands of the series (check, prepare, lab, reset, bench, ledger, notebooks, solve) and for your
+own models (inspect, optimize, publish, serve, withdraw, triton)."""
 
 import argparse
 import json
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if options.command == "serve":
+    if options.command in ("serve", "lab"):
         options.flags = rest
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -109,9 +109,16 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("steps", nargs="*", help="some of them; all if not given")
     ledger = command("ledger", _ledger, "print the ledger and save it as a figure")
     ledger.add_argument("--figure", type=Path, help="PNG file to save it to")
-    execute = command("notebooks", _notebooks, "execute notebooks from top to bottom")
+    # What it does not know goes to JupyterLab.
+    command("lab", _lab, "open your copies of the lessons in JupyterLab", add_help=False)
+    anew = command("reset", _reset, "start your copy of a lesson anew; the old one is kept")
+    anew.add_argument("names", nargs="+", help="how their names start")
+    execute = command("notebooks", _notebooks, "make notebooks from their sources and execute them")
     execute.add_argument("names", nargs="*", help="how their names start; all if not given")
     execute.add_argument("--into", type=Path, help="folder for the results; in place by default")
+    solve = command("solve", _solve, "write copies of the notebooks with every exercise solved")
+    solve.add_argument("names", nargs="*", help="how their names start; all if not given")
+    solve.add_argument("--into", type=Path, required=True, help="folder for them")
     look = command("inspect", _inspect, "what is known of a model and its data, in seconds")
     _add_model(look)
     look.add_argument("--json", action="store_true", help="for programs")
@@ -236,11 +243,34 @@ def _notebooks(options: argparse.Namespace) -> None:
 
     if not options.names:  # from the first one on: no notebook may show a row of a later one
         ledger.set_aside()
-    for source in notebooks.find(options.names):
+    for lesson in notebooks.find(options.names):
         start = time.perf_counter()
-        _tell(f"{source.stem} … ", end="")
-        notebooks.execute(source, options.into / source.name if options.into else source)
+        _tell(f"{lesson.stem} … ", end="")
+        target = options.into / lesson.name if options.into else lesson
+        notebooks.execute(notebooks.read_source(notebooks.source_of(lesson)), target)
         _tell(f"{time.perf_counter() - start:.0f} s")
+
+
+def _lab(options: argparse.Namespace) -> int:
+    from tutorial_utils.lessons import copies, lab
+
+    handed_out = copies.hand_out(copies.folder())
+    print(*(copy for copy in handed_out if copy.news), sep="\n")
+    return lab.start(handed_out[0].path, options.flags)
+
+
+def _reset(options: argparse.Namespace) -> None:
+    from tutorial_utils.lessons import copies, notebooks
+
+    for lesson in notebooks.find(options.names):
+        print(copies.reset(lesson, copies.folder()))
+
+
+def _solve(options: argparse.Namespace) -> None:
+    from tutorial_utils.lessons import copies, notebooks
+
+    for lesson in notebooks.find(options.names):
+        copies.save(copies.solved(lesson), options.into / lesson.name)
 
 
 def _inspect(options: argparse.Namespace) -> int:

@@ -1,10 +1,14 @@
-"""Execute the notebooks from top to bottom, in fresh kernels, and store what they show."""
+"""Make the notebooks from their sources, and execute them from top to bottom in fresh kernels.
+
+A source is a text file in ``notebooks/sources``, in Jupytext's Markdown. It has no outputs.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbformat import NotebookNode
 from traitlets.config import Config
 
 from tutorial_utils.core import paths
@@ -34,8 +38,25 @@ def find(names: Sequence[str] = ()) -> list[Path]:
     return [p for p in every if not names or any(p.name.startswith(n) for n in names)]
 
 
-def execute(source: Path, target: Path) -> None:
-    """Run ``source`` in a fresh kernel and write it with its outputs to ``target``.
+def source_of(lesson: Path) -> Path:
+    """The text that a notebook is made from."""
+    return folder() / "sources" / f"{lesson.stem}.md"
+
+
+def read_source(source: Path) -> NotebookNode:
+    """The notebook of a source, without outputs."""
+    import jupytext  # only authors need it
+
+    notebook = jupytext.read(source, fmt="md")
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02}"  # it would be random, and differ after each execution
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
+    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    return notebook
+
+
+def execute(notebook: NotebookNode, target: Path) -> None:
+    """Run a notebook in a fresh kernel and write it with its outputs to ``target``.
 
     Timestamps, widget state and the kernel's patch version are left out: they would change with
     every run and tell a reader nothing.
@@ -43,18 +64,18 @@ def execute(source: Path, target: Path) -> None:
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised; ``target`` stays as it was.
     """
-    notebook = nbformat.read(source, as_version=4)
+    tags = [dict(cell.metadata) for cell in notebook.cells]
     client = NotebookClient(
         notebook,
         config=ENCRYPTED,
         timeout=CELL_SECONDS,
         kernel_name="python3",
         coalesce_streams=True,
-        resources={"metadata": {"path": str(source.parent)}},
+        resources={"metadata": {"path": str(folder())}},
     )
     client.execute()
-    for cell in notebook.cells:
-        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
+    for cell, metadata in zip(notebook.cells, tags, strict=True):
+        cell.metadata = metadata
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     nbformat.validate(notebook)
     with paths.replacing(target) as temporary:

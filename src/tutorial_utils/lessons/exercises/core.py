@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,12 @@ class Exercise:
     def reference(self) -> Callable:
         """The function of that name in the solutions."""
         lesson, function = self.name.split(".")
-        solutions = paths.repository() / "notebooks" / "solutions" / f"s{lesson}.py"
-        return runpy.run_path(str(solutions))[function]
+        return runpy.run_path(str(solutions(lesson)))[function]
+
+    @property
+    def passed(self) -> str:
+        """What is said of a right answer."""
+        return f"{self.name}: right, on all {len(self.cases)} inputs."
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ class Result:
 
 TRY_FIRST = "Write it and run the cell again: if it is wrong, you see where, with a hint."
 EXERCISES: dict[str, Exercise] = {}
+
+
+def solutions(lesson: str) -> Path:
+    """The file with the solutions of a lesson, given by its two digits."""
+    return paths.repository() / "notebooks" / "solutions" / f"s{lesson}.py"
 
 
 def exercise(name: str, cases: Sequence[tuple], hint: str) -> None:
@@ -91,7 +101,7 @@ def check(name: str, answer: Callable) -> Result:
             inputs = ", ".join(map(_brief, case))
             text = f"{name}: not yet right. For ({inputs}) it {reason}. Hint: {task.hint}"
             return Result(Status.WRONG, text)
-    return Result(Status.RIGHT, f"{name}: right, on all {len(task.cases)} inputs.")
+    return Result(Status.RIGHT, task.passed)
 
 
 def predict(guess: float | None, measured: float, unit: str, digits: int = 1) -> None:
