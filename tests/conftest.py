@@ -12,6 +12,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 def _home_of_its_own(tmp_path, monkeypatch, request):
     """Each test writes to its own folder, unless it needs what ``make prepare`` built."""
     monkeypatch.delenv("TUTORIAL_PACE", raising=False)
+    monkeypatch.setenv("TUTORIAL_WORKBOOK", str(tmp_path / "workbook"))
     if "built" not in request.keywords:
         monkeypatch.setenv("TUTORIAL_HOME", str(tmp_path / "home"))
 

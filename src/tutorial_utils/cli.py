@@ -252,18 +252,18 @@ def _notebooks(options: argparse.Namespace) -> None:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    from tutorial_utils.lessons import copies, lab
+    from tutorial_utils.lessons import copies, lab, progress
 
-    handed_out = copies.hand_out(copies.folder())
+    handed_out = copies.hand_out(progress.folder())
     print(*(copy for copy in handed_out if copy.news), sep="\n")
     return lab.start(handed_out[0].path, options.flags)
 
 
 def _reset(options: argparse.Namespace) -> None:
-    from tutorial_utils.lessons import copies, notebooks
+    from tutorial_utils.lessons import copies, notebooks, progress
 
     for lesson in notebooks.find(options.names):
-        print(copies.reset(lesson, copies.folder()))
+        print(copies.reset(lesson, progress.folder()))
 
 
 def _solve(options: argparse.Namespace) -> None:

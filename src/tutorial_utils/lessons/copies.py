@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 
 from tutorial_utils.core import paths
 from tutorial_utils.lessons import notebooks
-from tutorial_utils.lessons.exercises import core as exercises
+from tutorial_utils.lessons.exercises import EXERCISES, solutions
 
 ONLY_CI = "ci"  # tag of a cell whose output is only there to be compared
 _GIVEN = "lesson"  # in a copy's metadata: the digest of the copy as it was handed out
@@ -31,11 +31,6 @@ class Copy:
 
     def __str__(self) -> str:
         return f"{self.path.name}: {self.told}"
-
-
-def folder() -> Path:
-    """Where learners write. Git ignores it; links in a lesson lead as far up as in its original."""
-    return paths.repository() / "workbook"
 
 
 def hand_out(into: Path) -> list[Copy]:
@@ -76,18 +71,18 @@ def solved(lesson: Path) -> NotebookNode:
     Other cells stay as they are, so whoever runs it can compare all outputs.
     """
     made = nbformat.read(lesson, as_version=4)
-    solutions = exercises.solutions(lesson.name[:2]).read_text(encoding="utf-8")
     for cell in made.cells:
         if cell.cell_type != "code" or not (stubs := list(_stubs(cell.source))):
             continue
         lines = cell.source.splitlines()
         for stub in reversed(stubs):
-            lines[stub.lineno - 1 : stub.end_lineno] = _with_needs(solutions, stub.name)
+            solution = solutions.source(f"{lesson.name[:2]}.{stub.name}")
+            lines[stub.lineno - 1 : stub.end_lineno] = solution.splitlines()
         cell.source = "\n".join(lines)
         for output in cell.outputs:
             if text := output.get("data", {}).get("text/plain"):
                 name = text.partition(": ")[0]
-                output.data["text/plain"] = exercises.EXERCISES[name].passed
+                output.data["text/plain"] = EXERCISES[name].passed
     return made
 
 
@@ -96,28 +91,6 @@ def _stubs(source: str) -> Iterator[ast.FunctionDef]:
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef) and ast.unparse(node.body[-1]) == "return ...":
             yield node
-
-
-def _with_needs(module: str, name: str) -> list[str]:
-    """Lines of a function, and before them all that it needs of its module."""
-    body = ast.parse(module).body
-    defined = {one: node for node in body for one in _names_of(node)}
-    needed, todo = set(), [name]
-    while todo:
-        if (node := defined.get(todo.pop())) and node not in needed:
-            needed.add(node)
-            todo += [one.id for one in ast.walk(node) if isinstance(one, ast.Name)]
-    parts = [ast.get_source_segment(module, node) or "" for node in body if node in needed]
-    return "\n\n".join(parts).splitlines()
-
-
-def _names_of(node: ast.stmt) -> list[str]:
-    """What a statement of a module defines."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return [one.asname or one.name.partition(".")[0] for one in node.names]
-    if isinstance(node, ast.Assign):
-        return [one.id for one in node.targets if isinstance(one, ast.Name)]
-    return [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
 
 
 def _hand_out(lesson: Path, target: Path) -> Copy:

@@ -3,6 +3,8 @@
 A source is a text file in ``notebooks/sources``, in Jupytext's Markdown. It has no outputs.
 """
 
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,7 +66,7 @@ def execute(notebook: NotebookNode, target: Path) -> None:
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised; ``target`` stays as it was.
     """
-    tags = [dict(cell.metadata) for cell in notebook.cells]
+    metadata = [dict(cell.metadata) for cell in notebook.cells]
     client = NotebookClient(
         notebook,
         config=ENCRYPTED,
@@ -73,9 +75,10 @@ def execute(notebook: NotebookNode, target: Path) -> None:
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder())}},
     )
-    client.execute()
-    for cell, metadata in zip(notebook.cells, tags, strict=True):
-        cell.metadata = metadata
+    with tempfile.TemporaryDirectory() as workbook:  # what its author has guessed does not count
+        client.execute(env=os.environ | {"TUTORIAL_WORKBOOK": workbook})
+    for cell, own in zip(notebook.cells, metadata, strict=True):
+        cell.metadata = own
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     nbformat.validate(notebook)
     with paths.replacing(target) as temporary:

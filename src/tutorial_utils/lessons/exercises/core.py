@@ -1,50 +1,61 @@
-"""Two verbs for learners: ``check`` an answer, and ``predict`` before a measurement.
+"""The verbs for exercises: ``check`` an answer, ``use`` it further down, and see a ``solution``.
 
 An exercise is a function to write. ``check`` calls it on several inputs and compares the results
 with those of the solution in ``notebooks/solutions``: it says how far off the answer is, and what
-to try.
+to try. Hints get plainer with each wrong answer, and after the third the solution can be seen.
 """
 
-import runpy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-import numpy as np
-
-from tutorial_utils.core import paths
 from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.lessons import progress
+from tutorial_utils.lessons.exercises import solutions
+from tutorial_utils.lessons.exercises.comparison import brief, difference
+from tutorial_utils.lessons.progress import Progress
+
+OPENS_AFTER = 3  # wrong answers
+Judge = Callable[[Callable], str | None]
 
 
 class Status(Enum):
     """What ``check`` found."""
 
     NOT_ATTEMPTED = "not attempted yet"
+    RAISED = "raises"
     WRONG = "not yet right"
     RIGHT = "right"
 
 
+class _NotAttempted(Exception):
+    """The answer is still the stub."""
+
+
 @dataclass(frozen=True)
 class Exercise:
-    """A function to write: ``lesson.function``, the inputs it is checked on, and a hint."""
+    """A function to write: ``lesson.function``.
+
+    cases: the inputs on which it must give what the solution gives. hints: the last is the
+    plainest. judge: instead of ``cases``, what is wrong with an answer; None if it is right.
+    """
 
     name: str
     cases: Sequence[tuple]
-    hint: str
+    hints: Sequence[str]
+    judge: Judge | None = None
 
     @property
     def reference(self) -> Callable:
         """The function of that name in the solutions."""
-        lesson, function = self.name.split(".")
-        return runpy.run_path(str(solutions(lesson)))[function]
+        return solutions.function(self.name)
 
     @property
     def passed(self) -> str:
         """What is said of a right answer."""
-        return f"{self.name}: right, on all {len(self.cases)} inputs."
+        return f"{self.name}: right{f', on all {len(self.cases)} inputs' if self.cases else ''}."
 
 
 @dataclass(frozen=True)
@@ -62,92 +73,93 @@ TRY_FIRST = "Write it and run the cell again: if it is wrong, you see where, wit
 EXERCISES: dict[str, Exercise] = {}
 
 
-def solutions(lesson: str) -> Path:
-    """The file with the solutions of a lesson, given by its two digits."""
-    return paths.repository() / "notebooks" / "solutions" / f"s{lesson}.py"
-
-
-def exercise(name: str, cases: Sequence[tuple], hint: str) -> None:
+def exercise(name: str, cases: Sequence[tuple], *hints: str, judge: Judge | None = None) -> None:
     """Add an exercise to those that learners can ask for."""
-    EXERCISES[name] = Exercise(name, cases, hint)
+    EXERCISES[name] = Exercise(name, cases, hints, judge)
 
 
 def check(name: str, answer: Callable) -> Result:
     """Compare the function ``answer`` with the reference of exercise ``name``.
 
-    A function that returns ``...`` (as the stubs do) has not been attempted, and gets no hint;
-    a wrong answer does. An exception in the answer is reported, not raised: a lesson
-    goes on.
+    A function that returns ``...``, as the stubs do, has not been attempted, and gets no hint; a
+    wrong answer does. An exception in the answer is reported, not raised: a lesson goes on.
 
     Raises:
         InvalidArgument: there is no such exercise.
     """
+    task = _named(name)
+    status, told = _judge(task, answer)
+    if status is Status.RIGHT:
+        return Result(status, task.passed)
+    if status is Status.NOT_ATTEMPTED:
+        return Result(status, f"{name}: {status.value}. {TRY_FIRST}")
+    attempts = progress.change(lambda now: _one_more(now, name)).attempts[name]
+    hint = task.hints[min(attempts, len(task.hints)) - 1]
+    more = f' solution("{name}") shows one way.' if attempts >= OPENS_AFTER else ""
+    return Result(status, f"{name}: {told}. Hint: {hint}{more}")
+
+
+def use(name: str, answer: Callable) -> Callable:
+    """The learner's function if it is right, otherwise the reference; says which.
+
+    So a lesson goes on with what the learner has built, and runs to its end without it too.
+    """
+    right = _judge(_named(name), answer)[0] is Status.RIGHT
+    print(f"{name}: goes on with {'your function' if right else 'the reference'}")
+    return answer if right else _named(name).reference
+
+
+def solution(name: str) -> None:
+    """Print the source of the reference, once there were three wrong answers."""
+    _named(name)
+    left = OPENS_AFTER - progress.read().attempts.get(name, 0)
+    if left > 0:
+        print(f"{name}: opens after {left} more {'tries' if left > 1 else 'try'} with check().")
+        return
+    print(solutions.source(name))
+
+
+def _named(name: str) -> Exercise:
     if name not in EXERCISES:
-        raise InvalidArgument(
-            f"There is no exercise {name!r}, only {', '.join(sorted(EXERCISES))}."
-        )
-    task = EXERCISES[name]
+        known = ", ".join(sorted(EXERCISES))
+        raise InvalidArgument(f"There is no exercise {name!r}, only {known}.")
+    return EXERCISES[name]
+
+
+def _one_more(now: Progress, name: str) -> Progress:
+    return replace(now, attempts={**now.attempts, name: now.attempts.get(name, 0) + 1})
+
+
+def _judge(task: Exercise, answer: Callable) -> tuple[Status, str]:
+    """What an answer is, and what is wrong with it."""
+
+    def attempt(*given):
+        result = answer(*given)
+        if result is ...:
+            raise _NotAttempted
+        return result
+
+    judges = [partial(task.judge, attempt)] if task.judge else _comparisons(task, attempt)
+    for judge in judges:
+        try:
+            wrong = judge()
+        except _NotAttempted:
+            return Status.NOT_ATTEMPTED, ""
+        except Exception as error:
+            return Status.RAISED, f"raises {type(error).__name__}: {error}"
+        if wrong:
+            return Status.WRONG, f"not yet right. {wrong}"
+    return Status.RIGHT, ""
+
+
+def _comparisons(task: Exercise, attempt: Callable) -> Iterator[Callable[[], str | None]]:
+    """A comparison with the reference for each case."""
     reference = task.reference
     for case in task.cases:
         expected = reference(*deepcopy(case))  # an answer may change what it is given
-        try:
-            given = answer(*deepcopy(case))
-            if given is ...:
-                return Result(Status.NOT_ATTEMPTED, f"{name}: not attempted yet. {TRY_FIRST}")
-            reason = _difference(given, expected)
-        except Exception as error:
-            reason = f"raises {type(error).__name__}: {error}"
-        if reason:
-            inputs = ", ".join(map(_brief, case))
-            text = f"{name}: not yet right. For ({inputs}) it {reason}. Hint: {task.hint}"
-            return Result(Status.WRONG, text)
-    return Result(Status.RIGHT, task.passed)
 
+        def compare(case=case, expected=expected) -> str | None:
+            wrong = difference(attempt(*deepcopy(case)), expected)
+            return wrong and f"For ({', '.join(map(brief, case))}) it {wrong}"
 
-def predict(guess: float | None, measured: float, unit: str, digits: int = 1) -> None:
-    """Show a learner's guess beside what was measured."""
-    told = f"{measured:,.{digits}f} {unit}"
-    if guess is None:
-        print(f"You: no guess yet. Measured: {told}. Write a guess first next time.")
-        return
-    if min(guess, measured) > 0:
-        ratio = max(guess, measured) / min(guess, measured)
-        verdict = "well judged" if ratio < 1.25 else f"off by a factor of {ratio:.1f}"
-    else:  # no factor leads to zero
-        off = abs(guess - measured)
-        verdict = "well judged" if off == 0 else f"off by {off:,.{digits}f}"
-    print(f"You: {guess:,.{digits}f} {unit}. Measured: {told}: {verdict}.")
-
-
-def _brief(value: object) -> str:
-    graph = getattr(value, "graph", None)  # of an ONNX model
-    text = " → ".join(n.op_type for n in graph.node) if graph else repr(value).replace("\n", " ")
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _difference(given: Any, expected: Any) -> str | None:
-    """How an answer differs from the reference, or None when it does not.
-
-    Numbers, arrays and lists of them may differ by rounding; other values must be equal.
-    """
-    if given is None and expected is not None:  # numpy would turn it into NaN
-        return "gives None: does the function return its result?"
-    if isinstance(expected, bool) and isinstance(given, bool | np.bool_):
-        return None if given == expected else f"gives {given}, expected {expected}"
-    try:
-        wanted = np.asarray(expected, dtype=float)
-        found = np.asarray(given, dtype=float)
-    except (TypeError, ValueError):
-        if given == expected:
-            return None
-        return f"gives {_brief(given)}, expected {_brief(expected)}"
-    if found.shape != wanted.shape:
-        return f"gives shape {found.shape}, expected {wanted.shape}"
-    if getattr(expected, "dtype", None) == np.float16 != np.asarray(given).dtype:
-        return f"gives {np.asarray(given).dtype}, expected float16"
-    if np.allclose(found, wanted, rtol=1e-3, atol=1e-6, equal_nan=True):
-        return None
-    if wanted.ndim == 0:
-        off = abs(float(found) - float(wanted))
-        return f"gives {float(found):.4g}, expected {float(wanted):.4g} (off by {off:.2g})"
-    return f"is off by up to {np.nanmax(np.abs(found - wanted)):.2g}"
+        yield compare

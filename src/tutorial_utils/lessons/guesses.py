@@ -1,0 +1,116 @@
+"""Guess before you measure: what was guessed is kept, and drawn beside what was measured."""
+
+import math
+from dataclasses import replace
+
+from matplotlib.figure import Figure
+
+from tutorial_utils import plots
+from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.lessons import progress
+from tutorial_utils.lessons.progress import Guess, Progress
+
+CLOSE = 1.25  # a guess within this factor is well calibrated
+
+
+def guess(name: str, value: float | None, unit: str) -> None:
+    """Keep a learner's guess; None is none.
+
+    name: of what will be measured, as ``00.padding``. unit: what the number counts, in words.
+
+    Raises:
+        InvalidArgument: the guess is not a finite number.
+    """
+    if value is not None:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
+            raise InvalidArgument(f"{name}: {value!r} is no number. Guess one, or leave None.")
+        value = float(value)
+    progress.change(lambda now: _with(now, name, Guess(value, unit)))
+    told = (
+        "no guess yet: put a number in place of None" if value is None else f"{value:,.6g} {unit}"
+    )
+    print(f"{name}: {told}")
+
+
+def measured(name: str, value: float, digits: int = 1) -> None:
+    """Draw what was measured beside the guess, on one line.
+
+    digits: behind the decimal point of the measured value.
+
+    Raises:
+        InvalidArgument: there is no such guess: its cell was not run.
+    """
+    known = progress.read().guesses.get(name)
+    if known is None:
+        raise InvalidArgument(f"Run the cell with guess({name!r}, …) first.")
+    made = replace(known, measured=float(value))
+    progress.change(lambda now: _with(now, name, made))
+    said = f"{value:,.{digits}f} {made.unit}"
+    plots.show(_strip(made, said), alt=f"Measured: {said}. {_verdict(made)}")
+
+
+def calibration(lessons: str = "") -> Figure:
+    """All guesses so far against what was measured, as factors.
+
+    lessons: how their names start; all by default.
+    """
+    kept = {n: g for n, g in progress.read().guesses.items() if n.startswith(lessons)}
+    factors = {name: factor for name, one in kept.items() if (factor := _factor(one))}
+    close = sum(1 / CLOSE <= factor <= CLOSE for factor in factors.values())
+    title = f"{close} of {len(factors)} guesses are within a factor of {CLOSE}"
+    fig, (axis,) = plots.figure(title, size=(9, 1.6 + 0.32 * max(1, len(factors))))
+    axis.axvspan(1 / CLOSE, CLOSE, color=plots.GREY, alpha=0.25, linewidth=0)
+    axis.axvline(1, color="black", linewidth=1)
+    axis.scatter(list(factors.values()), list(factors), color=plots.BLUE, zorder=3)
+    axis.set_xscale("log", base=2)
+    most = max([4.0, *factors.values(), *(1 / factor for factor in factors.values())])
+    axis.set_xlim(0.8 / most, most / 0.8)
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:g} ×" if x >= 1 else f"1/{1 / x:g}")
+    axis.set_xlabel("guess, as a multiple of what was measured")
+    axis.invert_yaxis()
+    return fig
+
+
+def _with(now: Progress, name: str, one: Guess) -> Progress:
+    return replace(now, guesses={**now.guesses, name: one})
+
+
+def _factor(one: Guess) -> float | None:
+    """Guess over measurement; None if there is no guess, or one of them is not positive."""
+    if one.value is None or one.measured is None or min(one.value, one.measured) <= 0:
+        return None
+    return one.value / one.measured
+
+
+def _verdict(one: Guess) -> str:
+    if one.value is None:
+        return "No guess."
+    told = f"Your guess: {one.value:,.6g}, "
+    if factor := _factor(one):
+        off = max(factor, 1 / factor)
+        return told + ("well judged." if off <= CLOSE else f"off by a factor of {off:.1f}.")
+    off = abs(one.value - (one.measured or 0))
+    return told + ("well judged." if off == 0 else f"off by {off:,.3g}.")
+
+
+def _strip(one: Guess, said: str) -> Figure:
+    """One line from zero on with both numbers."""
+    fig, (axis,) = plots.figure(f"Measured: {said}. {_verdict(one)}", size=(9, 1.5))
+    points = {"measured": (one.measured or 0.0, plots.BLUE, "o", 10)}
+    if one.value is not None:
+        points["you"] = (one.value, plots.ORANGE, "D", 26)  # higher, so that names never overlap
+    for name, (value, color, marker, height) in points.items():
+        axis.plot([value], [0], marker, color=color, markersize=11, clip_on=False)
+        place = (value, 0)
+        plots.label(axis, name, place, (0, height), ha="center", color=color, fontweight="bold")
+    ends = [0.0, *(point[0] for point in points.values())]
+    room = 0.08 * ((max(ends) - min(ends)) or 1.0)
+    axis.set_xlim(min(ends) - room, max(ends) + room)
+    axis.set_ylim(-0.5, 1.5)
+    axis.yaxis.set_visible(False)
+    axis.spines["left"].set_visible(False)
+    return fig
