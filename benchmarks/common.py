@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,13 @@ def write_between(document: Path, marker: str, text: str) -> None:
 
 
 def restored(values: dict) -> timer.Comparison:
-    """Rebuild a comparison from its ``asdict`` form."""
+    """Rebuild a comparison from its ``asdict`` form. Older ones have a p99 too."""
+    known = [field.name for field in fields(timer.Timing)]
     return timer.Comparison(
-        {name: timer.Timing(**timing) for name, timing in values["timings"].items()},
+        {
+            name: timer.Timing(**{key: timing[key] for key in known})
+            for name, timing in values["timings"].items()
+        },
         {name: ratio(verdict) for name, verdict in values["verdicts"].items()},
         {name: tuple(times) for name, times in values["rounds"].items()},
         values["machine"],

@@ -249,7 +249,7 @@ Two kinds of noise miss the target:
   the same values and looks free of noise. The second row shows how much of the loss comes from
   that.
 - Rare delays that hit only one of the two candidates. They make its times skewed, and a symmetric
-  interval does not cover that. You can see them as a tail in its p99.
+  interval does not cover that. You can see them as a tail in its p95.
 
 {hard}
 

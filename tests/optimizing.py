@@ -35,7 +35,7 @@ def fixed_times(patch):
         times = {name: (told(name),) * rounds for name in candidates}
         first = next(iter(times))
         return timer.Comparison(
-            timings={n: timer.Timing(n, 1, rounds, *t[:1] * 4, 1.0, 1.0) for n, t in
+            timings={n: timer.Timing(n, 1, rounds, *t[:1] * 3, 1.0, 1.0) for n, t in
                      ((n, times[n] * 2) for n in times)},
             verdicts={n: Ratio.of_rounds(t, times[first]) for n, t in times.items() if n != first},
             rounds=times,

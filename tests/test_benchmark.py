@@ -78,7 +78,7 @@ def test_known_durations_are_in_the_right_order_with_verdicts():
     assert result.verdict("slow", "fast") == Ratio.of_rounds(rounds["slow"], rounds["fast"])
     assert result.verdicts["fast"].ratio < 1 < result.verdict("slow", "fast").ratio
     timing = result.timings["slow"]
-    assert 20 <= timing.p50_ms <= timing.p95_ms <= timing.p99_ms
+    assert 20 <= timing.p50_ms <= timing.p95_ms
     assert result.table().rows[1][-1] == result.verdicts["fast"].word
 
 
