@@ -53,7 +53,8 @@ def markdown(outcome: Outcome) -> str:
         "## What was tried",
         "Each candidate was compared with the best file of earlier stages. Rejected candidates "
         "are listed too, with the reason. Agreement and score are those of the texts that "
-        "choose, a quarter, so the gate's, on the others, can differ.",
+        "choose, a quarter, so the gate's, on the others, can differ. The words are explained in "
+        "docs/reading-the-report.md.",
         trial_table(outcome).markdown(),
         "## The recipe",
         f"Steps: {', '.join(recipe.steps)}. Batches of {recipe.token_budget:,} tokens, sorted by "
