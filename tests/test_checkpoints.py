@@ -317,6 +317,56 @@ def test_weights_of_an_adapter_beside_those_of_the_model_are_not_dropped_in_sile
         open_classifier(folder)
 
 
+@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert"])
+@pytest.mark.parametrize(("asked", "held"), [(2, 3), (3, 2)])
+def test_a_config_with_another_number_of_layers_than_the_weights_is_refused(
+    family, asked, held, tmp_path
+):
+    field = "n_layers" if family == "distilbert" else "num_hidden_layers"
+    kinds = ["full_attention"] * asked if family == "modernbert" else None
+    folder = save(
+        tmp_path / "a", family, **{field: held}, patch={field: asked, "layer_types": kinds}
+    )
+    message = f"has {asked} layers, and its weights hold {held} .* Correct `{field}`"
+    with pytest.raises(BadClassifier, match=message):
+        open_classifier(folder)
+    save(tmp_path / "b", family, **{field: held})
+    encoder = transformers.AutoModel.from_pretrained(tmp_path / "b")
+    encoder.save_pretrained(tmp_path / "b")
+    file = tmp_path / "b" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {field: asked, "layer_types": kinds}))
+    with pytest.raises(BadClassifier, match=message):
+        open_classifier(tmp_path / "b", pooling="mean")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"max_position_embeddings": 60}, r"\[80, 32\] instead of \[60, 32\]\. Correct `max_pos"),
+        ({"vocab_size": 100}, r"\[120, 32\] instead of \[100, 32\]\. Correct `vocab_size`"),
+        ({"hidden_size": 48}, r"instead of \[48.*Correct `hidden_size` in config\.json, or give"),
+        ({"id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": None}, "names 3 labels"),
+    ],
+)
+def test_weights_that_do_not_fit_blame_the_field_and_labels_only_for_the_head(
+    fields, message, tmp_path
+):
+    with pytest.raises(BadClassifier, match=message) as error:
+        open_classifier(save(tmp_path / "model", patch=fields))
+    assert ("label" in str(error.value)) == ("id2label" in fields)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_pointer_of_git_lfs_is_said_to_be_one(name, tmp_path):
+    folder = save(tmp_path / "model")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 90864000\n"
+    (folder / "pytorch_model.bin").write_text(pointer)
+    open_classifier(folder)  # that file is not read
+    (folder / name).write_text(pointer)
+    with pytest.raises(BadClassifier, match=f"{name} is a Git LFS pointer.*`git lfs pull`"):
+        open_classifier(folder)
+
+
 @pytest.mark.parametrize(
     "source", ["nowhere/at/all", "./nowhere", "../nowhere", "/nowhere", "~/x", "tests/x", "x/"]
 )
@@ -333,6 +383,10 @@ def test_folders_without_a_model_or_a_tokenizer_are_refused(tmp_path):
         open_classifier(tmp_path / "empty")
     save(tmp_path / "run" / "checkpoint-20")
     with pytest.raises(BadClassifier, match="Give its folder checkpoint-20"):
+        open_classifier(tmp_path / "run")
+    for step in range(11):
+        save(tmp_path / "run" / f"checkpoint-{step + 10}")
+    with pytest.raises(BadClassifier, match=r"one of its 11 folders checkpoint-10, .*-19, …\."):
         open_classifier(tmp_path / "run")
     with pytest.raises(BadClassifier, match="is a file"):
         open_classifier(tmp_path / "run" / "checkpoint-20" / "config.json")

@@ -10,7 +10,7 @@ from typing import Any
 
 from tutorial_utils.core import scoped
 from tutorial_utils.core.errors import InvalidArgument, TutorialError
-from tutorial_utils.models import labels, pooling
+from tutorial_utils.models import labels, pooling, weights
 from tutorial_utils.models.pooling import Pooling
 
 HEAD = "ForSequenceClassification"
@@ -30,6 +30,7 @@ _PLAIN = {
     "return_dict": True, "torchscript": False, "use_cache": False, "use_mems_eval": False,
     "chunk_size_feed_forward": 0, "gradient_checkpointing": False,
 }  # fmt: skip
+_POINTER = b"version https://git-lfs"  # how a file begins that Git LFS has not fetched
 # Ways to compute attention whose packages may be missing; and the number of `id2label`.
 _DROPPED = ("attn_implementation", "_attn_implementation", "reference_compile", "num_labels")
 
@@ -88,6 +89,7 @@ def read(source: str | Path, revision: str | None = None) -> Checkpoint:
         there = folder or revision
         inside, pools = (pooling.read(content) if there else None) or ("", None)
         source = str(Path(source, inside)) if inside and folder else source
+        _check_pulled(Path(source))
         adapter = there and find_adapter_config_file(source, revision=revision)
         read = PreTrainedConfig.get_config_dict
         given = {} if adapter else dict(read(source, revision=revision)[0])
@@ -142,12 +144,26 @@ def _check_folder(path: Path, source: str) -> None:
     if path.is_dir():
         if not any((path / name).exists() for name in _MARKS):
             inside = [p.parent.name for p in sorted(path.glob("*/config.json"))]
-            fix = f"Give its folder {inside[-1]}" if inside else "Give a folder of save_pretrained"
+            listed = ", ".join(inside[:10]) + (", …" if len(inside) > 10 else "")
+            one = f"one of its {len(inside)} folders" if len(inside) > 1 else "its folder"
+            fix = f"Give {one} {listed}" if inside else "Give a folder of save_pretrained"
             raise BadClassifier(
                 f"{name_of(source)} cannot be opened: it has no config.json. {fix}."
             )
     elif ends or beside or sum(map(source.count, marks)) > 1:
         raise BadClassifier(f"There is no folder {source}. Check its path.")
+
+
+def _check_pulled(folder: Path) -> None:
+    for file in (*weights.files(folder), *folder.glob("*.json"), *folder.glob("*.model")):
+        if not file.is_file():
+            continue
+        with file.open("rb") as opened:
+            if opened.read(len(_POINTER)) == _POINTER:
+                raise InvalidArgument(
+                    f"{file.name} is a Git LFS pointer, not the file itself: install git-lfs, and "
+                    "run `git lfs pull` in the folder"
+                )
 
 
 def _check_weights(config: Mapping[str, Any], name: str) -> None:

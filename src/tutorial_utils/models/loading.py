@@ -1,6 +1,9 @@
 """The PyTorch model of a checkpoint: its weights, its inputs, and how much text it reads."""
 
 import inspect
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 
 from tutorial_utils.models import checkpoint as checkpoints
 from tutorial_utils.models import positions, tokenizer
@@ -30,13 +33,24 @@ def load(checkpoint: Checkpoint, pooling: Pooling | None):
             ignore_mismatched_sizes=True,  # to say below which they are
             output_loading_info=True,
         )
-    for name, found, wanted in sorted(report["mismatched_keys"]):
-        raise BadClassifier(
-            f"{checkpoint}: its weights do not fit config.json, which names "
-            f"{len(checkpoint.labels)} labels: {name} has the shape {list(found)} instead of "
-            f"{list(wanted)}. If it is the head, name each of its outputs in `id2label`; otherwise "
-            "give the config.json that was saved with the weights."
+    encoder = "" if pooling else f"{model.base_model_prefix}."
+    order = sorted(report["mismatched_keys"], key=lambda one: (not one[0].startswith(encoder), one))
+    for name, found, wanted in order:  # the head is blamed only if all else fits
+        sizes = {*wanted} - {*found}
+        says = [k for k, v in vars(model.config).items() if type(v) is int and v in sizes]
+        fix = (
+            f"Correct {' or '.join(f'`{k}`' for k in says) or 'it'} in config.json, or give the one"
         )
+        if not name.startswith(encoder):
+            fix = (
+                f"config.json names {len(checkpoint.labels)} labels: if the head has another "
+                "number, name each of its outputs in `id2label`; otherwise give the config.json"
+            )
+        raise BadClassifier(
+            f"{checkpoint}: its weights do not fit config.json: {name} has the shape "
+            f"{list(found)} instead of {list(wanted)}. {fix} that was saved with the weights."
+        )
+    _check_layers(checkpoint, model, report)
     if adapters := [name for name in report["unexpected_keys"] if "lora_" in name]:
         raise BadClassifier(
             f"{checkpoint} holds an adapter beside its weights ({adapters[0]}). Merge it with "
@@ -52,6 +66,26 @@ def load(checkpoint: Checkpoint, pooling: Pooling | None):
             "Fine-tune it first, and save it with model.save_pretrained(folder)."
         )
     return model.eval()
+
+
+def _check_layers(checkpoint: Checkpoint, model, report: Mapping[str, Collection[str]]) -> None:
+    """Layers are parameters whose names differ in a number. Raises BadClassifier."""
+
+    def count(names: Iterable[str]) -> Counter[str]:
+        return Counter(re.sub(r"(?<=\.)\d+(?=\.)", "#", name) for name in names)
+
+    wanted, missing = count(model.state_dict()), count(report["missing_keys"])
+    more = count(report["unexpected_keys"])
+    field = model.config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    for name, number in wanted.items():
+        held = number - missing[name] + more[name]
+        if held and held != number:
+            raise BadClassifier(
+                f"{checkpoint}: by config.json it has {number} layers, and its weights hold "
+                f"{held} ({name}). Correct `{field}`, or give the config.json that "
+                "was saved with the weights. To leave out layers, save the smaller model with "
+                "save_pretrained."
+            )
 
 
 def longest(

@@ -36,14 +36,19 @@ def read(source: str | Path, revision: str | None = None) -> Weights | None:
 
     revision: commit on the hub. None: there are no files of weights.
     """
-    files = next((found for name in _FILES if (found := _files(source, name, revision))), [])
     kinds: Counter[str] = Counter()
-    for file in files:
+    found = files(source, revision)
+    for file in found:
         for kind, count in _tensors(file):
             kinds[_SHORT.get(kind, kind.lower())] += count
     precision = {kind: n for kind, n in kinds.most_common() if n and kind not in _NO_WEIGHTS}
-    size = sum(file.stat().st_size for file in files)
+    size = sum(file.stat().st_size for file in found)
     return Weights(sum(precision.values()), size / 1e6, precision) if precision else None
+
+
+def files(source: str | Path, revision: str | None = None) -> list[Path]:
+    """Those that the library would load; of a name on the hub, see ``read``."""
+    return next((found for name in _FILES if (found := _files(source, name, revision))), [])
 
 
 def _files(source: str | Path, name: str, revision: str | None) -> list[Path]:
