@@ -212,12 +212,56 @@ def test_groups_of_json_are_numbers_or_text(read):
         ("premise,hypothesis,label", Columns(text="premise"),
          "a second text, hypothesis, which would be left out. Read it with --pair hypothesis"),
         ("text,sentence2,label", Columns(), "--pair sentence2"),
-        ("", Columns(), "it has none"),
+        ("query,passage,label", Columns(), "Say what to read: --text query --pair passage"),
+        ("Question,My Answer,Answer,rel", Columns(), "--label COLUMN --text Question --pair Answer|"
+         "--text Question --label COLUMN --pair Answer"),
+        ("query,passage,label", Columns("query"), "a second text, passage, .* --pair passage"),
+        ("text,textB,label", Columns(), "--pair textB"),
+        ("Text,Text_Pair,Label", Columns("Text", label="Label"), "--pair Text_Pair"),
+        ("", Columns(), r"data\.csv is empty"),
+        ("\n \n", Columns(), r"data\.csv is empty"),
     ],
 )  # fmt: skip
 def test_a_missing_column_is_named_with_those_that_are_there(header, columns, message, read):
     with pytest.raises(BadData, match=message):
         read(f"{header}\n", columns=columns)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pair", "document", "doc", "answer", "context", "response", "reply", "candidate", "query"],
+)
+def test_half_of_a_pair_is_not_dropped_in_silence(name, read):
+    rows = [(text, f"the other half of {text}", label) for text, label in ROWS]
+    content = delimited(rows, ",", ("text", name.upper(), "label"))
+    with pytest.raises(BadData, match=f"a second text, {name.upper()}, .* --pair {name.upper()}"):
+        read(content)
+    found = read(content, columns=Columns(pair=name.upper()))
+    assert (found.texts[0], found.notes) == ((TEXTS[0], f"the other half of {TEXTS[0]}"), ())
+    for other in ("5", "0.25 kg", "doc-17", "very good"):  # no texts
+        rows = [(text, other, label) for text, label in ROWS]
+        found = read(delimited(rows, ",", ("text", name, "label")))
+        assert (found.texts, found.notes) == (tuple(TEXTS), ())
+
+
+def test_columns_with_texts_that_are_not_used_are_told(read):
+    header = ("id", "at", "text", "title", "label", "score", "kind", "headline")
+    rows = [
+        (f"id-{i}", f"2024-01-{i + 1:02} 12:00:{i:02}", text, f"Part {i}: it's great", label,
+         i / 7, ("very good", "not bad")[i % 2], f"日本語の文章です{i}")
+        for i, (text, label) in enumerate(ROWS)
+    ]  # fmt: skip
+    told = ("Columns of data.csv that are not used: title, headline.",)
+    assert read(delimited(rows, ",", header)).notes == told
+    told = ("Columns of a.jsonl that are not used: title, headline.",)
+    assert read(json_lines(rows, header), name="a.jsonl").notes == told
+    assert read(delimited(rows, ",", header), columns=Columns(pair="headline")).notes == (
+        "Columns of data.csv that are not used: title.",
+    )
+    # Few queries for many texts are texts, and no categories.
+    many = [(f"what is number {i // 9}", f"{text} {i}", i % 2) for i in range(900) for text in "t"]
+    found = read(delimited(many, ",", ("asked", "text", "label")))
+    assert found.notes == ("Columns of data.csv that are not used: asked.",)
 
 
 # Rows.
@@ -236,6 +280,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(header, columns, me
         ("fine,7", "label '7' is not among"),
         ("fine,-1", "label '-1' is not among"),
         ("fine,no|yes", r"label 'no\|yes' is not among"),
+        ("fine,0|1", r"label '0\|1' is not one label, .* `problem_type` multi_label_class"),
         ('"tis fine,1', "begins with a quote that does not close"),
         ('"tis" fine,1', "begins with a quote that does not close"),
         (r'"he said \"fine\"",1', "begins with a quote that does not close"),
@@ -462,12 +507,16 @@ def test_a_label_map_is_words_or_a_file(tmp_path):
     file.write_text('{"a,b": 0, "c": "yes"}')
     assert labels.parse_map(str(file)) == {"a,b": "0", "c": "yes"}
     for text in ("neg", "neg=0,", "=1", "neg=", "neg=0,neg=1", str(tmp_path / "none.json")):
-        with pytest.raises(BadData, match="Give neg=0,pos=1, or a JSON file"):
+        with pytest.raises(BadData, match="Give neg=0,pos=1, or a JSON file") as error:
             labels.parse_map(text)
+        assert "unpack" not in str(error.value)
+    with pytest.raises(BadData, match=r"--label-map no:0: 'no:0' has no =\. Give neg=0,pos=1"):
+        labels.parse_map("no:0")
     for content in ('["a"]', "7", "{", '{"a": 0, "a": 1}', '{"a": ""}'):
         file.write_text(content)
-        with pytest.raises(BadData, match="Give neg=0,pos=1, or a JSON file"):
+        with pytest.raises(BadData, match="Give neg=0,pos=1, or a JSON file") as error:
             labels.parse_map(str(file))
+        assert not re.search("unpack|iterable", str(error.value))
 
 
 def test_an_empty_label_means_none_of_several(read):
@@ -478,6 +527,23 @@ def test_an_empty_label_means_none_of_several(read):
     content = json_lines([(text, given[i % 6]) for i, text in enumerate(TEXTS)])
     found = read(content, names, "multi_label", name="a.jsonl").labels[:6].tolist()
     assert found == [[0, 0, 0]] * 3 + [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
+
+
+@pytest.mark.parametrize("given", ["a,b", "a; c", "B / c"])
+def test_labels_with_another_separator_are_told_the_right_one(given, read):
+    with pytest.raises(BadData, match=f"line 2: label '{given}': several labels are separated by"):
+        labels_of(read, [f'"{given}"', "a|b"], ("a", "b", "c"), "multi_label")
+    names = ("a", "b", "c", given.casefold())  # it is a label itself
+    assert labels_of(read, [f'"{given}"', "a"], names, "multi_label")[0] == [0, 0, 0, 1]
+
+
+def test_several_labels_for_a_model_of_one_name_the_field_for_several(read):
+    told = "is not one label, .* `problem_type` multi_label_classification in config.json"
+    with pytest.raises(BadData, match=rf"line 2: label 'a\|b' {told}"):
+        labels_of(read, ["a|b", "c"], ("a", "b", "c"))
+    content = json_lines([(text, ["a", "b"]) for text in TEXTS])
+    with pytest.raises(BadData, match=rf"line 1: label \['a', 'b'\] {told}"):
+        read(content, ("a", "b", "c"), name="a.jsonl")
 
 
 def test_0_or_1_for_each_label_is_not_taken_for_numbers_of_labels(read):
@@ -536,7 +602,9 @@ def test_values_of_a_regression(read):
     assert labels_of(read, ["1|2", "3|-4"], ("x", "y"), "regression") == [[1, 2], [3, -4]]
     for wrong, reason in (
         ("nan", "is not a finite number"),
-        ("0,5", "is not a finite number"),
+        ("0,5", "'0,5' is not a number: use a decimal point, not a comma"),
+        ("-1,9", "'-1,9' is not a number: use a decimal point, not a comma"),
+        ("1.9 points", "is not a finite number"),
         ("", "is not a finite number"),
         ("1|2", r"is not 1 number\(s\)"),
     ):

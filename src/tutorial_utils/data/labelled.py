@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tutorial_utils.data import labels, tables
-from tutorial_utils.data.columns import Columns, choose
+from tutorial_utils.data.columns import Columns, choose, unused
 from tutorial_utils.data.tables import BadData, Row
 from tutorial_utils.runtime.tokenization import Text
 from tutorial_utils.tasks import named
@@ -87,6 +87,7 @@ def read(file: Path, names: Sequence[str], task: str, reading: Reading = Reading
     rows = list(table.rows(possible))
     bad = {row.line: reason for row in rows if (reason := _problem(row, columns))}
     good = {row.line: row.values for row in rows if row.line not in bad}
+    left = unused(table, columns, good.values(), file.name)
     found: dict[int, Any] = {}
     way = ""
     if columns.label:
@@ -118,6 +119,8 @@ def read(file: Path, names: Sequence[str], task: str, reading: Reading = Reading
     if way == labels.BY_NUMBER and any(word(name).isdecimal() for name in names):
         meant = ", ".join(f"{i} is {name}" for i, name in enumerate(names[:3]))
         notes.append(f"The labels of {file.name} were read as numbers of the model's: {meant}, ….")
+    if left:
+        notes.append(f"Columns of {file.name} that are not used: {', '.join(left)}.")
     return Labelled(
         texts=tuple(_text(good[line], columns) for line in kept),
         labels=made,

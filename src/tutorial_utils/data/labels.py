@@ -29,9 +29,13 @@ def parse_map(text: str) -> dict[str, str]:
     """
     try:
         if text.endswith(".json"):
-            pairs = json.loads(Path(text).read_bytes(), object_pairs_hook=list)
+            pairs = json.loads(Path(text).read_bytes(), object_pairs_hook=tuple)
+            if not isinstance(pairs, tuple):
+                raise ValueError("it holds no object")
         else:
-            pairs = [part.rsplit("=", 1) for part in text.split(",")]
+            pairs = tuple(part.rsplit("=", 1) for part in text.split(","))
+            if wrong := [pair[0] for pair in pairs if len(pair) < 2]:
+                raise ValueError(f"{wrong[0]!r} has no =")
         found = {word(key): word(value) for key, value in pairs}
     except (OSError, TypeError, ValueError) as error:
         raise BadData(f"--label-map {text}: {error}. {_MAP}") from None

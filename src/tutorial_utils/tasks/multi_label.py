@@ -1,5 +1,6 @@
 """Any number of labels: each one holds or not."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
 from tutorial_utils.tasks.single_label import SingleLabel
-from tutorial_utils.tasks.task import LABELS, Known, Spread, Truth, find, several, word
+from tutorial_utils.tasks.task import LABELS, Known, Spread, Truth, find, is_known, several, word
 
 THRESHOLD = 0.5  # probability above which a label holds
 
@@ -29,6 +30,10 @@ class MultiLabel(SingleLabel):
                 f"{given!r} holds a label twice. Give the names or numbers of those labels that "
                 "hold, not 0 or 1 for each"
             )
+        for one in words:
+            parts = re.split(r"\s*[,;/]\s*|\s+", one)
+            if not is_known(one, known) and all(is_known(part, known) for part in parts):
+                raise ValueError(f"label {given!r}: several labels are separated by |, as in a|b")
         found = {find(one, known) for one in words}
         return [int(i in found) for i in range(width)]
 

@@ -7,7 +7,17 @@ import numpy as np
 
 from tutorial_utils import quality
 from tutorial_utils.quality import Quality
-from tutorial_utils.tasks.task import CONFIDENCE, LABELS, Known, Spread, Task, Truth, find
+from tutorial_utils.tasks.task import (
+    CONFIDENCE,
+    LABELS,
+    Known,
+    Spread,
+    Task,
+    Truth,
+    find,
+    is_known,
+    word,
+)
 
 
 class SingleLabel(Task):
@@ -21,8 +31,13 @@ class SingleLabel(Task):
 
     def label(self, given: Any, known: Known, width: int) -> Any:
         values = given if isinstance(given, list) else [given]
-        if len(values) != 1:
-            raise ValueError(f"{given!r} is not one label, and the classifier gives one a text")
+        parts = word(given).split("|")
+        several = len(parts) > 1 and all(is_known(part, known) for part in parts)
+        if len(values) != 1 or (several and not is_known(values[0], known)):
+            raise ValueError(
+                f"label {given!r} is not one label, and this model gives one a text. A model for "
+                "several says `problem_type` multi_label_classification in config.json"
+            )
         return find(values[0], known)
 
     def evaluate(self, found: np.ndarray, reference: np.ndarray, truth: Truth) -> Quality:

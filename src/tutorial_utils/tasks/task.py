@@ -177,6 +177,8 @@ def number(given: Any, known: Known) -> float:
         value = float(word(given))
     except ValueError:
         value = np.nan
+    if re.fullmatch(r"[+-]?\d*,\d+", word(given)):
+        raise ValueError(f"label {given!r} is not a number: use a decimal point, not a comma")
     if not np.isfinite(value):
         raise ValueError(
             f"label {given!r} is not a finite number, as this model needs; --label-map gives words "
@@ -195,14 +197,14 @@ def several(given: Any, known: Known) -> list:
         return given
     parts, found = word(given).split("|"), []
     while parts:
-        ends = [end for end in range(len(parts), 1, -1) if _is_known("|".join(parts[:end]), known)]
+        ends = [end for end in range(len(parts), 1, -1) if is_known("|".join(parts[:end]), known)]
         end = ends[0] if ends else 1
-        if ends and all(_is_known(part, known) for part in parts[:end]):
+        if ends and all(is_known(part, known) for part in parts[:end]):
             raise ValueError(f"{word(given)!r} can be separated in two ways: use a list in JSON")
         found.append("|".join(parts[:end]))
         parts = parts[end:]
     return found
 
 
-def _is_known(given: str, known: Known) -> bool:
+def is_known(given: str, known: Known) -> bool:
     return not {word(given), word(given).casefold()}.isdisjoint(known)
