@@ -167,9 +167,9 @@ def test_one_logit_is_the_score_of_the_library_s_pipeline(tmp_path):
         ({"id2label": {"0": "a", "1": ["b"]}}, "names label 1 .*, which is no text"),
         ({"id2label": {"0": "a", "1": " "}}, "names label 1 ' ', which is no text"),
         ({"id2label": "a, b"}, "`id2label` is 'a, b'"),
-        ({"id2label": {"0": "a", "1": "b", "2": "c"}}, r"\[2.*\[3.*names 3 labels: .*`id2label`"),
-        ({"id2label": {"0": "a"}}, r"names 1 labels: .*\[2.*\[1.*`id2label`"),
-        ({"num_labels": 3}, r"\[2.*\[3.*names 3 labels: .*`id2label`"),
+        ({"id2label": {"0": "a", "1": "b", "2": "c"}}, r"\[2.*\[3.*names 3 label.*`id2label`"),
+        ({"id2label": {"0": "a"}}, r"\[2.*\[1.*names 1 label.*`id2label`"),
+        ({"num_labels": 3}, r"\[2.*\[3.*names 3 label.*`id2label`"),
         ({"num_labels": "two"}, "`num_labels` is 'two'"),
         ({"num_labels": 3, "id2label": {"0": "a", "1": "b"}}, "`num_labels` is 3, but `id2label`"),
         ({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 1, "b": 0}},
@@ -345,7 +345,7 @@ def test_a_config_with_another_number_of_layers_than_the_weights_is_refused(
         ({"max_position_embeddings": 60}, r"\[80, 32\] instead of \[60, 32\]\. Correct `max_pos"),
         ({"vocab_size": 100}, r"\[120, 32\] instead of \[100, 32\]\. Correct `vocab_size`"),
         ({"hidden_size": 48}, r"instead of \[48.*Correct `hidden_size` in config\.json, or give"),
-        ({"id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": None}, "names 3 labels"),
+        ({"id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": None}, "names 3 label"),
     ],
 )
 def test_weights_that_do_not_fit_blame_the_field_and_labels_only_for_the_head(

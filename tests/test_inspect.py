@@ -283,6 +283,52 @@ def test_it_says_that_texts_are_cut_and_how_to_keep_them(tmp_path):
     assert "--max-length 601" in found.error
 
 
+# What people may not expect of the answers.
+
+
+IDENTITY = "torch.nn.modules.linear.Identity"
+SIGMOID = "torch.nn.modules.activation.Sigmoid"
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "told"),
+    [
+        ({"sentence_transformers": {"activation_fn": IDENTITY, "version": "5.1.2"}}, None, True),
+        ({"sbert_ce_default_activation_function": IDENTITY}, None, True),
+        ({"sentence_transformers": {"activation_fn": SIGMOID}}, None, False),
+        ({"sentence_transformers": {"version": "5.1.2"}}, None, False),
+        ({"sentence_transformers": {"activation_fn": SIGMOID}}, "regression", True),
+        ({"sentence_transformers": {"activation_fn": IDENTITY}}, "regression", False),
+        ({"sentence_transformers": "none"}, None, False),
+    ],
+)
+def test_another_activation_of_a_cross_encoder_is_told(fields, kind, told, tmp_path):
+    folder = save(tmp_path / "model", num_labels=1, problem_type=kind, patch=fields)
+    found = facts.inspect(folder)
+    said = [line for line in found.remarks if "sentence-transformers returns" in line]
+    assert (found.error, len(said)) == (None, told)
+    if told and kind is None:
+        assert "returns the logit itself, and here the answer is its sigmoid" in said[0]
+        assert "logit = log(p / (1 − p))" in said[0]
+    if told and kind:
+        assert "returns Sigmoid of the logit, and here the answer is the logit itself" in said[0]
+
+
+def test_the_activation_of_a_head_with_several_labels_needs_no_remark(tmp_path):
+    fields = {"sentence_transformers": {"activation_fn": IDENTITY}}
+    assert len(facts.inspect(save(tmp_path / "model", num_labels=3, patch=fields)).remarks) == 1
+
+
+def test_words_that_the_tokenizer_does_not_know_are_told_with_their_share(tmp_path):
+    folder = save(tmp_path / "model")  # its words are in lower case
+    for line, share in (("Good film", "50%"), ("good film", None), ("the film " * 9 + "Is", "5%")):
+        file = table(tmp_path, [0, 1] * 30, [line] * 60)
+        told = [one for one in facts.inspect(folder, data=file).remarks if "[UNK]" in one]
+        assert len(told) == (share is not None)
+        assert share is None or f"does not know {share} of the data's tokens" in told[0]
+    assert facts.inspect(folder).remarks[0].startswith("Without labelled texts")
+
+
 # Weights.
 
 

@@ -20,6 +20,7 @@ from tutorial_utils.runtime import tokenization
 from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.runtime.inference import random_inputs
 from tutorial_utils.runtime.tokenization import Text
+from tutorial_utils.tasks import named
 
 __all__ = ["LONGEST", "BadClassifier", "Classifier", "open_classifier"]
 
@@ -163,6 +164,25 @@ def prompts(classifier: Classifier) -> str | None:
     return (
         f"This model was trained with prompts ({given}). Nothing is added to texts here, so put "
         "them before yours, in --data and in requests."
+    )
+
+
+def activation(classifier: Classifier) -> str | None:
+    """A remark if sentence-transformers makes another number of the same single logit."""
+    config = checkpoints.read(classifier.source, classifier.revision).config
+    own = getattr(config, "sentence_transformers", None)
+    theirs = own.get("activation_fn") if isinstance(own, dict) else None
+    theirs = theirs or getattr(config, "sbert_ce_default_activation_function", None)
+    is_value = named(classifier.task).measured_by_spread
+    name, ours = str(theirs).rpartition(".")[2], "Identity" if is_value else "Sigmoid"
+    if theirs is None or len(classifier.labels) != 1 or name == ours:
+        return None
+    told = {"Identity": "the logit itself"}
+    back = "p = 1 / (1 + exp(−logit))" if is_value else "logit = log(p / (1 − p))"
+    return (
+        f"By config.json, sentence-transformers returns {told.get(name, f'{name} of the logit')}, "
+        f"and here the answer is {told.get(ours, 'its sigmoid')}: the same order, other numbers. "
+        f"{back} converts them."
     )
 
 

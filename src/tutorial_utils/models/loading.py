@@ -43,7 +43,7 @@ def load(checkpoint: Checkpoint, pooling: Pooling | None):
         )
         if not name.startswith(encoder):
             fix = (
-                f"config.json names {len(checkpoint.labels)} labels: if the head has another "
+                f"config.json names {len(checkpoint.labels)} label(s): if the head has another "
                 "number, name each of its outputs in `id2label`; otherwise give the config.json"
             )
         raise BadClassifier(

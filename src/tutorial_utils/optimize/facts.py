@@ -28,6 +28,7 @@ from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.tasks import named
 
 T = TypeVar("T")
+UNKNOWN = 0.05  # share of tokens; more of them are told
 
 
 def inspect(
@@ -109,9 +110,27 @@ def describe(
         data=_data(data, given, classifier, texts) if data and given and classifier else None,
         minutes=full,
         quick_minutes=quick,
-        remarks=tuple(_remarks(classifier, data, given)) if classifier else (),
+        remarks=tuple(_remarks(classifier, data, given, texts)) if classifier else (),
         error=error,
     )
+
+
+def remarks(classifier: Classifier, texts: Texts | None) -> Iterator[str]:
+    """What people may not expect of the answers."""
+    told = (classifiers.prompts(classifier), classifiers.activation(classifier))
+    yield from filter(None, told)
+    theirs = tokenizer.of_source(classifier.source, classifier.revision)
+    unknown, names = theirs.unk_token_id, ("pad", "cls", "sep", "bos", "eos")
+    others = [getattr(theirs, f"{name}_token_id") for name in names]
+    if texts and texts.texts and unknown is not None and unknown not in others:
+        ids = np.concatenate(texts.rows)
+        share = np.mean(ids[~np.isin(ids, [i for i in others if i is not None])] == unknown)
+        if share > UNKNOWN:
+            yield (
+                f"The tokenizer does not know {share:.0%} of the data's tokens "
+                f"({theirs.unk_token}). Give the one that the model was trained with; `do_lower_case` in tokenizer_config.json "
+                "must be true if its vocabulary is in lower case."
+            )
 
 
 def _tried(read: Callable[[], T]) -> T | None:
@@ -183,8 +202,11 @@ def _truncated(classifier: Classifier, texts: Texts) -> float:
     return sum(len(row) > most for row in longer) / len(texts)
 
 
-def _remarks(classifier: Classifier, data: Path | None, given: Labelled | None) -> Iterator[str]:
-    yield from filter(None, (classifiers.cut(classifier), classifiers.prompts(classifier)))
+def _remarks(
+    classifier: Classifier, data: Path | None, given: Labelled | None, texts: Texts | None
+) -> Iterator[str]:
+    yield from filter(None, [classifiers.cut(classifier)])
+    yield from remarks(classifier, texts)
     if data is None:
         yield (
             "Without labelled texts (--data), accuracy is not measured, and agreement only on "

@@ -114,7 +114,7 @@ def optimize(
     classifier, texts = facts.ready(classifier, given, effort.max_texts)
     progress(str(facts.describe(source, classifier, data, given, texts)))
     cut = None if max_length else classifiers.cut(classifier)
-    remarks = [*filter(None, [cut, classifiers.prompts(classifier)])]
+    remarks = [*filter(None, [cut]), *facts.remarks(classifier, texts)]
     folder = Path(out, "work", fingerprint(classifier, data, effort, target, reading))
     previous, note = promotion.find_previous(model_folder, classifier, texts.reads, target.provider)
     job = Job(classifier, texts, folder, effort, previous, target, limits, batch_invariant)
