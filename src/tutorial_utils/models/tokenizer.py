@@ -83,7 +83,7 @@ def check(checkpoint: Checkpoint, max_length: int) -> None:
         text = given if len(given) > 1 else given[0]
         (found,) = tokenization.encode(ours, [text])
         called = theirs(*given, truncation=True, max_length=max_length)
-        segments = list(getattr(found, "segments", [0] * len(found)))
+        segments = list(getattr(found, "segments", None) or [0] * len(found))
         if (found, segments) != (called["input_ids"], called.get("token_type_ids", segments)):
             raise BadClassifier(
                 f"{checkpoint}: its tokenizer.json alone gives other tokens than Transformers does "

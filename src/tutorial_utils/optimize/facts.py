@@ -128,8 +128,8 @@ def remarks(classifier: Classifier, texts: Texts | None) -> Iterator[str]:
         if share > UNKNOWN:
             yield (
                 f"The tokenizer does not know {share:.0%} of the data's tokens "
-                f"({theirs.unk_token}). Give the one that the model was trained with; `do_lower_case` in tokenizer_config.json "
-                "must be true if its vocabulary is in lower case."
+                f"({theirs.unk_token}). Give the one that the model was trained with; if its "
+                "vocabulary is in lower case, tokenizer_config.json needs `do_lower_case: true`."
             )
 
 
