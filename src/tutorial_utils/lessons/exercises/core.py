@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 
-from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.core.errors import InvalidArgument, TutorialError
 from tutorial_utils.lessons import progress
 from tutorial_utils.lessons.exercises import solutions
 from tutorial_utils.lessons.exercises.comparison import brief, difference
@@ -30,7 +30,7 @@ class Status(Enum):
     RIGHT = "right"
 
 
-class _NotAttempted(Exception):
+class _NotAttempted(TutorialError, NotImplementedError):
     """The answer is still the stub."""
 
 
