@@ -35,7 +35,9 @@ def start(first: Path, options: Sequence[str] = ()) -> int:
     if not list(workspaces.list_workspaces()):
         workspaces.save("default", json.dumps(WORKSPACE))
     command = [sys.executable, "-m", "jupyterlab", *options]
-    command += [f"--ServerApp.root_dir={paths.repository()}"]
+    # Links of a lesson lead into the repository, unless learners write elsewhere.
+    root = paths.repository() if first.is_relative_to(paths.repository()) else first.parent
+    command += [f"--ServerApp.root_dir={root}"]
     command += [f"--LabApp.workspaces_dir={workspaces.workspaces_dir}"]
     if getattr(os, "geteuid", lambda: 1)() == 0:
         print("You are root (in a container?): JupyterLab is started with --allow-root.")
