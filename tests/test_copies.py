@@ -102,7 +102,11 @@ def test_a_copy_that_cannot_be_read_stays_and_gets_a_new_one_beside_it(series, t
     (told,) = copies.hand_out(mine)
     assert "cannot be read" in str(told)
     assert copy.path.read_bytes() == content
-    assert len(read(mine / "01_a newer.ipynb").cells) == 2
+    newer = mine / "01_a newer.ipynb"
+    assert len(read(newer).cells) == 2
+    newer.write_bytes(content)  # a damaged one beside it does not keep the Lab from starting
+    assert "newer 2" in str(copies.hand_out(mine)[0])
+    assert newer.read_bytes() == content
 
 
 def test_a_reset_starts_anew_and_keeps_what_was_written(series, tmp_path):

@@ -180,7 +180,7 @@ def test_a_guess_is_compared_with_the_measurement(guess, printed, capsys):
 def test_a_guess_is_compared_with_a_measured_zero(capsys):
     predict(6, 0.0, "attentions fused", digits=0)
     predict(0, 0.0, "attentions fused", digits=0)
-    assert [line.split(": ")[-1] for line in capsys.readouterr().out.splitlines()] == [
+    assert [line.split(", ")[-1] for line in capsys.readouterr().out.splitlines()] == [
         "off by 6.",
         "well judged.",
     ]

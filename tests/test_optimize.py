@@ -23,6 +23,7 @@ from tutorial_utils.optimize import (
     answers,
     choice,
     gate,
+    notes,
     promotion,
     report,
     results,
@@ -406,7 +407,7 @@ def test_pytorch_that_is_no_better_than_the_most_frequent_label_is_told(
     job = Job(small, Texts.of(small, labelled.Labelled(tuple(texts(80)), labels)), tmp_path)
     answered = np.where(np.arange(80) < right, job.texts.labels, 1 - job.texts.labels)
     np.save(tmp_path / "reference.npy", np.eye(2)[answered])
-    doubt = run._doubt(job) or ""
+    doubt = notes.doubt(job) or ""
     assert bool(doubt) is bool(told)
     if told:
         assert f"right for {told} of the texts, and the most frequent label is right for" in doubt

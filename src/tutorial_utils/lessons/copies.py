@@ -96,11 +96,9 @@ def _stubs(source: str) -> Iterator[ast.FunctionDef]:
 def _hand_out(lesson: Path, target: Path) -> Copy:
     if not target.exists():
         return _write(lesson, target, "written")
-    fresh = for_learner(nbformat.read(lesson, as_version=4))
-    try:
-        have = nbformat.read(target, as_version=4)
-    except Exception as error:  # half a file, or none of a notebook: nbformat raises many kinds
-        return _beside(fresh, target, f"cannot be read ({type(error).__name__})")
+    fresh, have = for_learner(nbformat.read(lesson, as_version=4)), _read(target)
+    if have is None:
+        return _beside(fresh, target, "cannot be read")
     given = have.metadata.get(_GIVEN)
     if given == fresh.metadata[_GIVEN]:
         return Copy(target, "as you left it", news=False)
@@ -112,16 +110,21 @@ def _hand_out(lesson: Path, target: Path) -> Copy:
 def _beside(fresh: NotebookNode, target: Path, why: str) -> Copy:
     """Offer a newer lesson under another name, once."""
     for path in _names(target, "newer"):
+        there = _read(path)
         if not path.exists():
             save(fresh, path)
-        elif _given(path) != fresh.metadata[_GIVEN]:
+        elif there is None or there.metadata.get(_GIVEN) != fresh.metadata[_GIVEN]:
             continue
         return Copy(target, f"{why}, so it stays; the newer lesson is {path.name}")
     raise AssertionError  # the names never end
 
 
-def _given(path: Path) -> str | None:
-    return nbformat.read(path, as_version=4).metadata.get(_GIVEN)
+def _read(path: Path) -> NotebookNode | None:
+    """A notebook that a learner may have damaged; None if it cannot be read."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception:  # half a file, or none of a notebook: nbformat raises many kinds
+        return None
 
 
 def _names(target: Path, what: str) -> Iterator[Path]:

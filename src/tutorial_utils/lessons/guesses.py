@@ -53,6 +53,15 @@ def measured(name: str, value: float, digits: int = 1) -> None:
     plots.show(_strip(made, said), alt=f"Measured: {said}. {_verdict(made)}")
 
 
+def predict(guess: float | None, measured: float, unit: str, digits: int = 1) -> None:
+    """Print a guess beside what was measured. The guess is not kept, see ``guess``."""
+    told = f"{measured:,.{digits}f} {unit}"
+    if guess is None:
+        print(f"You: no guess yet. Measured: {told}. Write a guess first next time.")
+    else:
+        print(f"Measured: {told}. {_verdict(Guess(guess, unit, measured))}")
+
+
 def calibration(lessons: str = "") -> Figure:
     """All guesses so far against what was measured, as factors.
 

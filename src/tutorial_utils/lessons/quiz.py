@@ -3,6 +3,7 @@
 The questions of a lesson are in ``notebooks/quizzes``, one TOML file each.
 """
 
+import itertools
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,23 +42,22 @@ class Quiz:
     @property
     def right(self) -> int:
         """How many answers are right."""
-        return sum(bool(chosen and chosen.right) for _, chosen in self._chosen())
+        return sum(bool(choice and choice.right) for choice in self._chosen())
 
     def __str__(self) -> str:
-        return "\n\n".join([*map(_told, *zip(*self._chosen(), strict=True)), self._score()])
+        asked = zip(itertools.count(1), self.questions, self._chosen(), strict=False)
+        return "\n\n".join([*itertools.starmap(_told, asked), self._score()])
 
     __repr__ = __str__
 
     def _repr_markdown_(self) -> str:
         return str(self).replace("\n  ", "\n- ")
 
-    def _chosen(self) -> list[tuple[tuple[int, Question], Choice | None]]:
-        """Each question with its number, and the choice that was made."""
+    def _chosen(self) -> list[Choice | None]:
+        """The choice that was made for each question."""
         return [
-            ((number, question), None if a == OPEN else question.choices[LETTERS.index(a)])
-            for number, (question, a) in enumerate(
-                zip(self.questions, self.answers, strict=True), 1
-            )
+            None if letter == OPEN else question.choices[LETTERS.index(letter)]
+            for question, letter in zip(self.questions, self.answers, strict=True)
         ]
 
     def _score(self) -> str:
@@ -97,9 +97,8 @@ def folder() -> Path:
     return paths.repository() / "notebooks" / "quizzes"
 
 
-def _told(numbered: tuple[int, Question], chosen: Choice | None) -> str:
+def _told(number: int, question: Question, chosen: Choice | None) -> str:
     """A question with its choices; if one was chosen, with that one and why."""
-    number, question = numbered
     head = f"**{number}.** {question.text}"
     if chosen is None:
         choices = zip(LETTERS, question.choices, strict=True)

@@ -37,6 +37,11 @@ class Target:
     accelerated: bool = False
 
     @property
+    def beside_cpu(self) -> bool:
+        """Whether the version runs on a GPU, and PyTorch on the CPU."""
+        return self.accelerated and self.device == "cpu"
+
+    @property
     def budget(self) -> int:
         """Tokens of a batch, unless another budget turns out faster."""
         return self.budgets[0]

@@ -11,7 +11,7 @@ from tutorial_utils.lessons.exercises.core import (
     solution,
     use,
 )
-from tutorial_utils.lessons.exercises.predictions import predict
+from tutorial_utils.lessons.guesses import predict
 
 __all__ = ["EXERCISES", "Result", "Status", "check", "predict", "solution", "use"]
 
