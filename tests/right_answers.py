@@ -3,10 +3,13 @@
 import numpy as np
 
 RIGHT = {
+    "00.product_share": [],  # judged on profiles
     "00.percentile": [3.0, 99.0, 10.0, 7.0],
     "00.throughput": [16.0, 5.0, 1600.0],
     "01.same": [True] + [False] * 7,
-    "01.foldable": [1, 3, 0, 2],
+    "01.fixed_sizes": [[], ["b", "c"], ["b", "a"], ["c"]],
+    "01.foldable": [1, 3, 0, 2, 2, 1],
+    "01.export_it": [],  # judged by its files
     "02.traffic": [9.437184, 1.572864, 150.994944],
     "02.missing": [{"Attention": 6}, {"Attention": 7, "SkipLayerNormalization": 24}, {}, {}],
     "03.asymmetric": [(2.4 / 255, 32), (2 / 255, 0), (4 / 255, 255), (4 / 255, 64)],

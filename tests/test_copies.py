@@ -8,6 +8,7 @@ import pytest
 
 from tutorial_utils.lessons import copies, notebooks
 from tutorial_utils.lessons.exercises import Status, check
+from tutorial_utils.lessons.exercises.core import MINE, REFERENCE
 
 LESSONS = notebooks.find()
 
@@ -144,3 +145,14 @@ def test_a_solved_lesson_has_no_stub_left_and_passes_every_check(path):
 
 def _ask(results: list, name: str, answer) -> None:
     results.append(check(name, answer))
+
+
+def test_a_solved_lesson_goes_on_with_what_was_solved(series):
+    path = series("1", 'f = use("00.percentile", f)')
+    notebook = read(path)
+    notebook.cells[0].outputs = []
+    notebook.cells[1].outputs = [
+        nbformat.v4.new_output("stream", text=f"00.percentile: {REFERENCE}\n")
+    ]
+    nbformat.write(notebook, path)
+    assert MINE in copies.solved(path).cells[1].outputs[0].text

@@ -2,7 +2,6 @@
 
 import importlib.util
 import inspect
-import json
 from copy import deepcopy
 from pathlib import Path
 
@@ -89,9 +88,8 @@ def test_an_answer_that_raises_does_not_stop_the_lesson(name):
 @pytest.mark.parametrize("name", sorted(EXERCISES))
 def test_the_notebooks_stub_has_the_name_and_arguments_of_the_solution(name):
     number, function = name.split(".")
-    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    (path,) = (ROOT / "notebooks" / "sources").glob(f"{number}_*.md")
+    source = path.read_text(encoding="utf-8")
     parameters = ", ".join(inspect.signature(solution(name)).parameters)
     assert f"def {function}({parameters})" in source
     assert f'check("{name}", {function})' in source

@@ -46,9 +46,14 @@ def test_opens_with_the_contract_and_closes_with_a_recap_and_links(path):
 
 
 def test_has_the_size_of_a_lesson(path):
-    # What bounds a lesson is its time, which its contract says; this only catches a mistake.
-    assert 25 <= len(load(path)["cells"]) <= 75
-    lines = [source(cell).splitlines() for cell in code(path)]
+    # What bounds a lesson is its time, which its contract says, and not the number of its cells.
+    assert len(load(path)["cells"]) >= 25
+    own = re.compile(r"(guess|measured)\([^\n]*\)\s*")  # a line that asks, or answers a guess
+    lines = [
+        source(cell).splitlines()
+        for cell in code(path)
+        if "ci" not in cell["metadata"].get("tags", []) and not own.fullmatch(source(cell))
+    ]
     assert max(map(len, lines)) <= 25
     # Imports and single brackets (ruff format adds many) are not counted as lines to read.
     read = [[x for x in cell if re.search(r"\w", x) and not IMPORT.match(x)] for cell in lines]
@@ -80,10 +85,18 @@ def test_most_cells_are_compared(path):
 
 def test_asks_for_a_guess_and_stores_no_attempts_at_exercises(path):
     text = "\n".join(source(cell) for cell in code(path))
-    assert "predict(" in text
+    assert re.search(r"\b(guess|predict)\(", text)
+    assert not re.search(r"^(guess\(.*, |my_guess = )\d", text, re.M)  # none is given away
     assert text.count("check(") >= 2
     said = json.dumps(outputs(path))
     assert said.count("not attempted yet") == len(re.findall(r'check\("', text))
+
+
+def test_asks_its_quiz_and_answers_nothing(path):
+    lesson = path.name[:2]
+    asked = [source(cell) for cell in code(path) if f'quiz("{lesson}", ' in source(cell)]
+    assert len(asked) == Path(FOLDER, "quizzes", f"{lesson}.toml").exists()
+    assert not any(re.search(rf'quiz\("{lesson}", "[^"]*[a-d]', cell) for cell in asked)
 
 
 def test_every_picture_is_a_png_with_alt_text(path):

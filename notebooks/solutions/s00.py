@@ -2,6 +2,15 @@
 
 import math
 
+PRODUCTS = ("aten::addmm", "aten::mm", "aten::bmm")
+
+
+def product_share(events):
+    """Percent of the time of all operators that matrix products take."""
+    total = sum(event.self_cpu_time_total for event in events)
+    products = sum(event.self_cpu_time_total for event in events if event.key in PRODUCTS)
+    return 100 * products / total
+
 
 def percentile(times, q):
     """Nearest rank: the smallest value that at least q percent of all do not exceed."""

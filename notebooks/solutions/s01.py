@@ -1,6 +1,10 @@
 """Solutions to the exercises of 01_export."""
 
+from pathlib import Path
+
 import numpy as np
+import onnx
+import torch
 
 
 def same(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
@@ -12,12 +16,36 @@ def same(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
     return bool((np.abs(a - b) <= tolerance).all())
 
 
-def foldable(nodes: list[tuple[list[str], str]], constants: set[str]) -> int:
-    """How many nodes do not depend on the model's inputs. nodes: [([inputs], output), ...]."""
-    known = set(constants)
+def fixed_sizes(proto: onnx.ModelProto) -> list[str]:
+    """Names of the graph's inputs of which a dimension is a number, in the graph's order."""
+    return [
+        value.name
+        for value in proto.graph.input
+        if any(size.HasField("dim_value") for size in value.type.tensor_type.shape.dim)
+    ]
+
+
+def foldable(proto: onnx.ModelProto) -> int:
+    """How many nodes do not depend on the inputs of the graph."""
+    known = {weight.name for weight in proto.graph.initializer} | {""}
     count = 0
-    for inputs, output in nodes:
-        if all(name in known for name in inputs):
-            known.add(output)  # nodes that read it may now be foldable too
+    for node in proto.graph.node:
+        if all(name in known for name in node.input):
+            known.update(node.output)  # nodes that read it may now be foldable too
             count += 1
     return count
+
+
+def export_it(model: torch.nn.Module, example: dict[str, torch.Tensor], target: Path) -> None:
+    """Write a model as ONNX, so that batch and length may vary."""
+    torch.onnx.export(
+        model,
+        (),
+        kwargs=example,
+        input_names=list(example),
+        output_names=["logits"],
+        dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in example},
+        opset_version=18,
+        dynamo=True,
+        verbose=False,
+    ).save(target)

@@ -2,7 +2,7 @@
 
 
 def best_batch(p95_ms: dict[int, float], limit_ms: float) -> int | None:
-    """Batch size with the most texts a second whose p95 stays within the limit, or None."""
+    """Batch size with the most texts per second whose p95 stays within the limit, or None."""
     best, most = None, 0.0
     for batch, ms in p95_ms.items():
         texts_per_s = 1000 * batch / ms

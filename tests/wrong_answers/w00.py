@@ -1,6 +1,20 @@
 """Plausible wrong answers to the exercises of 00_start_here."""
 
+PRODUCTS = ("aten::addmm", "aten::mm", "aten::bmm")
+
+
+def _share(events, time, products=PRODUCTS, scale=100):
+    total = sum(getattr(e, time) for e in events)
+    return scale * sum(getattr(e, time) for e in events if e.key in products) / total
+
+
 WRONG = {
+    "00.product_share": [
+        lambda events: _share(events, "cpu_time_total"),  # nested operators count twice
+        lambda events: _share(events, "self_cpu_time_total", PRODUCTS[:1]),  # addmm only
+        lambda events: _share(events, "self_cpu_time_total", scale=1),  # no percent
+        lambda events: _share(events, "count"),  # of calls, not of time
+    ],
     "00.percentile": [
         lambda times, q: sum(times) / len(times),  # the mean
         lambda times, q: times[int(q / 100 * len(times)) - 1],  # not sorted

@@ -1,6 +1,24 @@
 """Plausible wrong answers to the exercises in 01_export."""
 
 import numpy as np
+import torch
+
+
+def _sizes(value):
+    return [size.HasField("dim_value") for size in value.type.tensor_type.shape.dim]
+
+
+def _weights(proto):
+    return {weight.name for weight in proto.graph.initializer}
+
+
+def _export(model, example, target, **how):
+    shapes = {name: {0: "batch", 1: "sequence"} for name in example}
+    given = {"dynamic_shapes": shapes, "input_names": list(example), "output_names": ["logits"]}
+    torch.onnx.export(model, (), kwargs=example, dynamo=True, verbose=False, **given | how).save(
+        target
+    )
+
 
 WRONG = {
     "01.same": [
@@ -9,9 +27,24 @@ WRONG = {
         lambda a, b, tolerance: bool(abs(a - b).max() <= tolerance),  # broadcasts different shapes
         lambda a, b, tolerance: bool((a - b).max() <= tolerance),  # misses low values
     ],
+    "01.fixed_sizes": [
+        lambda proto: [v.name for v in proto.graph.input],  # all
+        lambda proto: [v.name for v in proto.graph.output if _sizes(v)],  # of the outputs
+        lambda proto: [v.name for v in proto.graph.input if all(_sizes(v))],  # all fixed, or none
+        lambda proto: sorted(v.name for v in proto.graph.input if any(_sizes(v))),
+    ],
     "01.foldable": [
-        lambda nodes, constants: sum(set(inputs) <= constants for inputs, _ in nodes),  # one step
-        lambda nodes, constants: sum(bool(set(inputs) & constants) for inputs, _ in nodes),  # any
-        lambda nodes, constants: len(nodes),
+        lambda proto: sum(set(n.input) <= _weights(proto) for n in proto.graph.node),  # one step
+        lambda proto: sum(bool(set(n.input) & _weights(proto)) for n in proto.graph.node),  # any
+        lambda proto: len(proto.graph.node),
+    ],
+    "01.export_it": [
+        lambda model, example, target: _export(model, example, target, dynamic_shapes=None),
+        lambda model, example, target: _export(
+            model,
+            {"input_ids": example["input_ids"]},
+            target,  # no mask
+        ),
+        lambda model, example, target: target,  # writes nothing
     ],
 }

@@ -61,7 +61,7 @@ class Candidate(Protocol):
 
 @dataclass(frozen=True)
 class Timing:
-    """Latency of a call in milliseconds, items a second, peak memory of the process in MB.
+    """Latency of a call in milliseconds, items per second, peak memory of the process in MB.
 
     p50_ms, p95_ms: percentiles by nearest rank of all ``calls``.
     """

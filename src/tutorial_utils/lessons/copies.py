@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 from tutorial_utils.core import paths
 from tutorial_utils.lessons import notebooks
 from tutorial_utils.lessons.exercises import EXERCISES, solutions
+from tutorial_utils.lessons.exercises.core import MINE, REFERENCE
 
 ONLY_CI = "ci"  # tag of a cell whose output is only there to be compared
 _GIVEN = "lesson"  # in a copy's metadata: the digest of the copy as it was handed out
@@ -72,6 +73,9 @@ def solved(lesson: Path) -> NotebookNode:
     """
     made = nbformat.read(lesson, as_version=4)
     for cell in made.cells:
+        for output in cell.get("outputs", ()):
+            if output.output_type == "stream":
+                output.text = output.text.replace(REFERENCE, MINE)
         if cell.cell_type != "code" or not (stubs := list(_stubs(cell.source))):
             continue
         lines = cell.source.splitlines()

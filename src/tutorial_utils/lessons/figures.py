@@ -114,7 +114,7 @@ def number_formats(sums: Mapping[str, float], title: str) -> Figure:
 
 
 def roofline(roofs: Roofs, points: Mapping[str, tuple[str, Work, float]], title: str) -> Figure:
-    """Operations a second against operations a byte, below the roofs of the machine.
+    """Operations per second against operations a byte, below the roofs of the machine.
 
     points: name → (kind of product, work of one run, milliseconds of it).
     """
@@ -132,7 +132,7 @@ def roofline(roofs: Roofs, points: Mapping[str, tuple[str, Work, float]], title:
         reached = work.operations / milliseconds / 1e9
         axis.plot(x, reached, marker=marker, color=colours[kind], markersize=9)
         plots.label(axis, f"{name}: {reached / roofs.operations[kind]:.0%}", (x, reached), (8, -12))
-    axis.set(xscale="log", yscale="log", ylabel="10¹² operations a second")
+    axis.set(xscale="log", yscale="log", ylabel="10¹² operations per second")
     axis.set_xlabel("operations for each byte of weights read")
     plots.plain_log_ticks(axis.xaxis, (1, 2, 5))
     plots.plain_log_ticks(axis.yaxis, (1, 2, 5))
@@ -152,7 +152,7 @@ def ledger(rows: Sequence[Row]) -> Figure:
     title = f"From {rows[0].step} to {last.step}: {gained}" if len(rows) > 1 else "The reference"
     fig, (upper, lower) = plots.figure(title, rows=2, size=(9, 2.4 + 1.1 * len(rows)))
     upper.set_xlabel(f"p50 latency, {same}; BERT-base shape 1 × 128 (less is better)")
-    lower.set_xlabel(f"texts a second, {same}; fine-tuned classifier (more is better)")
+    lower.set_xlabel(f"texts per second, {same}; fine-tuned classifier (more is better)")
     for row in rows:
         texts = row.labelling.inverse().ratio
         for axis, factor, value, verdict in (

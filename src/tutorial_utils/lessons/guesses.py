@@ -50,7 +50,8 @@ def measured(name: str, value: float, digits: int = 1) -> None:
     made = replace(known, measured=float(value))
     progress.change(lambda now: _with(now, name, made))
     said = f"{value:,.{digits}f} {made.unit}"
-    plots.show(_strip(made, said), alt=f"Measured: {said}. {_verdict(made)}")
+    alt = f"On a line that begins at zero: {said} were measured. {_verdict(made)}"
+    plots.show(_strip(made, said), alt=alt)
 
 
 def predict(guess: float | None, measured: float, unit: str, digits: int = 1) -> None:

@@ -20,7 +20,7 @@ class GpuRun:
     machine: the card with the libraries' versions.
     rounds: (stage, shape, measure) → candidate → milliseconds, one value a round. A stage is
     ``rounds``, ``steps`` or ``compiled``; a measure is ``device`` or ``host``. rates: texts in a
-    batch → candidate → texts a second.
+    batch → candidate → texts per second.
     """
 
     card: str

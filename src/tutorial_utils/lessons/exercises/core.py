@@ -18,6 +18,7 @@ from tutorial_utils.lessons.exercises.comparison import brief, difference
 from tutorial_utils.lessons.progress import Progress
 
 OPENS_AFTER = 3  # wrong answers
+MINE, REFERENCE = "goes on with your function", "goes on with the reference"
 Judge = Callable[[Callable], str | None]
 
 
@@ -105,7 +106,7 @@ def use(name: str, answer: Callable) -> Callable:
     So a lesson goes on with what the learner has built, and runs to its end without it too.
     """
     right = _judge(_named(name), answer)[0] is Status.RIGHT
-    print(f"{name}: goes on with {'your function' if right else 'the reference'}")
+    print(f"{name}: {MINE if right else REFERENCE}")
     return answer if right else _named(name).reference
 
 

@@ -1,6 +1,50 @@
 """Exercises of 00_start_here."""
 
+from collections.abc import Callable
+
+from tutorial_utils.lessons.exercises import solutions
+from tutorial_utils.lessons.exercises.comparison import difference
 from tutorial_utils.lessons.exercises.core import exercise
+
+
+def _judge_share(answer: Callable) -> str | None:
+    """Compare with the solution on profiles of real runs."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    from tutorial_utils.core.quiet import quiet_stderr
+
+    linear, a = torch.nn.Linear(64, 64), torch.ones(4, 32, 32)  # the one adds a bias, addmm
+    runs = {
+        "a linear layer and a softmax": lambda: linear(torch.ones(8, 64)).softmax(-1),
+        "products of batches": lambda: (a @ a).exp(),
+        "a product without bias": lambda: a[0] @ a[1],
+        "no product at all": lambda: a.exp(),
+    }
+    for name, run in runs.items():
+        with (
+            torch.inference_mode(),
+            quiet_stderr(),
+            profile(activities=[ProfilerActivity.CPU]) as p,
+        ):
+            run()
+        events = p.key_averages()
+        wrong = difference(answer(events), solutions.function("00.product_share")(events))
+        if wrong:
+            return f"For a profile of {name} it {wrong}."
+    return None
+
+
+exercise(
+    "00.product_share",
+    (),
+    "Add up the times of the products, and divide by the sum of all times.",
+    "Each event has a `key`, its operator's name, and `self_cpu_time_total`; `cpu_time_total` "
+    "would count the time of nested operators twice.",
+    "100 * sum(e.self_cpu_time_total for e in events if e.key in products) / the same sum without "
+    "the `if`.",
+    judge=_judge_share,
+)
 
 exercise(
     "00.percentile",
@@ -10,11 +54,15 @@ exercise(
         ([float(i) for i in range(1, 11)], 91),  # a rank that has to be rounded up
         ([7.0], 95),
     ],
-    "Sort the times; the nearest rank of percentile q among n values is ceil(q / 100 × n).",
+    "Sort the times. Which place in the sorted list has q percent of them at or before it?",
+    "The nearest rank of percentile q among n values is ceil(q / 100 × n); Python counts from 0.",
+    "sorted(times)[math.ceil(len(times) * q / 100) - 1]. NumPy calls this method inverted_cdf.",
 )
 
 exercise(
     "00.throughput",
     [([0.5, 0.5], 8), ([0.1, 0.2, 0.3], 1), ([0.02], 32)],
+    "How many items were handled in all, and how many seconds did that take?",
     "Items handled divided by time spent: a call handles a whole batch.",
+    "len(seconds) calls of `batch` items each, divided by sum(seconds).",
 )
