@@ -56,8 +56,9 @@ run: prepare ## run the whole series headless; print the ledger and save it as a
 	$(TUTORIAL) notebooks --into artifacts/run
 	$(TUTORIAL) ledger --figure artifacts/run/ledger.png
 
-notebooks: prepare ## execute all notebooks and store their outputs
+notebooks: prepare ## execute all notebooks, store their outputs, and show their ledger in README
 	$(TUTORIAL) notebooks
+	$(BIN)/python -m benchmarks.readme_ledger
 
 # What is measured goes to artifacts/results/<machine>/; only `make results` stores it.
 bench: prepare ## measure all steps again, and the same candidate twice

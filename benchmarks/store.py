@@ -88,8 +88,6 @@ def draw(folder: Folder) -> None:
 def document(folder: Folder) -> None:
     """Rewrite the results in README and docs, as far as the folder has them."""
     results, peers = folder.read("results"), folder.read("peers")
-    if "ledger" in results:
-        write_between(README, "results", benchmarks.steps.report.for_readme(results))
     if {"shapes", "texts"} <= peers.keys():
         write_between(README, "peers", benchmarks.peers.report.for_readme(peers))
     point_to(README, folder.path)

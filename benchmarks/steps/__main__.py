@@ -1,6 +1,6 @@
 """All steps compared, and an A/A run that shows how far the timing can be trusted.
 
-``python -m benchmarks.steps [a/a] [shapes] [texts] [ledger]`` runs these stages, or all of them;
+``python -m benchmarks.steps [a/a] [shapes] [texts]`` runs these stages, or all of them;
 ``report`` only draws the report again; ``--quick`` tests the code. Run it on a quiet machine.
 """
 
@@ -11,8 +11,7 @@ from dataclasses import asdict
 from benchmarks import stages
 from benchmarks.steps.report import NAME, draw
 from tutorial_utils.bench import timer
-from tutorial_utils.core import paths
-from tutorial_utils.lessons import ledger, measure, pipeline
+from tutorial_utils.lessons import measure, pipeline
 
 SHAPES = ((1, 24), (1, 128), (8, 128))
 
@@ -45,17 +44,7 @@ def texts(quick: bool) -> Iterator[dict]:
     yield asdict(timer.compare(candidates, rounds=rounds, warmup=1, minimum_calls=1))
 
 
-def rows(quick: bool) -> Iterator[list[dict]]:
-    """The ledger: each step compared with the one before it."""
-    file = paths.home() / "benchmark_ledger.json"
-    file.unlink(missing_ok=True)
-    for step in pipeline.STEPS[:2] if quick else pipeline.STEPS:
-        ledger.record(measure.row(step, 3, 0.05) if quick else measure.row(step), file)
-        print(f"ledger: {step}", flush=True)
-    yield [asdict(row) for row in ledger.rows_of(file)]
-
-
-STAGES = {"a/a": same_twice, "shapes": shapes, "texts": texts, "ledger": rows}
+STAGES = {"a/a": same_twice, "shapes": shapes, "texts": texts}
 
 if __name__ == "__main__":
     stages.run(NAME, sys.argv[1:], STAGES, draw, package="steps")

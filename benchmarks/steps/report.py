@@ -1,17 +1,15 @@
-"""The steps' stored figures as Markdown, and the ledger as a figure."""
+"""The steps' stored figures as Markdown."""
 
 from benchmarks.common import Folder, section
 from benchmarks.stages import notes
-from tutorial_utils.core import records
 from tutorial_utils.core.machine import Machine
-from tutorial_utils.lessons import figures, ledger
 
 NAME = "results"  # of the file
-STAGES = ("a/a", "shapes", "texts", "ledger")
+STAGES = ("a/a", "shapes", "texts")
 
 
 def draw(found: dict, folder: Folder) -> None:
-    """Write ``results.md`` and ``ledger.png``."""
+    """Write ``results.md``."""
     head = f"# Results\n\nMeasured by `make bench` on: {Machine(**found['machine'])}.\n"
     parts = [head + notes("steps", found, STAGES)]
     if "a/a" in found:
@@ -23,17 +21,4 @@ def draw(found: dict, folder: Folder) -> None:
     if "texts" in found:
         title = "Real sentences from text to label, fine-tuned classifier"
         parts.append(section(title, found["texts"]))
-    if rows := ledger_rows(found):
-        parts.append(f"## The ledger\n\n{ledger.table(rows).markdown()}\n")
-        folder.save_figure("ledger", figures.ledger(rows))
     folder.write("results.md", "\n".join(parts))
-
-
-def for_readme(found: dict) -> str:
-    """The README's table."""
-    rows = ledger_rows(found)
-    return f"{ledger.table(rows).markdown()}\n\nMeasured on: {rows[-1].machine}."
-
-
-def ledger_rows(found: dict) -> tuple[ledger.Row, ...]:
-    return records.typed(tuple[ledger.Row, ...], found.get("ledger", ()))

@@ -249,6 +249,8 @@ def _notebooks(options: argparse.Namespace) -> None:
         target = options.into / lesson.name if options.into else lesson
         notebooks.execute(notebooks.read_source(notebooks.source_of(lesson)), target)
         _tell(f"{time.perf_counter() - start:.0f} s")
+    if not (options.names or options.into):
+        notebooks.keep_ledger()
 
 
 def _lab(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tutorial_utils.core import paths, records
 from tutorial_utils.core.errors import TutorialError
 from tutorial_utils.core.tables import Table
 
+PYTORCH = "pytorch"
 REFERENCE = "reference"  # the verdict on PyTorch, which has nothing to be compared with
 
 
@@ -24,10 +26,11 @@ class EmptyLedger(TutorialError, ValueError):
 class Row:
     """One step of the series.
 
-    latency_ms, size_mb: BERT-base shape with seeded weights, 1 × 128. texts_per_s, f1, agreement:
-    the fine-tuned classifier on real test sentences, from text to label. latency, labelling: time
-    of a call at that shape, and to label these sentences, relative to PyTorch in the same run.
-    The verdicts compare the same times with those of the previous step, in the same run too.
+    latency_ms (p50), size_mb: BERT-base shape with seeded weights, 1 × 128. texts_per_s, f1,
+    agreement: the fine-tuned classifier on real test sentences, from text to label. latency,
+    labelling: time of a call at that shape, and to label these sentences, relative to PyTorch in
+    the same run. The verdicts compare the same times with those of the previous step, in the same
+    run too.
     """
 
     step: str
@@ -60,9 +63,14 @@ def record(row: Row, file: Path | None = None) -> Row:
     file = file or path()
     row = replace(row, time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     with FileLock(f"{file}.lock"):
-        rows = [asdict(old) for old in rows_of(file) if old.step != row.step]
-        paths.write(file, json.dumps({"rows": [*rows, asdict(row)]}, indent=2))
+        rows = [old for old in _recorded(file) if old.step != row.step]
+        paths.write(file, as_json((*rows, row)))
     return row
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """Rows as they are kept in a file."""
+    return json.dumps({"rows": [asdict(row) for row in rows]}, indent=2, ensure_ascii=False)
 
 
 def set_aside(file: Path | None = None) -> None:
@@ -75,9 +83,27 @@ def set_aside(file: Path | None = None) -> None:
 def rows_of(file: Path | None = None) -> tuple[Row, ...]:
     """The rows in the order of the steps; none when there is no ledger yet.
 
+    Each row was measured in a run of its own, and a shared machine drifts between runs. So once
+    PyTorch has a row, the milliseconds and texts per second of all others are PyTorch's, times the
+    factor measured beside it: no column can contradict another.
+
     A file that this version of the package did not write is set aside; a message on stderr says so.
     """
-    file = file or path()
+    rows = _recorded(file or path())
+    if not rows or rows[0].step != PYTORCH:
+        return rows
+    return tuple(
+        replace(
+            row,
+            latency_ms=rows[0].latency_ms * row.latency.ratio,
+            texts_per_s=rows[0].texts_per_s / row.labelling.ratio,
+        )
+        for row in rows
+    )
+
+
+def _recorded(file: Path) -> tuple[Row, ...]:
+    """The rows as they were measured."""
     if not file.exists():
         return ()
     try:
@@ -96,17 +122,17 @@ def rows_of(file: Path | None = None) -> tuple[Row, ...]:
 
 
 def table(rows: tuple[Row, ...] | None = None) -> Table:
-    """The ledger as a table; the factors are those measured beside PyTorch."""
+    """The ledger as a table; factors, with intervals, are those measured beside PyTorch."""
     rows = rows_of() if rows is None else rows
     headers = ("step", "p50 ms", "× faster", "MB", "texts/s", "× more", "F1", "agreement", "pays?")
     lines = [
         (
             row.step,
             f"{row.latency_ms:.1f}",
-            f"{row.latency.inverse().ratio:.1f}",
+            _gain(row.latency),
             f"{row.size_mb:,.1f}",
             f"{row.texts_per_s:,.0f}",
-            f"{row.labelling.inverse().ratio:.1f}",
+            _gain(row.labelling),
             f"{row.f1:.4f}",
             f"{row.agreement:.2%}",
             pays(row),
@@ -114,6 +140,13 @@ def table(rows: tuple[Row, ...] | None = None) -> Table:
         for row in rows
     ]
     return Table.of(headers, lines)
+
+
+def _gain(time: Ratio) -> str:
+    """How many times less time than PyTorch, with the interval; PyTorch itself has none."""
+    gain = time.inverse()
+    interval = f" [{gain.low:.3g}, {gain.high:.3g}]" if time.low < time.high else ""
+    return f"{gain.ratio:.3g}{interval}"
 
 
 def pays(row: Row) -> str:

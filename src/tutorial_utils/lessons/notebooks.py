@@ -15,6 +15,7 @@ from traitlets.config import Config
 
 from tutorial_utils.core import paths
 from tutorial_utils.core.errors import InvalidArgument
+from tutorial_utils.lessons import figures, ledger
 
 CELL_SECONDS = 240  # no cell may take longer; a whole notebook stays under five minutes
 # Without it the kernel warns on stderr that what it is sent is not encrypted.
@@ -25,6 +26,19 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 def folder() -> Path:
     """Folder of the series' notebooks."""
     return paths.repository() / "notebooks"
+
+
+def kept_ledger() -> Path:
+    """The ledger that the stored notebooks show; README's table is made from it."""
+    return folder() / "ledger.json"
+
+
+def keep_ledger() -> None:
+    """Store the ledger of the notebooks that were just executed, and its figure, beside them."""
+    rows = ledger.rows_of()
+    paths.write(kept_ledger(), ledger.as_json(rows) + "\n")
+    with paths.replacing(kept_ledger().with_suffix(".png")) as temporary:
+        figures.ledger(rows).savefig(temporary, dpi=90)
 
 
 def find(names: Sequence[str] = ()) -> list[Path]:
