@@ -112,17 +112,24 @@ def write_between(document: Path, marker: str, text: str) -> None:
 
 
 def restored(values: dict) -> timer.Comparison:
-    """Rebuild a comparison from its ``asdict`` form. Older ones have a p99 too."""
+    """Rebuild a comparison from its ``asdict`` form. Older ones have another p50, and a p99."""
     known = [field.name for field in fields(timer.Timing)]
     return timer.Comparison(
         {
-            name: timer.Timing(**{key: timing[key] for key in known})
+            name: timer.Timing(
+                **{key: timing[key] for key in known} | {"p50_ms": p50(values, name)}
+            )
             for name, timing in values["timings"].items()
         },
         {name: ratio(verdict) for name, verdict in values["verdicts"].items()},
         {name: tuple(times) for name, times in values["rounds"].items()},
         values["machine"],
     )
+
+
+def p50(comparison: dict, name: str) -> float:
+    """Milliseconds of a typical call of a stored candidate, from its rounds."""
+    return timer.typical_ms(comparison["rounds"][name], comparison["timings"][name]["items"])
 
 
 def section(title: str, result: dict, text: str = "") -> str:

@@ -228,6 +228,8 @@ milliseconds per item.
 Ratios are computed within a round. If the machine slows down for a while, it slows both
 candidates. The logarithms of the ratios, one for each round, give the mean and its interval by
 Student's t. With several workloads, the logarithms are first averaged within each round.
+The milliseconds of a table are the geometric mean of the rounds' medians, so that two of them have
+the ratio that is shown beside them.
 
 The verdict is *faster* or *slower* if the whole interval is outside 1 ± {margin:.0%}, because two
 processes of one candidate differ by about that much. To choose between candidates, the ratio is

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tutorial_utils.bench import timer
 from tutorial_utils.bench.intervals import Ratio
@@ -80,6 +82,20 @@ def test_known_durations_are_in_the_right_order_with_verdicts():
     timing = result.timings["slow"]
     assert 20 <= timing.p50_ms <= timing.p95_ms
     assert result.table().rows[1][-1] == result.verdicts["fast"].word
+
+
+@given(
+    times=st.lists(st.lists(st.floats(0.1, 1e3), min_size=1, max_size=5), min_size=4, max_size=8),
+    items=st.integers(1, 64),
+)
+def test_a_ratio_is_that_of_the_milliseconds_beside_it(times, items):
+    half = len(times) // 2
+    turns = {"one": times[:half], "batch": times[half : 2 * half]}
+    candidates = {"one": Sleep(0), "batch": Sleep(0, items=items)}
+    result = timer._summarise(candidates, turns, dict.fromkeys(turns, 1.0))
+    per_item = {name: t.p50_ms / t.items for name, t in result.timings.items()}
+    ratio = result.verdicts["batch"].ratio
+    assert ratio == pytest.approx(per_item["batch"] / per_item["one"])
 
 
 def test_throughput_counts_items_and_ratios_are_per_item():

@@ -18,7 +18,13 @@ def comparison(**milliseconds: float) -> dict:
     return {
         "rounds": {name: [ms, ms, ms] for name, ms in milliseconds.items()},
         "timings": {
-            name: {"p50_ms": ms, "p95_ms": ms, "items_per_s": 1e3 / ms, "peak_mb": 100.0}
+            name: {
+                "items": 1,
+                "p50_ms": ms,
+                "p95_ms": ms,
+                "items_per_s": 1e3 / ms,
+                "peak_mb": 100.0,
+            }
             for name, ms in milliseconds.items()
         },
     }

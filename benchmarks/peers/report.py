@@ -1,6 +1,6 @@
 """The comparison with other tools as Markdown, figures and the README's table."""
 
-from benchmarks.common import Folder, target_table, versions
+from benchmarks.common import Folder, p50, target_table, versions
 from benchmarks.peers.targets import (
     OURS,
     PADDED,
@@ -53,7 +53,7 @@ def summary(found: dict) -> Table:
     for name in names:
         row = [name]
         for comparison in comparisons.values():
-            times = [t["p50_ms"] for n, t in comparison["timings"].items() if _short(n) == name]
+            times = [p50(comparison, n) for n in comparison["timings"] if _short(n) == name]
             row += [f"{min(times):.1f}" if times else "–"]
         for timings in (own, same):
             speeds = [t["items_per_s"] for n, t in timings.items() if _short(n) == name]
@@ -111,7 +111,7 @@ def _section(title: str, comparison: dict, key: str, folder: Folder) -> str:
         v = verdict(comparison, candidate, reference)
         exact = candidate == reference
         rows.append((
-            candidate, f"{timing['p50_ms']:,.2f}", f"{timing['p95_ms']:,.2f}",
+            candidate, f"{p50(comparison, candidate):,.2f}", f"{timing['p95_ms']:,.2f}",
             f"{timing['items_per_s']:,.1f}", f"{timing['peak_mb']:,.0f}", f"{v.ratio:.2f}",
             "–" if exact else f"[{v.low:.2f}, {v.high:.2f}]", "reference" if exact else v.word,
         ))  # fmt: skip

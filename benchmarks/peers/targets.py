@@ -2,7 +2,7 @@
 
 import itertools
 
-from benchmarks.common import Target
+from benchmarks.common import Target, p50
 from tutorial_utils.bench.intervals import RESOLUTION, Ratio
 
 OURS = "ours int8"
@@ -111,7 +111,7 @@ def _roof_share(stage: dict | None, comparison: dict | None) -> float | None:
     """Share of the measured roof that ours reaches."""
     if not stage or not _ran(comparison, OURS):
         return None
-    return stage["work"] / (comparison["timings"][OURS]["p50_ms"] / 1e3) / stage["roof"]
+    return stage["work"] / (p50(comparison, OURS) / 1e3) / stage["roof"]
 
 
 def _texts(found: dict) -> list[Target]:

@@ -11,7 +11,7 @@ import os
 import random
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Candidate(Protocol):
 class Timing:
     """Latency of a call in milliseconds, items per second, peak memory of the process in MB.
 
-    p50_ms, p95_ms: percentiles by nearest rank of all ``calls``.
+    p50_ms: see ``typical_ms``. p95_ms: of all ``calls``. Percentiles are by nearest rank.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Comparison:
     """Timings of all candidates, and the time of each relative to the first.
 
     verdicts: candidate → its time an item relative to the first candidate's. rounds: candidate →
-    median milliseconds an item, one value a round; the intervals are made from these alone.
+    median milliseconds an item, one value a round; p50 and intervals are made from these alone.
     """
 
     timings: dict[str, Timing]
@@ -162,23 +162,37 @@ def _summarise(
     for name, turns in times.items():
         items = candidates[name].items
         calls = np.concatenate(turns) * 1e3
-        # Nearest rank, so each is a call that was made. A p99 would need a thousand calls.
-        p50, p95 = np.percentile(calls, (50, 95), method="inverted_cdf")
+        # Per item, so that candidates of different batch sizes can be compared.
+        medians[name] = tuple(_percentile(turn, 50) * 1e3 / items for turn in turns)
         timings[name] = Timing(
             name=name,
             items=items,
             calls=len(calls),
             mean_ms=float(calls.mean()),
-            p50_ms=float(p50),
-            p95_ms=float(p95),
+            p50_ms=typical_ms(medians[name], items),
+            p95_ms=_percentile(calls, 95),  # a p99 would need a thousand calls
             items_per_s=float(items * len(calls) / (calls.sum() / 1e3)),
             peak_mb=peaks[name],
         )
-        # Per item, so that candidates of different batch sizes can be compared.
-        medians[name] = tuple(float(np.median(turn)) * 1e3 / items for turn in turns)
     reference, *others = timings
     verdicts = {n: Ratio.of_rounds(medians[n], medians[reference]) for n in others}
     return Comparison(timings, verdicts, medians, str(machine.describe()))
+
+
+def typical_ms(medians: Sequence[float], items: int = 1) -> float:
+    """Milliseconds of a typical call: the geometric mean of the medians of the rounds.
+
+    The ratio of two candidates is the geometric mean of their ratios in each round. So it is the
+    ratio of these milliseconds too, and a table cannot contradict itself.
+
+    medians: milliseconds an item, one a round. items: that a call handles.
+    """
+    return float(np.exp(np.log(medians).mean())) * items
+
+
+def _percentile(times: Sequence[float] | np.ndarray, q: float) -> float:
+    """By nearest rank, so it is a call that was made."""
+    return float(np.percentile(times, q, method="inverted_cdf"))
 
 
 def _start(candidates: Mapping[str, Candidate], warmup: int, workers: dict[str, "_Worker"]) -> None:
