@@ -100,7 +100,7 @@ def _latency(x: Figures) -> tuple[str, str]:
     more = low > 0.6
     word = HOLDS if inside and kept else IN_PART if inside or more or kept else DOES_NOT
     loss = "excluded" if kept else "not excluded"
-    more = ", which is less than claimed" if more else ""
+    more = ", which takes off more than claimed" if more else ""
     return word, (
         f"{times(x['time'])} of PyTorch{more}; {f1(x['f1'])}: "
         f"a loss above {SAME_QUALITY} is {loss}; same label for {x['agreement']:.1%}"
