@@ -90,7 +90,8 @@ def document(folder: Folder) -> None:
     results, peers = folder.read("results"), folder.read("peers")
     if {"shapes", "texts"} <= peers.keys():
         write_between(README, "peers", benchmarks.peers.report.for_readme(peers))
-    point_to(README, folder.path)
+    for page in (README, DOCS / "your-own-model.md"):
+        point_to(page, folder.path)
     if {"shapes", "texts"} <= results.keys():
         text = plan.tables(plan.measured(folder), plan.Plan(), plan.served(folder))
         write_between(DOCS / "scale-out.md", "scale", text)

@@ -1,4 +1,4 @@
-"""The calls that README shows, sent by its own commands to real services of tiny models."""
+"""The calls that the documentation shows, sent by its own commands to real services."""
 
 import json
 import re
@@ -12,15 +12,15 @@ from service import running
 
 from tutorial_utils.serving.settings import Settings
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "your-own-model.md").read_text(encoding="utf-8")
 # Each command with the answer below it; a backslash continues a line.
-CALLS = re.findall(r"^    \$ (curl (?:.*\\\n)*.*)\n((?:    (?!\$).*\n)+)", README, re.M)
+CALLS = re.findall(r"^    \$ (curl (?:.*\\\n)*.*)\n((?:    (?!\$).*\n)+)", PAGE, re.M)
 ADDRESS = "127.0.0.1:8000"  # of `serve`, by default
 
 
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory):
-    """Kind of model → port of a service that holds one under the name of README."""
+    """Kind of model → port of a service that holds one under the name that the page uses."""
     models = {
         "text": Served("model", "single_label", ("negative", "positive")),
         "pair": Served("model", "single_label", ("false", "true"), "pair"),
@@ -39,7 +39,7 @@ def kind_of(command: str) -> str:
     return "vector" if "/embed" in command else "pair" if "[[" in command else "text"
 
 
-def test_readme_shows_a_call_of_each_kind():
+def test_the_page_shows_a_call_of_each_kind():
     assert [kind_of(command) for command, _ in CALLS] == ["text", "pair", "vector", "text"]
     assert all(ADDRESS in command for command, _ in CALLS)
     assert f"{Settings(registry='.').host}:{Settings(registry='.').port}" == ADDRESS
