@@ -1,4 +1,4 @@
-"""Conclusions in words that are made from the numbers of the run, so they are true on any machine."""
+"""Conclusions in words that are made from the numbers of the run: true on every machine."""
 
 
 def conclude(text: str) -> None:
