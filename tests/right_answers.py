@@ -3,6 +3,7 @@
 import numpy as np
 
 RIGHT = {
+    "00.pad_share": [100 * (1 - 22 / 96), 100 * (1 - 15 / 18), 0.0, 100 * (1 - 22 / 96)],
     "00.product_share": [],  # judged on profiles
     "00.percentile": [3.0, 99.0, 10.0, 7.0],
     "00.throughput": [16.0, 5.0, 1600.0],

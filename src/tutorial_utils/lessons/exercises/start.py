@@ -2,6 +2,11 @@
 
 from collections.abc import Callable
 
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+
 from tutorial_utils.lessons.exercises import solutions
 from tutorial_utils.lessons.exercises.comparison import difference
 from tutorial_utils.lessons.exercises.core import exercise
@@ -34,6 +39,36 @@ def _judge_share(answer: Callable) -> str | None:
             return f"For a profile of {name} it {wrong}."
     return None
 
+
+def _tokenizer(padded: bool = False) -> Tokenizer:
+    """One token a word, with [CLS] and [SEP]. padded: it pads to the longest text by itself."""
+    known = {word: i for i, word in enumerate(("[PAD]", "[CLS]", "[SEP]", "[UNK]"))}
+    made = Tokenizer(WordLevel(known, unk_token="[UNK]"))
+    made.pre_tokenizer = Whitespace()
+    made.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    if padded:
+        made.enable_padding()
+    return made
+
+
+_TEXTS = ("A joy.", "Too long, and far too slow to be funny.", "No.")
+
+exercise(
+    "00.pad_share",
+    [
+        (_tokenizer(), _TEXTS, 32),
+        (_tokenizer(), _TEXTS, 6),  # one is longer
+        (_tokenizer(), _TEXTS[1:2], 8),
+        (_tokenizer(padded=True), _TEXTS, 32),
+    ],
+    "Add up the tokens of all texts. All positions are `width` times the number of texts.",
+    "sum(e.attention_mask) is the number of tokens of a text e; len(e.ids) may count padding too. "
+    "And no text has more than `width` tokens.",
+    "tokens = sum(min(sum(e.attention_mask), width) for e in tokenizer.encode_batch(texts)), then "
+    "100 * (1 - tokens / (width * len(texts))).",
+)
 
 exercise(
     "00.product_share",
