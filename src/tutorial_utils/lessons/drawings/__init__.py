@@ -12,11 +12,19 @@ from matplotlib.figure import Figure
 from tutorial_utils import plots
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.lessons.drawings import (
+    batch_forming,
+    dynamic_and_static_scales,
     export_stages,
     fusion_traffic,
     last_layer,
+    number_line,
+    padding,
+    request_path,
+    rollout,
+    roofline,
     series_map,
-)  # fmt: skip
+    waiting_threads,
+)
 
 
 class UnknownDrawing(InvalidArgument):
@@ -35,7 +43,10 @@ class Drawing:
     alt: str
 
 
-_FILES = (series_map, export_stages, fusion_traffic, last_layer)
+_FILES = (  # in the order of the lessons
+    series_map, export_stages, fusion_traffic, last_layer, number_line, dynamic_and_static_scales,
+    waiting_threads, padding, request_path, batch_forming, rollout, roofline,
+)  # fmt: skip
 DRAWINGS = {file.__name__.rpartition(".")[2]: Drawing(file.draw, file.ALT) for file in _FILES}
 
 

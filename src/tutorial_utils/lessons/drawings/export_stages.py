@@ -14,7 +14,7 @@ from tutorial_utils.lessons.drawings.primitives import (
     Box,
     Canvas,
     Paint,
-)  # fmt: skip
+)
 
 ALT = (
     "Five stages from top to bottom: a PyTorch module, the ExportedProgram that torch.export "

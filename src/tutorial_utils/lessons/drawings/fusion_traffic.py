@@ -13,7 +13,7 @@ from tutorial_utils.lessons.drawings.primitives import (
     REFUSED,
     WORK,
     Canvas,
-)  # fmt: skip
+)
 
 ALT = (
     "Two rows of operators below a band that stands for memory. Above, MatMul, Add and Gelu each "

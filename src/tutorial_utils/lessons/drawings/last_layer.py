@@ -8,7 +8,7 @@ from tutorial_utils.lessons.drawings.primitives import (
     WASTE,
     Canvas,
     Paint,
-)  # fmt: skip
+)
 
 ALT = (
     "Two grids of six layers by seven tokens. On the left every cell is computed. On the right "

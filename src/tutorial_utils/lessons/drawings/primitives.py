@@ -8,6 +8,7 @@ own, so that the pictures can be read in greyscale too:
     DATA     light grey             tensors, files, requests
     KEPT     green, dotted          what is chosen, or comes out better
     REFUSED  pink, dashed edge      what is turned away, or fails
+    OTHER    light blue             computation for somebody else
     PLAIN    white                  everything else
 """
 
@@ -43,6 +44,7 @@ WASTE = Paint("#FBE9C6", "#B87C00", hatch="////")
 DATA = Paint("#ECECEC", plots.GREY)
 KEPT = Paint("#CDEBE1", "#00664B", hatch="..")
 REFUSED = Paint("#FBEFF5", "#A8447B", dashed=True)
+OTHER = Paint("#C6DFEF", "#00486F")
 PLAIN = Paint("white", MUTED)
 CELL = replace(WORK, edge="white")  # work in a grid
 
@@ -116,25 +118,28 @@ class Canvas:
         self, x: float, y: float, width: float, height: float, text: str = "",
         paint: Paint = PLAIN, **style,
     ) -> Box:  # fmt: skip
-        """A rounded box around its centre, with text in its middle; style: as of ``text``."""
+        """A rounded box around its centre, with text in its middle; style: as of ``text``.
+
+        Text stands on no hatch: it says itself what the box is.
+        """
         corner = f"round,pad=0,rounding_size={min(0.09, height / 4, width / 4)}"
         place = x - width / 2, y - height / 2
+        looks = _looks(replace(paint, hatch="") if text else paint)
         self.axis.add_patch(
-            FancyBboxPatch(place, width, height, boxstyle=corner, **_looks(paint), zorder=2)
+            FancyBboxPatch(place, width, height, boxstyle=corner, **looks, zorder=2)
         )
         if text:
-            self.text(x, y, text, **{"color": paint.ink, "clear": bool(paint.hatch), **style})
+            self.text(x, y, text, **{"color": paint.ink, **style})
         return Box(x, y, width, height)
 
     def bar(
         self, x: float, y: float, width: float, height: float, text: str = "",
-        paint: Paint = WORK, **style,
+        paint: Paint = WORK,
     ) -> Box:  # fmt: skip
         """A bar from its lower left corner: a span of time on a lane, or a cell of a grid."""
         self.axis.add_patch(Rectangle((x, y), width, height, **_looks(paint), zorder=2))
         if text:
-            style = {"color": paint.ink, "clear": bool(paint.hatch), **style}
-            self.text(x + width / 2, y + height / 2, text, **style)
+            self.text(x + width / 2, y + height / 2, text, color=paint.ink)
         return Box(x + width / 2, y + height / 2, width, height)
 
     def sheet(
@@ -149,7 +154,7 @@ class Canvas:
         corner = [(right, high - fold), (right - fold, high - fold), (right - fold, high)]
         self.axis.add_patch(Polygon(outline, **_looks(paint), zorder=2))
         self.axis.add_patch(Polygon(corner, facecolor="white", edgecolor=paint.edge, zorder=2))
-        self.text(x, y, text, color=paint.ink)
+        self.text(x - fold / 3, y, text, color=paint.ink)
         return Box(x, y, width, height)
 
     def arrow(
@@ -177,6 +182,20 @@ class Canvas:
             Rectangle((left, y), WIDTH - MARGIN - left, height, **_looks(ground, 1.0), zorder=0)
         )
         self.text(left + 0.15, y + height / 2, name, align="left", bold=True)
+
+    def key(self, x: float, y: float, paint: Paint, text: str) -> None:
+        """What a paint means here: a swatch whose left edge is at x, and the meaning beside it."""
+        self.bar(x, y - 0.11, 0.34, 0.22, paint=paint)
+        self.text(x + 0.45, y, text, align="left")
+
+    def dot(
+        self, x: float, y: float, paint: Paint = WORK, marker: str = "o", size: float = 10
+    ) -> None:
+        """A point of data; size: in points."""
+        self.axis.plot(
+            [x], [y], marker, markersize=size, color=paint.face, markeredgecolor=paint.edge,
+            markeredgewidth=1.5, zorder=4,
+        )  # fmt: skip
 
     def bracket(self, start: float, end: float, y: float, text: str, *, above: bool = True) -> None:
         """A bracket over (or under) the span from start to end, and what it says."""

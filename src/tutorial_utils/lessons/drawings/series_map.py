@@ -56,7 +56,7 @@ def _road(canvas: Canvas, points: list) -> None:
         )  # fmt: skip
 
 
-def _station(canvas: Canvas, place: tuple, number: str, name: str, made: str, wide=1.34) -> None:
+def _station(canvas: Canvas, place: tuple, number: str, name: str, made: str, wide=1.38) -> None:
     x, y = place
     core = y == ROWS["Core"]  # stations of the tracks are hollow
     face, edge, ink = (plots.BLUE, "white", "white") if core else ("white", plots.BLUE, plots.BLUE)
