@@ -158,14 +158,14 @@ class Canvas:
         return Box(x, y, width, height)
 
     def arrow(
-        self, start: Point, end: Point, *, color: str = INK, wide: float = 2.0, bend: float = 0.0,
+        self, start: Point, end: Point, *, color: str = INK, wide: float = 2.0,
         dashed: bool = False, both: bool = False,
     ) -> None:  # fmt: skip
-        """An arrow; bend: how far it curves, to the left if positive. both: a head at each end."""
+        """An arrow; wide: its line, in points. both: a head at each end."""
         arrow = FancyArrowPatch(
             start, end, arrowstyle="<|-|>" if both else "-|>", mutation_scale=8 + 4 * wide,
-            connectionstyle=f"arc3,rad={bend}", color=color, linewidth=wide,
-            linestyle="--" if dashed else "-", shrinkA=3, shrinkB=3, zorder=3,
+            color=color, linewidth=wide, linestyle="--" if dashed else "-", shrinkA=3, shrinkB=3,
+            zorder=3,
         )  # fmt: skip
         self.axis.add_patch(arrow)
 
@@ -175,13 +175,12 @@ class Canvas:
         """Straight lines from point to point; style: as Matplotlib's."""
         self.axis.plot(*zip(*points, strict=True), style, color=color, linewidth=wide, zorder=1)
 
-    def lane(self, y: float, height: float, name: str, left: float = MARGIN) -> None:
+    def lane(self, y: float, height: float, name: str) -> None:
         """A band across the picture, named at its left, for what happens in one place."""
         ground = Paint("#F6F6F6", "#D0D0D0")
-        self.axis.add_patch(
-            Rectangle((left, y), WIDTH - MARGIN - left, height, **_looks(ground, 1.0), zorder=0)
-        )
-        self.text(left + 0.15, y + height / 2, name, align="left", bold=True)
+        width = WIDTH - 2 * MARGIN
+        self.axis.add_patch(Rectangle((MARGIN, y), width, height, **_looks(ground, 1.0), zorder=0))
+        self.text(MARGIN + 0.15, y + height / 2, name, align="left", bold=True)
 
     def key(self, x: float, y: float, paint: Paint, text: str) -> None:
         """What a paint means here: a swatch whose left edge is at x, and the meaning beside it."""
