@@ -4,6 +4,7 @@ Each function returns a Matplotlib figure; ``show`` puts it into a notebook with
 """
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,12 @@ from matplotlib import pyplot, rcsetup, ticker
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 # Okabe and Ito's palette; every use of colour is doubled by a marker, a hatch or a label.
 PALETTE = BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C"
+# Where a name is tried beside its point: right, left, above, below, and between these.
+_SIDES = (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)
 STYLE: dict[Any, Any] = {
     "figure.figsize": (9, 4.5),
     "figure.constrained_layout.use": True,
@@ -134,22 +138,42 @@ def histogram(values: Sequence[float], *, title: str, x: str, y: str) -> Figure:
 def front(
     points: Mapping[str, tuple[float, float]], best: Sequence[str], *, title: str, x: str, y: str
 ) -> Figure:
-    """Named points where less is better on both axes; those of ``best`` in colour and joined."""
+    """Named points where less is better on both axes; those of ``best`` in colour and joined.
+
+    Each name stands beside its point, where it touches no point, no line and no other name.
+    """
     fig, (axis,) = figure(title)
     chosen = sorted(points[name] for name in best)
     axis.step(*zip(*chosen, strict=True), where="post", color=BLUE, linestyle=":")
-    widest = max(px for px, _ in points.values())
-    for name, (px, py) in points.items():
-        # Labels of the front lie above it, all others below their points, so they do not touch.
-        colour, marker, above = (BLUE, "o", 7) if name in best else (GREY, "x", -15)
-        axis.plot(px, py, marker, color=colour, markersize=10, clip_on=False)
-        left = px > (0.2 if name in best else 0.85) * widest
-        offset, side = (-9, "right") if left else (9, "left")
-        shade = BLUE if name in best else "black"
-        label(axis, name, (px, py), (offset, above), ha=side, color=shade)
-    axis.margins(y=0.15)
+    for name, place in points.items():
+        colour, marker = (BLUE, "o") if name in best else (GREY, "x")
+        axis.plot(*place, marker, color=colour, markersize=10, clip_on=False)
+    axis.margins(x=0.15, y=0.15)
     axis.set(xlabel=x, ylabel=y, xlim=(0, None), ylim=(0, None))
+    fig.draw_without_rendering()  # now the pixels of each point are known
+    taken = [Bbox((p - 9, p + 9)) for p in axis.transData.transform(list(points.values()))]
+    for (left, high), (right, low) in itertools.pairwise(axis.transData.transform(chosen)):
+        taken += [Bbox(((left, high - 2), (right, high + 2)))]
+        taken += [Bbox(((right - 2, low), (right + 2, high)))]
+    for name, place in sorted(points.items(), key=lambda item: item[1]):
+        shade = BLUE if name in best else "black"
+        taken.append(_name_beside(axis, name, place, taken, color=shade))
     return fig
+
+
+def _name_beside(axis: Axes, text: str, at: tuple, taken: Sequence[Bbox], **style) -> Bbox:
+    """Write ``text`` as near to the point ``at`` as it finds room; return where it stands."""
+    written = axis.annotate(text, at, xytext=(0, 0), textcoords="offset points", **style)
+    written.set_in_layout(False)  # the axes stay as they are
+    for distance, (dx, dy) in itertools.product((9, 18, 30, 44, 60), _SIDES):
+        written.set(x=distance * dx, y=distance * dy)
+        written.set(ha={1: "left", 0: "center", -1: "right"}[dx], va="center_baseline")
+        box = written.get_window_extent()
+        right = axis.figure.bbox.x1
+        inside = box.x0 > axis.bbox.x0 and box.y0 > axis.bbox.y0 and box.x1 < right
+        if inside and box.count_overlaps(taken) == 0:
+            break
+    return box
 
 
 def plain_log_ticks(scale: Axis, digits: Sequence[int]) -> None:

@@ -140,9 +140,7 @@ WRONG = {
     ],
     "03.choose": [
         # As many as fit, without trying which of them help.
-        lambda model, target, candidates, limit, agreement: _fill(
-            model, target, candidates, limit
-        ),
+        lambda model, target, candidates, limit, agreement: _fill(model, target, candidates, limit),
         # All of them, whatever the size.
         lambda model, target, candidates, limit, agreement: _without(model, target, candidates),
         # None of them.

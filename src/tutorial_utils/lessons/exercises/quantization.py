@@ -18,7 +18,7 @@ exercise(
         (np.array(values),)
         for values in ([-0.3, 0.0, 0.9, 2.1], [0.5, 1.0, 2.0], [-4.0, -1.0], [-1.0, 1.0, 3.0])
     ],
-    "First find the two ends of the range. Which number must be inside it, whatever the values are?",
+    "First find the two ends of the range. Which number must always be inside it?",
     "lowest = min(0, values.min()) and highest = max(0, values.max()). 256 levels have 255 steps "
     "between them.",
     "scale = (highest - lowest) / 255, and the zero point is round(-lowest / scale). Return both.",
