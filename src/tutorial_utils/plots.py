@@ -169,7 +169,7 @@ def _name_beside(axis: Axes, text: str, at: tuple, taken: Sequence[Bbox], **styl
         written.set(x=distance * dx, y=distance * dy)
         written.set(ha={1: "left", 0: "center", -1: "right"}[dx], va="center_baseline")
         box = written.get_window_extent()
-        right = axis.figure.bbox.x1
+        right = axis.figure.bbox.x1 - 8
         inside = box.x0 > axis.bbox.x0 and box.y0 > axis.bbox.y0 and box.x1 < right
         if inside and box.count_overlaps(taken) == 0:
             break
