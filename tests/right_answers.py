@@ -26,35 +26,39 @@ RIGHT = {
     "03.in_8_bits": [],  # judged by its file
     "03.reader": [],  # judged by what it gives
     "03.choose": [],  # judged by its files
-    "04.best_batch": [16, 64, 1, None],
-    "04.padding": [1 / 13, 0.0, 0.49, 0.0],
-    "04.restore": [[0.0, 0.1, 0.2, 0.3], [7.0, 5.0, 6.0], [3.0, 2.0, 4.0, 1.0]],
+    "04.pad_share": [],  # judged on a tokenizer
+    "04.batches": [],  # judged by what they cost
+    "04.in_order": [],  # judged on a model
+    "04.options": [],  # judged by its attributes
+    "04.labeller": [],  # judged on a model
     "05.stable_softmax": [
         [0.0900306, 0.2447285, 0.6652410],
         [0.2689414, 0.7310586],
         [0.5, 0.5],
         [1.0, 0.0, 0.0],
     ],
-    "05.admit": [200, 200, 429, 429, 429],
+    "05.predict_off_loop": [],  # judged in a real application, as the next two
+    "05.service": [],
+    "05.admit": [],
+    "05.next_batch": [[2, 0, 4], [3, 0], [0, 1], [0, 1, 2, 3, 4, 5], [1, 2], [0], [0, 2]],
     "06.score_missed": [False, True, True, False, False, False],
-    "06.texts_needed": [2592, 4000, 2000, 1369],
+    "06.f1_difference": [],  # judged by its intervals
+    "06.gate": [],  # judged on files
+    "06.same_everywhere": [],  # judged on encoders
     "07.in_share": [bool(int(digit)) for digit in "000111111110000010100001110001100010"],
+    "07.error_rate": [0.1, 0.0, 0.25, 0.25, 0.2],
     "07.next_state": [
         "closed", "open", "closed", "closed", "half-open", "open", "open", "closed", "open",
         "half-open",
     ],
-    "07.ks_statistic": [0.0, 0.5, 1.0, 0.3, 0.5],
+    "07.differing": [],  # judged by what it asks and counts
+    "07.drifted": [],
+    "07.patient": [],
+    "08.intensity": [0.5, 64.0, 24.0, 48.0],
+    "08.open_on": [],  # judged by what it opens
     "08.copies": [2, 4, 3, 0, 2, 4],
-    "08.layer_norm": [
-        np.array([-1.342, -0.4473, 0.4473, 1.342]),
-        np.array([1.164, -1.549, 0.4861, -0.10175]),
-        np.array([[1 / 63**0.5] * 63 + [-(63**0.5)], [-0.9995] * 32 + [0.9995] * 32]),
-        np.array([0.9043, 0.9043, -1.508, -0.3015]),
-    ],
+    "08.layer_norm": [],  # judged by running its graph
+    "08.bound": [],  # judged with a session that can only be bound
     "08.in_fp32": [1, 0, 0],
-    "08.bound": [
-        np.array([[[0.0, 2, 4], [6, 8, 10]], [[2, 2, 2]] * 2]),
-        np.array([[[-5.0] * 4], [[-1.0] * 4], [[-16.0] * 4]]),
-    ],
     "08.static_shapes": [1, 3, 2, 1],
 }  # fmt: skip

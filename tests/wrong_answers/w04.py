@@ -1,32 +1,153 @@
 """Plausible wrong answers to the exercises in 04_runtime_tuning."""
 
+import numpy as np
+import onnxruntime as ort
+
+
+def _masks(tokenizer, batches):
+    return [[row.attention_mask for row in tokenizer.encode_batch(b)] for b in batches]
+
+
+def _unpadded(tokenizer, batches):
+    tokenizer.no_padding()
+    return _masks(tokenizer, batches)
+
+
+def _all_in_one(tokenizer, batches):
+    tokenizer.enable_padding()
+    return _masks(tokenizer, [[text for batch in batches for text in batch]])
+
+
+def _longest(tokenizer, batches):
+    tokenizer.enable_padding()
+    return _masks(tokenizer, batches)
+
+
+def _share(masks):
+    bits = [bit for batch in masks for row in batch for bit in row]
+    return 100 * bits.count(0) / len(bits)
+
+
+def _mean_of_shares(masks):
+    return sum(_share([batch]) for batch in masks) / len(masks)
+
+
+def _by_length(lengths):
+    return sorted(range(len(lengths)), key=lambda i: lengths[i])
+
+
+def _filled(order, lengths, budget, fits):
+    made = []
+    for i in order:
+        if made and fits(made[-1], i):
+            made[-1].append(i)
+        else:
+            made.append([i])
+    return made
+
+
+def _drops_long_ones(lengths, budget):
+    order = [i for i in _by_length(lengths) if lengths[i] <= budget]
+    return _filled(order, lengths, budget, lambda b, i: (len(b) + 1) * lengths[i] <= budget)
+
+
+def _set(workers, cores, keep, threads=None, spinning=None):
+    made = ort.SessionOptions()
+    made.intra_op_num_threads = max(1, cores // workers) if threads is None else threads
+    wanted = "0" if workers > 1 else "1"
+    made.add_session_config_entry("session.intra_op.allow_spinning", spinning or wanted)
+    made.enable_cpu_mem_arena = keep
+    return made
+
+
+def _inter_op(workers, cores, keep):
+    made = _set(workers, cores, keep, threads=0)
+    made.inter_op_num_threads = max(1, cores // workers)
+    return made
+
+
+def _pattern(workers, cores, keep):
+    made = _set(workers, cores, True)
+    made.enable_mem_pattern = keep
+    return made
+
+
+def _bool(workers, cores, keep):
+    made = _set(workers, cores, keep)
+    made.add_session_config_entry("session.intra_op.allow_spinning", workers == 1)
+    return made
+
+
+def _labels(path, tokenizer, order=None, mask=None, pick=lambda logits: logits.argmax(axis=1)):
+    """All texts as one batch, wide as the tokenizer says, with one mistake."""
+    session = ort.InferenceSession(path)
+
+    def label(texts):
+        encodings = tokenizer.encode_batch(order(texts) if order else list(texts))
+        ids = np.array([e.ids for e in encodings], dtype=np.int64)
+        seen = np.array([e.attention_mask for e in encodings], dtype=np.int64)
+        seen = np.ones_like(ids) if mask == "ones" else seen
+        inputs = {"input_ids": ids, "attention_mask": seen, "token_type_ids": 0 * ids}
+        return pick(session.run(None, inputs)[0])
+
+    return label
+
+
 WRONG = {
-    "04.best_batch": [
-        lambda p95_ms, limit_ms: max(  # the largest allowed, even if throughput falls
-            (b for b, ms in p95_ms.items() if ms <= limit_ms), default=None
-        ),
-        lambda p95_ms, limit_ms: max(p95_ms, key=lambda b: b / p95_ms[b]),  # no limit
-        lambda p95_ms, limit_ms: min(p95_ms, key=p95_ms.get),  # the lowest latency: always 1
+    "04.pad_share": [
+        lambda tokenizer, batches: _share(_masks(tokenizer, batches)),  # padded to 128
+        lambda tokenizer, batches: _share(_unpadded(tokenizer, batches)),  # no padding at all
+        lambda tokenizer, batches: _share(_all_in_one(tokenizer, batches)),
+        lambda tokenizer, batches: _mean_of_shares(_longest(tokenizer, batches)),
+        lambda tokenizer, batches: _share(_longest(tokenizer, batches)) / 100,  # no percent
     ],
-    "04.padding": [
-        lambda lengths, batches: (  # as if every batch were as wide as the longest of all
-            1 - sum(lengths) / (len(lengths) * max(lengths))
+    "04.batches": [
+        lambda lengths, budget: [[i] for i in _by_length(lengths)],  # one by one: no padding
+        lambda lengths, budget: _filled(  # in the order of arrival
+            range(len(lengths)), lengths, budget,
+            lambda b, i: (len(b) + 1) * max(lengths[j] for j in [*b, i]) <= budget,
         ),
-        lambda lengths, batches: (  # a mean of shares that ignores the sizes of the batches
-            sum(
-                1 - sum(lengths[i] for i in batch) / (len(batch) * max(lengths[i] for i in batch))
-                for batch in batches
-            )
-            / len(batches)
+        lambda lengths, budget: _filled(  # counts the tokens, not the positions
+            _by_length(lengths), lengths, budget,
+            lambda b, i: sum(lengths[j] for j in b) + lengths[i] <= budget,
         ),
-        lambda lengths, batches: (  # padding relative to the real tokens
-            sum(len(b) * max(lengths[i] for i in b) for b in batches) / sum(lengths) - 1
+        lambda lengths, budget: _filled(  # as many texts in each, however long
+            _by_length(lengths), lengths, budget, lambda b, i: len(b) < 32
         ),
-    ],
-    "04.restore": [
-        lambda batches, answers: [a for batch in answers for a in batch],  # left sorted by length
-        lambda batches, answers: [  # the permutation applied the wrong way round
-            [a for batch in answers for a in batch][i] for batch in batches for i in batch
+        lambda lengths, budget: [  # the lengths, not the indices
+            [lengths[i] for i in batch]
+            for batch in _filled(_by_length(lengths), lengths, budget,
+                                 lambda b, i: (len(b) + 1) * lengths[i] <= budget)
         ],
+        _drops_long_ones,
     ],
-}
+    "04.in_order": [
+        lambda session, padded, batches: np.concatenate(  # left in the order of the batches
+            [session.run(None, padded(batch))[0] for batch in batches]
+        ),
+        lambda session, padded, batches: np.concatenate(  # the permutation the wrong way round
+            [session.run(None, padded(batch))[0] for batch in batches]
+        )[[i for batch in batches for i in batch]],
+        lambda session, padded, batches: np.sort(  # sorts the answers themselves
+            np.concatenate([session.run(None, padded(batch))[0] for batch in batches]), axis=0
+        ),
+        lambda session, padded, batches: session.run(None, padded(sorted(batches[0])))[0],
+    ],
+    "04.options": [
+        lambda workers, cores, keep: _set(workers, cores, keep, threads=cores),  # all for each
+        lambda workers, cores, keep: _set(workers, cores, keep, threads=cores // workers),  # 0
+        lambda workers, cores, keep: _set(workers, cores, keep, spinning="0"),  # alone, too
+        _inter_op,
+        _pattern,
+        _bool,
+        lambda workers, cores, keep: {"intra_op_num_threads": max(1, cores // workers)},
+    ],
+    "04.labeller": [
+        lambda path, tokenizer: _labels(path, tokenizer, mask="ones"),
+        lambda path, tokenizer: _labels(  # in the order of the lengths
+            path, tokenizer, order=lambda texts: sorted(texts, key=len)
+        ),
+        lambda path, tokenizer: _labels(path, tokenizer, pick=lambda logits: logits),
+        lambda path, tokenizer: _labels(path, tokenizer)(["a b"]),  # labels, not a function
+    ],
+}  # fmt: skip

@@ -287,3 +287,32 @@ def drift(
     plots.mark_events(axis, begins)
     axis.set(xlabel="texts", ylabel="distance from the profile ÷ its limit")
     return fig
+
+
+def factors(rates: Mapping[str, float], title: str, first: int) -> Figure:
+    """How a rate grows from step to step, on a scale where equal factors have equal lengths.
+
+    rates: what was done → texts per second; each step is added to those before it. first: how many
+    steps after the beginning have a colour of their own.
+    """
+    fig, (axis,) = plots.figure(title, size=(9.5, 1.4 + 0.75 * len(rates)))
+    (name, begin), *steps = rates.items()
+    axis.plot(begin, name, "o", color=GREY, markersize=11)
+    plots.label(axis, f"{begin:,.0f} a second", (begin, name), (10, 0), va="center")
+    before = begin
+    for place, (name, rate) in enumerate(steps):
+        colour, hatch = (BLUE, "") if place < first else (ORANGE, "//")
+        grown = rate - before
+        axis.barh(name, grown, left=before, color=colour, hatch=hatch, edgecolor="white")
+        axis.axvline(rate, color=GREY, linestyle=":", linewidth=1, zorder=0)
+        told = f"× {rate / before:.2f}  ({rate:,.0f} a second)"
+        plots.label(axis, told, (max(rate, before), name), (6, 0), va="center")
+        before = rate
+    axis.barh("all together", before - begin, left=begin, color="black", height=0.35)
+    told, at = f"× {before / begin:.1f}", (before, "all together")
+    plots.label(axis, told, at, (6, 0), va="center", fontweight="bold")
+    axis.set(xscale="log", xlabel="texts per second; equal lengths are equal factors")
+    axis.set_xlim(0.8 * begin, 6 * max(rates.values()))
+    plots.plain_log_ticks(axis.xaxis, (1, 2, 5))
+    axis.invert_yaxis()
+    return fig
