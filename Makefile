@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 TUTORIAL := $(BIN)/python -m tutorial_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help install prepare lab test test-slow lint tools run notebooks bench search claims drift peers families load soak scale results clean
+.PHONY: help install prepare lab test test-slow lint tools run notebooks bench search claims drift peers families load soak scale results sheet clean
 
 help: ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -99,7 +99,13 @@ scale: prepare ## measure the service behind Ray's proxy; estimate machines and 
 results: install ## store what was measured in benchmarks/results/<machine>/, for README and docs
 	$(BIN)/python -m benchmarks.store
 
+sheet: ## print docs/cheat-sheet.md as HTML and PDF, in an environment of its own
+	$(PYTHON) -m venv $(VENV)-sheet
+	$(VENV)-sheet/bin/python -m pip install --quiet --constraint constraints.txt \
+		--requirement benchmarks/requirements-sheet.txt --editable .
+	$(VENV)-sheet/bin/python -m benchmarks.cheat_sheet
+
 clean: ## remove the environment and everything that was downloaded or built
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-servers .tools artifacts
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-servers $(VENV)-sheet .tools artifacts
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
