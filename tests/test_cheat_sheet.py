@@ -150,3 +150,39 @@ def test_its_calls_are_those_of_the_recipe():
         (mine,) = [calls(code)[name] for code in CODE if name in calls(code)]
         assert mine <= theirs[name]
         assert theirs[name] - mine <= {"verbose"}
+
+
+@pytest.mark.built
+def test_its_code_runs_and_gives_the_file_of_the_recipe(tmp_path, monkeypatch):
+    from tutorial_utils.data import reviews
+    from tutorial_utils.graph import inspection
+    from tutorial_utils.graph.export import quiet_exporter
+    from tutorial_utils.lessons import pipeline
+    from tutorial_utils.models import finetuning
+
+    monkeypatch.chdir(tmp_path)
+    rows = reviews.encode(reviews.splits().test.texts[:300])
+    said = {"model": finetuning.load(), "cores": 1, "rows": rows}
+    with quiet_exporter():
+        for code in CODE:
+            exec(compile(code, "cheat-sheet.md", "exec"), said)
+    counts = inspection.op_counts(tmp_path / "model.onnx")
+    assert counts["QAttention"] == 6
+    ours = pipeline.ensure("int8").stat().st_size
+    assert (tmp_path / "model.onnx").stat().st_size == pytest.approx(ours, rel=0.05)
+    assert {one.name for one in said["session"].get_inputs()} == set(said["names"])
+    assert sorted(i for batch in said["batches"] for i in batch) == list(range(300))
+    assert max(len(b) * max(len(rows[i]) for i in b) for b in said["batches"]) <= 1024
+
+
+def test_its_service_answers_refuses_and_makes_room_again():
+    from fastapi.testclient import TestClient
+
+    said: dict = {"label": lambda texts: [text.upper() for text in texts]}
+    exec(compile(CODE[-1], "cheat-sheet.md", "exec"), said)
+    with TestClient(said["app"]) as client:
+        assert client.post("/predict", json=["a", "b"]).json() == ["A", "B"]
+        assert said["waiting"] == []
+        said["waiting"].extend([[]] * 64)
+        refused = client.post("/predict", json=["a"])
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
