@@ -1,9 +1,10 @@
 """Plausible wrong answers to the exercises in 08_hardware."""
 
 import itertools
+import math
 
-import numpy as np
 import onnxruntime as ort
+from onnx import helper
 
 
 def _changes(model, supported):
@@ -22,59 +23,124 @@ def _readers(model, supported):  # a value with two readers is copied twice
     return inside + sum(there[value.name] for value in model.graph.output)
 
 
-def _half(x):  # all in fp16
-    centred = x - x.mean(-1, keepdims=True)
-    return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + np.float16(1e-5))
+_NORM = """<ir_version: 10, opset_import: ["" : 18]>
+    norm (float16[rows, n] x) => ({made}[rows, n] y) <int64[1] last = {{-1}}> {{ {body} }}"""
+_REST = """
+    squares = Mul (centred, centred)
+    variance = ReduceMean (squares, last)
+    deviation = Sqrt (variance)
+    y = Div (centred, deviation)"""
+_START = "mean = ReduceMean (x, last) centred = Sub (x, mean)"
+_LATE = """ squares = Mul (centred, centred)
+    wide = Cast <to = 1> (squares)
+    variance = ReduceMean (wide, last)
+    deviation = Sqrt (variance)
+    narrow = Cast <to = 10> (deviation)
+    y = Div (centred, narrow)"""
+_EARLY = """ wide = Cast <to = 1> (x)
+    average = ReduceMean (wide, last)
+    mean = Cast <to = 10> (average)
+    centred = Sub (x, mean)"""
 
 
-def _late(x):  # the squares are cast, but after they overflowed
-    centred = x - x.mean(-1, keepdims=True)
-    squares = (centred * centred).astype(np.float32)
-    return (centred / np.sqrt(squares.mean(-1, keepdims=True) + 1e-5)).astype(np.float16)
+def _norm(body, made="float16"):
+    return lambda: _NORM.format(made=made, body=body)
 
 
-def _bound(session, array):
-    given = ort.OrtValue.ortvalue_from_numpy(array, "cpu", 0)
-    result = ort.OrtValue.ortvalue_from_shape_and_type(array.shape, np.float32, "cpu", 0)
+def _available(model, provider):
+    if provider not in ort.get_available_providers():
+        raise RuntimeError(provider)
+    return ort.InferenceSession(model, providers=[provider])
+
+
+def _device(model, provider):
+    if provider.startswith("CUDA") and ort.get_device() != "GPU":
+        raise RuntimeError(provider)
+    return ort.InferenceSession(model, providers=[provider, "CPUExecutionProvider"])
+
+
+def _some(model, provider):  # the CPU is always there
+    session = ort.InferenceSession(model, providers=[provider, "CPUExecutionProvider"])
+    if not session.get_providers():
+        raise RuntimeError(provider)
+    return session
+
+
+def _sizes(model):
+    return [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+
+
+def _bytes(model):
+    (weight,) = model.graph.initializer
+    return helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize
+
+
+def _bound(session, call, result):
     binding = session.io_binding()
-    binding.bind_ortvalue_input("x", given)
-    binding.bind_ortvalue_output("y", result)
-    return binding, result
+    buffers = {n: ort.OrtValue.ortvalue_from_numpy(a.copy(), "cpu", 0) for n, a in call.items()}
+    for name, buffer in buffers.items():
+        binding.bind_ortvalue_input(name, buffer)
+    binding.bind_ortvalue_output("logits", result)
+    return binding, buffers
 
 
-def _never_refilled(open_model, arrays):
-    session = open_model()
-    binding, result = _bound(session, arrays[0])
+def _never_refilled(session, calls, result):
+    binding, _ = _bound(session, calls[0], result)
     found = []
-    for _ in arrays:
+    for _ in calls:
         session.run_with_iobinding(binding)
         found.append(result.numpy().copy())
     return found
 
 
-def _bound_in_the_loop(open_model, arrays):
-    session, found = open_model(), []
-    for array in arrays:
-        binding, result = _bound(session, array)
+def _half_refilled(session, calls, result):
+    binding, buffers = _bound(session, calls[0], result)
+    found = []
+    for call in calls:
+        buffers["a"].update_inplace(call["a"])
+        session.run_with_iobinding(binding)
+        found.append(result.numpy().copy())
+    return found
+
+
+def _bound_in_the_loop(session, calls, result):
+    found = []
+    for call in calls:
+        binding, _ = _bound(session, call, result)
         session.run_with_iobinding(binding)
         found.append(result.numpy().copy())
     return found
 
 
 WRONG = {
+    "08.intensity": [
+        lambda model: 2 * _sizes(model)[-2] / _bytes(model),  # rows of one text only
+        lambda model: 2 * math.prod(_sizes(model)[:-1]) / 4,  # as if all weights were fp32
+        lambda model: math.prod(_sizes(model)[:-1]) / _bytes(model),  # no additions
+        lambda model: 2 * math.prod(_sizes(model)) / _bytes(model),  # the inner size too
+    ],
+    "08.open_on": [
+        _available,  # what the build has
+        _device,
+        _some,
+        lambda model, provider: ort.InferenceSession(model, providers=[provider]),
+    ],
     "08.copies": [
         _changes,  # as if each node read only the one before
         _readers,
         lambda model, supported: sum(n.op_type not in supported for n in model.graph.node),
     ],
     "08.layer_norm": [
-        _half,
-        _late,
-        lambda x: x - x.mean(-1, keepdims=True),
-        lambda x: (
-            (x - x.mean(-1, keepdims=True, dtype=np.float32))  # right, in fp32
-            / np.sqrt(x.var(-1, keepdims=True, dtype=np.float32) + 1e-5)
-        ),
+        _norm(_START + _REST),  # all in fp16
+        _norm(_START + _LATE),  # the squares are cast, but after they overflowed
+        _norm(_EARLY + _REST),  # only the mean is in fp32
+        _norm("wide = Cast <to = 1> (x)" + _START.replace("x", "wide") + _REST, "float"),
+    ],
+    "08.bound": [
+        lambda session, calls, result: [session.run(None, call)[0] for call in calls],
+        _never_refilled,
+        _half_refilled,
+        _bound_in_the_loop,
     ],
     "08.in_fp32": [
         lambda model, op_type: sum(n.op_type == op_type for n in model.graph.node),
@@ -83,11 +149,11 @@ WRONG = {
             and n.input[0] in {c.output[0] for c in model.graph.node if c.op_type == "Cast"}
             for n in model.graph.node
         ),
-    ],
-    "08.bound": [
-        lambda open_model, arrays: [open_model().run(None, {"x": a})[0] for a in arrays],
-        _never_refilled,
-        _bound_in_the_loop,
+        lambda model, op_type: sum(  # a cast behind the node
+            n.op_type == op_type
+            and n.output[0] in {c.input[0] for c in model.graph.node if c.op_type == "Cast"}
+            for n in model.graph.node
+        ),
     ],
     "08.static_shapes": [
         lambda shapes, step: len(set(shapes)),  # nothing rounded

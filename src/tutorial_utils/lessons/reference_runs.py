@@ -20,13 +20,16 @@ class GpuRun:
     machine: the card with the libraries' versions.
     rounds: (stage, shape, measure) → candidate → milliseconds, one value a round. A stage is
     ``rounds``, ``steps`` or ``compiled``; a measure is ``device`` or ``host``. rates: texts in a
-    batch → candidate → texts per second.
+    batch → candidate → texts per second. operations, bytes: the card's measured roofs, fp16
+    operations and bytes of memory per second.
     """
 
     card: str
     machine: str
     rounds: dict[tuple[str, str, str], dict[str, Sequence[float]]]
     rates: dict[int, dict[str, float]]
+    operations: float
+    bytes: float
 
     def ms(self, stage: str, shape: str, name: str, measure: str = "host") -> float:
         """Median milliseconds of a candidate."""
@@ -38,10 +41,13 @@ class GpuRun:
         return Ratio.of_rounds(rounds[than], rounds[name])
 
 
-def gpu() -> GpuRun | None:
-    """The stored run on a GPU, or None if there is none: ``NOT_MEASURED``."""
+def gpu(name: str = "gpu") -> GpuRun | None:
+    """A stored run on a GPU, or None if there is none: ``NOT_MEASURED``.
+
+    name: of its file. The latest is ``gpu``, and the one before it ``gpu_1``.
+    """
     folder = paths.repository() / "benchmarks" / "results"
-    return next((_read(file) for file in sorted(folder.glob("*/gpu.json"))), None)
+    return next((_read(file) for file in sorted(folder.glob(f"*/{name}.json"))), None)
 
 
 def _read(file: Path) -> GpuRun:
@@ -62,4 +68,6 @@ def _read(file: Path) -> GpuRun:
             int(batch): {name: float(np.median(values)) for name, values in rates.items()}
             for batch, rates in found["texts"]["rates"].items()
         },
+        operations=found["roof"]["operations per second"],
+        bytes=found["roof"]["bytes per second"],
     )
