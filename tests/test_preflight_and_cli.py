@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import fields
 
 import nbformat
@@ -101,6 +102,18 @@ def test_a_notebook_is_executed_and_its_kernel_prints_nothing(tmp_path, capfd):
     _, cell = nbformat.read(target, as_version=4).cells
     assert (cell.execution_count, cell.outputs[0]["data"]["text/plain"]) == (1, "2")
     assert capfd.readouterr() == ("", "")
+
+
+def test_each_lesson_is_one_line(monkeypatch, tmp_path, capfd):
+    source = tmp_path / "source.md"
+    source.write_text("# A lesson\n\n```python\nprint(1)\n```\n", encoding="utf-8")
+    lessons = [tmp_path / "00_first.ipynb", tmp_path / "01_second.ipynb"]
+    monkeypatch.setattr(notebooks, "find", lambda names: lessons)
+    monkeypatch.setattr(notebooks, "source_of", lambda lesson: source)
+    assert cli.main(["notebooks", "--into", str(tmp_path / "run")]) == 0
+    told, complaints = capfd.readouterr()
+    assert re.fullmatch(r"00_first … \d+ s\n01_second … \d+ s\n", told)
+    assert complaints == ""
 
 
 def test_the_command_has_the_limits_of_the_gate():
