@@ -35,6 +35,13 @@ def test_unsorted_batches_keep_the_order_and_are_full(lengths, budget):
         assert (len(batch) + 1) * widest > budget
 
 
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=60), st.integers(1, 500), st.booleans())
+def test_the_next_batch_is_that_of_the_shortest_text_or_of_the_oldest(lengths, budget, late):
+    batch = batching.next_batch(lengths, budget, late)
+    assert batch in batching.by_tokens(lengths, budget)
+    assert (0 if late else min(range(len(lengths)), key=lengths.__getitem__)) in batch
+
+
 def test_padding_waste_by_hand():
     # Two batches: 3 + 1 tokens in 2 × 3 places, 2 tokens in 1 × 2 places.
     assert batching.padding_waste([3, 1, 2], [[0, 1], [2]]) == pytest.approx(2 / 8)

@@ -71,6 +71,20 @@ def by_tokens(
     return batches
 
 
+def next_batch(
+    lengths: Sequence[int], budget: int, late: bool = False, overhead: float = math.inf
+) -> list[int]:
+    """Which texts of a queue go through the model next: their indices, in order of length.
+
+    Of all batches of at most ``budget`` tokens, the one with the shortest texts: it answers the
+    most callers for its time. But that would starve long texts.
+    lengths: tokens of each text, in order of arrival; at least one. late: the oldest text must wait
+    no longer, so its batch is the one. overhead: as in ``by_tokens``, and so is what is raised.
+    """
+    batches = by_tokens(lengths, budget, overhead)
+    return next(batch for batch in batches if 0 in batch) if late else batches[0]
+
+
 def pad(
     rows: Sequence[Sequence[int]], width: int | None = None, padding: Padding = Padding()
 ) -> dict[str, np.ndarray]:

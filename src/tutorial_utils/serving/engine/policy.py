@@ -37,10 +37,10 @@ class BatchingPolicy(Protocol):
 
 @dataclass(frozen=True)
 class TokenBudget:
-    """Length-sorted batches of at most ``budget`` tokens; the batch with the most texts first.
+    """Length-sorted batches of at most ``budget`` tokens; the batch of the shortest texts first.
 
     No timer: a lone request starts at once, and batches form while the worker is busy. The batch
-    with the most texts answers the most callers for its time, but would starve long texts.
+    of the shortest texts answers the most callers for its time, but would starve long texts.
     max_age: longest time, in seconds, that shorter texts may overtake a longer one. run_cost: the
     tokens of padding that cost as much as another run.
     """
@@ -65,9 +65,7 @@ class TokenBudget:
         return count
 
     def choose(self, lengths: Sequence[int], age: float, token_seconds: float) -> Sequence[int]:
-        batches = batching.by_tokens(lengths, self.budget, self.run_cost)
         # The oldest may wait for another batch only if it stays within its time. Twice the mean
-        # time of a batch, since one may take longer. Sorted by length, the first batch is the one
-        # with the most texts.
-        has_time = age + 2 * self.budget * token_seconds < self.max_age
-        return batches[0] if has_time else next(batch for batch in batches if 0 in batch)
+        # time of a batch, since one may take longer.
+        late = age + 2 * self.budget * token_seconds >= self.max_age
+        return batching.next_batch(lengths, self.budget, late, self.run_cost)
