@@ -18,7 +18,7 @@ TEXT = """# The claims, audited
 Sixteen claims of popular recipes for BERT on ONNX Runtime, in our words, and our results
 ({count}). Written by `make results` from
 the figures that `make claims` measured: [claims.json](../benchmarks/results/{folder}/claims.json).
-The notebooks test them live, in the cells that name them, except 10, 15 and 16.
+The notebooks test them live, in the cells that name them, except 10.
 
 {table}
 
