@@ -1,8 +1,8 @@
 """Services that a lesson starts: each in a process of its own, on a core of its own, and stopped.
 
 On two cores, a server and its load generator disturb each other. An operator of ONNX Runtime ends
-when its slowest thread does, so a generator that takes a part of one core delays all threads. With
-a core each, the server's speed does not depend on what the generator does.
+when its slowest thread does, so whatever takes a part of one core delays all threads. With a core
+each, the server's speed does not depend on what the generator does.
 """
 
 import atexit
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import cloudpickle
@@ -87,12 +86,7 @@ class Service:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _wait(self, route: str) -> None:
@@ -181,7 +175,9 @@ class Memory:
         while not self._over.wait(self._every):
             try:
                 used = self._process.memory_info().rss / 1e6
-            except psutil.Error:  # it has ended
+            except psutil.Error:
+                return
+            if not used:  # it has ended, and nobody has asked for its exit code yet
                 return
             self.seconds.append(self.now)
             self.megabytes.append(used)
