@@ -1,10 +1,10 @@
 """Guesses are kept, and compared with what was measured."""
 
+import itertools
 import json
 import threading
 from pathlib import Path
 
-import matplotlib.figure
 import pytest
 
 from tutorial_utils import plots
@@ -74,8 +74,28 @@ def test_the_calibration_counts_the_guesses_that_were_close(shown):
     assert "0 of 1 guesses" in guesses.calibration("01").get_suptitle()
 
 
-def test_the_calibration_of_nothing_is_a_figure_too():
-    assert isinstance(guesses.calibration(), matplotlib.figure.Figure)
+def test_the_calibration_of_nothing_says_how_to_guess():
+    fig = guesses.calibration()
+    assert fig.get_suptitle() == "No guesses yet"
+    assert "place of None" in fig.axes[0].texts[0].get_text()
+
+
+@pytest.mark.parametrize("count", [1, 3, 20, 21, 40])
+def test_all_names_of_a_calibration_can_be_read(shown, count):
+    for number in range(count):
+        name = f"0{number // 5}.a_name_of_usual_length_{number}"
+        guesses.guess(name, 10 * 1.5 ** (number - 10), "ms")  # the last are far off
+        guesses.measured(name, 10)
+    fig = guesses.calibration()
+    fig.draw_without_rendering()
+    named = [
+        label.get_window_extent()
+        for axis in fig.axes
+        for label in (*axis.get_yticklabels(), *axis.texts)
+    ]
+    assert len(named) >= count
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(named, 2))
+    assert all(box.x0 >= 0 and box.x1 <= fig.bbox.x1 for box in named)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"guesses": 3}', b"\xff"])

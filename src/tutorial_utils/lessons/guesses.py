@@ -1,8 +1,10 @@
 """Guess before you measure: what was guessed is kept, and drawn beside what was measured."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tutorial_utils import plots
@@ -11,6 +13,8 @@ from tutorial_utils.lessons import progress
 from tutorial_utils.lessons.progress import Guess, Progress
 
 CLOSE = 1.25  # a guess within this factor is well calibrated
+FARTHEST = 16.0  # a guess that is further off is drawn at this factor, with its own beside it
+ROWS = 20  # guesses in one column of the calibration, at most
 
 
 def guess(name: str, value: float | None, unit: str) -> None:
@@ -64,25 +68,55 @@ def predict(guess: float | None, measured: float, unit: str, digits: int = 1) ->
 
 
 def calibration(lessons: str = "") -> Figure:
-    """All guesses so far against what was measured, as factors.
+    """All guesses so far against what was measured, as factors; many of them in two columns.
 
     lessons: how their names start; all by default.
     """
     kept = {n: g for n, g in progress.read().guesses.items() if n.startswith(lessons)}
     factors = {name: factor for name, one in kept.items() if (factor := _factor(one))}
-    close = sum(1 / CLOSE <= factor <= CLOSE for factor in factors.values())
+    if not factors:
+        fig, (axis,) = plots.figure("No guesses yet", size=(9, 1.2))
+        axis.text(0, 0.5, "Put a number in place of None in the cells with guess(…).", va="center")
+        axis.axis("off")
+        return fig
+    close = sum(map(_is_close, factors.values()))
     title = f"{close} of {len(factors)} guesses are within a factor of {CLOSE}"
-    fig, (axis,) = plots.figure(title, size=(9, 1.6 + 0.32 * max(1, len(factors))))
+    columns = 1 if len(factors) <= ROWS else 2
+    rows = math.ceil(len(factors) / columns)
+    fig, axes = plots.figure(title, columns=columns, size=(7 + 2 * columns, 1.3 + 0.32 * rows))
+    fig.supxlabel("your guess, as a multiple of what was measured", fontsize=12)
+    names = list(factors)
+    for column, axis in enumerate(axes):
+        part = names[column * rows : (column + 1) * rows]
+        _column(axis, {name: factors[name] for name in part}, rows)
+    return fig
+
+
+def _column(axis: Axes, factors: Mapping[str, float], rows: int) -> None:
+    """Factors by name, each as a stem that begins at 1 ×; close ones within a grey band."""
     axis.axvspan(1 / CLOSE, CLOSE, color=plots.GREY, alpha=0.25, linewidth=0)
     axis.axvline(1, color="black", linewidth=1)
-    axis.scatter(list(factors.values()), list(factors), color=plots.BLUE, zorder=3)
+    for row, factor in enumerate(factors.values()):
+        end = min(max(factor, 1 / FARTHEST), FARTHEST)
+        color, marker = (plots.BLUE, "o") if _is_close(factor) else (plots.ORANGE, "D")
+        axis.plot([1, end], [row, row], color=color, linewidth=2)
+        axis.plot([end], [row], marker, color=color, markersize=8, clip_on=False, zorder=3)
+        if end != factor:
+            told = f"{factor:,.0f} ×" if factor > 1 else f"1/{1 / factor:,.0f}"
+            inwards, side = (-9, "right") if factor > 1 else (9, "left")
+            ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            plots.label(
+                axis, told, (end, row), (inwards, 0), ha=side, va="center", bbox=ground, fontsize=11
+            )
+    axis.set_yticks(range(len(factors)), [n.replace(".", " ").replace("_", " ") for n in factors])
+    axis.set_ylim(rows - 0.4, -0.6)
     axis.set_xscale("log", base=2)
-    most = max([4.0, *factors.values(), *(1 / factor for factor in factors.values())])
-    axis.set_xlim(0.8 / most, most / 0.8)
-    axis.xaxis.set_major_formatter(lambda x, _: f"{x:g} ×" if x >= 1 else f"1/{1 / x:g}")
-    axis.set_xlabel("guess, as a multiple of what was measured")
-    axis.invert_yaxis()
-    return fig
+    axis.set_xlim(1 / FARTHEST, FARTHEST)
+    axis.set_xticks([1 / 16, 1 / 4, 1, 4, 16], ["1/16", "1/4", "1 ×", "4 ×", "16 ×"])
+
+
+def _is_close(factor: float) -> bool:
+    return 1 / CLOSE <= factor <= CLOSE
 
 
 def _with(now: Progress, name: str, one: Guess) -> Progress:
@@ -110,15 +144,15 @@ def _verdict(one: Guess) -> str:
 def _strip(one: Guess, said: str) -> Figure:
     """One line from zero on with both numbers."""
     fig, (axis,) = plots.figure(f"Measured: {said}. {_verdict(one)}", size=(9, 1.5))
-    points = {"measured": (one.measured or 0.0, plots.BLUE, "o", 10)}
+    value = one.measured or 0.0
+    points = {"measured": (value, plots.BLUE, "o", 10)}
     if one.value is not None:
         points["you"] = (one.value, plots.ORANGE, "D", 26)  # higher, so that names never overlap
-    for name, (value, color, marker, height) in points.items():
-        axis.plot([value], [0], marker, color=color, markersize=11, clip_on=False)
-        place = (value, 0)
-        plots.label(axis, name, place, (0, height), ha="center", color=color, fontweight="bold")
+    for name, (place, color, marker, height) in points.items():
+        axis.plot([place], [0], marker, color=color, markersize=11, clip_on=False)
+        plots.label(axis, name, (place, 0), (0, height), ha="center", fontweight="bold")
     ends = [0.0, *(point[0] for point in points.values())]
-    room = 0.08 * ((max(ends) - min(ends)) or 1.0)
+    room = 0.08 * (max(ends) - min(ends)) or 1.0
     axis.set_xlim(min(ends) - room, max(ends) + room)
     axis.set_ylim(-0.5, 1.5)
     axis.yaxis.set_visible(False)

@@ -50,7 +50,7 @@ class Grid:
 def draw() -> Figure:
     plain, stretched = Grid.over(VALUES), Grid.over((*VALUES, OUTLIER))
     ratio = stretched.scale / plain.scale
-    canvas = Canvas(f"One outlier makes all steps of the int8 grid {ratio:.0f} times wider", 5.7)
+    canvas = Canvas(f"One outlier makes all steps of the 8-bit grid {ratio:.0f} times wider", 5.7)
     _line(canvas, UPPER, plain, "Without an outlier")
     _line(canvas, LOWER, stretched, f"With an outlier of {OUTLIER}")
     canvas.line([(RIGHT, LOWER), (10.3, LOWER)], style=":", color=INK)
