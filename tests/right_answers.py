@@ -1,6 +1,5 @@
 """What the exercises' solutions must give for the inputs of each exercise, in their order."""
 
-
 RIGHT = {
     "00.pad_share": [100 * (1 - 22 / 96), 100 * (1 - 15 / 18), 0.0, 100 * (1 - 22 / 96)],
     "00.product_share": [],  # judged on profiles

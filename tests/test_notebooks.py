@@ -85,9 +85,15 @@ def test_most_cells_are_compared(path):
 
 def test_asks_for_a_guess_and_stores_no_attempts_at_exercises(path):
     text = "\n".join(source(cell) for cell in code(path))
-    assert re.search(r"\b(guess|predict)\(", text)
-    assert not re.search(r"^(guess\(.*, |my_guess = )\d", text, re.M)  # none is given away
-    assert text.count("check(") >= 2
+    asked, answered = (
+    asked, answered = (
+        re.findall(rf'^ *{verb}\("([\w.]+)"', text, re.M) for verb in ("guess", "measured")
+    )
+    )
+    assert len(asked) >= 3
+    assert sorted(asked) == sorted(answered)
+    assert not re.search(r"^guess\(.*, \d", text, re.M)  # none is given away
+    assert text.count("check(") >= 3
     said = json.dumps(outputs(path))
     assert said.count("not attempted yet") == len(re.findall(r'check\("', text))
 
@@ -95,7 +101,8 @@ def test_asks_for_a_guess_and_stores_no_attempts_at_exercises(path):
 def test_asks_its_quiz_and_answers_nothing(path):
     lesson = path.name[:2]
     asked = [source(cell) for cell in code(path) if f'quiz("{lesson}", ' in source(cell)]
-    assert len(asked) == Path(FOLDER, "quizzes", f"{lesson}.toml").exists()
+    assert len(asked) == 1
+    assert Path(FOLDER, "quizzes", f"{lesson}.toml").exists()
     assert not any(re.search(rf'quiz\("{lesson}", "[^"]*[a-d]', cell) for cell in asked)
 
 

@@ -54,17 +54,8 @@ def measured(name: str, value: float, digits: int = 1) -> None:
     made = replace(known, measured=float(value))
     progress.change(lambda now: _with(now, name, made))
     said = f"{value:,.{digits}f} {made.unit}"
-    alt = f"On a line that begins at zero: {said} were measured. {_verdict(made)}"
+    alt = f"On a line that begins at zero, what was measured: {said}. {_verdict(made)}"
     plots.show(_strip(made, said), alt=alt)
-
-
-def predict(guess: float | None, measured: float, unit: str, digits: int = 1) -> None:
-    """Print a guess beside what was measured. The guess is not kept, see ``guess``."""
-    told = f"{measured:,.{digits}f} {unit}"
-    if guess is None:
-        print(f"You: no guess yet. Measured: {told}. Write a guess first next time.")
-    else:
-        print(f"Measured: {told}. {_verdict(Guess(guess, unit, measured))}")
 
 
 def calibration(lessons: str = "") -> Figure:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.bench.timer import typical_ms
 from tutorial_utils.core import paths
 
 NOT_MEASURED = "not measured yet"
@@ -32,8 +33,8 @@ class GpuRun:
     bytes: float
 
     def ms(self, stage: str, shape: str, name: str, measure: str = "host") -> float:
-        """Median milliseconds of a candidate."""
-        return float(np.median(self.rounds[stage, shape, measure][name]))
+        """Milliseconds of a typical call of a candidate."""
+        return typical_ms(self.rounds[stage, shape, measure][name])
 
     def times_faster(self, stage: str, shape: str, name: str, than: str) -> Ratio:
         """How many times faster a candidate is than another in the same rounds, host to host."""

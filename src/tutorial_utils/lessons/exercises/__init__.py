@@ -11,9 +11,8 @@ from tutorial_utils.lessons.exercises.core import (
     solution,
     use,
 )
-from tutorial_utils.lessons.guesses import predict
 
-__all__ = ["EXERCISES", "Result", "Status", "check", "predict", "solution", "use"]
+__all__ = ["EXERCISES", "Result", "Status", "check", "solution", "use"]
 
 for _module in iter_modules(__path__, f"{__name__}."):  # each registers its lesson's exercises
     import_module(_module.name)

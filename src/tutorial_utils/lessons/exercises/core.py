@@ -97,7 +97,7 @@ def check(name: str, answer: Callable) -> Result:
     attempts = progress.change(lambda now: _one_more(now, name)).attempts[name]
     hint = task.hints[min(attempts, len(task.hints)) - 1]
     more = f' solution("{name}") shows one way.' if attempts >= OPENS_AFTER else ""
-    return Result(status, f"{name}: {told}. Hint: {hint}{more}")
+    return Result(status, f"{name}: {told.rstrip('.')}. Hint: {hint}{more}")
 
 
 def use(name: str, answer: Callable) -> Callable:
