@@ -27,3 +27,19 @@ def test_labels_beside_a_front_do_not_touch():
     labels = [text.get_window_extent() for text in fig.axes[0].texts]
     assert len(labels) == len(points)
     assert not any(a.overlaps(b) for a, b in itertools.combinations(labels, 2))
+
+
+def test_every_limit_is_a_line_with_its_name():
+    across = plots.bars(
+        {"a": 1.0, "b": 3.0}, title="t", unit="ms", highlight=["b"], limits={"limit 2": 2.0}
+    )
+    along = plots.lines({"a": ([1, 2], [1, 3])}, title="t", x="x", y="y", limits={"limit 2": 2.0})
+    for fig, ends in ((across, [[2, 2], [0, 1]]), (along, [[0, 1], [2, 2]])):
+        axis = fig.axes[0]
+        assert ends in [[list(line.get_xdata()), list(line.get_ydata())] for line in axis.lines]
+        fig.draw_without_rendering()
+        (name,) = (text for text in axis.texts if text.get_text() == "limit 2")
+        others = [text for text in axis.texts if text is not name]
+        assert name.get_window_extent().count_overlaps([t.get_window_extent() for t in others]) == 0
+        title = next(t for t in fig.findobj(plots.matplotlib.text.Text) if t.get_text() == "t")
+        assert not name.get_window_extent().overlaps(title.get_window_extent())

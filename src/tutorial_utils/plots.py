@@ -73,11 +73,13 @@ def bars(
     intervals: Mapping[str, tuple[float, float]] | None = None,
     highlight: Sequence[str] = (),
     digits: int = 1,
+    limits: Mapping[str, float] | None = None,
 ) -> Figure:
     """Horizontal bars in the given order, each labelled with its value.
 
     intervals: low and high end of an error bar, by name. highlight: names drawn in colour and
-    hatched, the others grey; all in colour when empty.
+    hatched, the others grey; all in colour when empty. limits: values that bars are compared
+    with, by name; each is a line, and its name stands above the bars.
     """
     fig, (axis,) = figure(title, size=(9, 0.8 + 0.55 * len(values)))
     for name, value in values.items():
@@ -89,6 +91,10 @@ def bars(
             whiskers = [[value - low], [high - value]]
             axis.errorbar(value, name, xerr=whiskers, color="black", capsize=4)
         label(axis, f"{value:,.{digits}f}", (max(value, high), name), (6, 0), va="center")
+    for name, value in (limits or {}).items():
+        axis.axvline(value, color="black", linestyle="--", linewidth=1)
+        at_top = {"xycoords": ("data", "axes fraction"), "ha": "center", "fontsize": 11}
+        label(axis, name, (value, 1), (0, 4), **at_top)
     axis.invert_yaxis()
     axis.set_xlabel(unit)
     axis.margins(x=0.12)
@@ -102,8 +108,12 @@ def lines(
     x: str,
     y: str,
     log_x: bool = False,
+    limits: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Lines through (x, y) points, each with its own marker and its name at its end."""
+    """Lines through (x, y) points, each with its own marker and its name at its end.
+
+    limits: values of y that the lines are compared with, by name; each is a dashed line.
+    """
     fig, (axis,) = figure(title)
     for (name, (xs, ys)), marker, colour in zip(series.items(), "osD^v", PALETTE, strict=False):
         axis.plot(xs, ys, marker=marker, color=colour)
@@ -112,6 +122,9 @@ def lines(
         axis.set_xscale("log", base=2)
         ticks = sorted({value for xs, _ in series.values() for value in xs})
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    for name, value in (limits or {}).items():
+        axis.axhline(value, color="black", linestyle="--", linewidth=1)
+        label(axis, name, (0, value), (5, 4), xycoords=("axes fraction", "data"), fontsize=11)
     axis.set(xlabel=x, ylabel=y, ylim=(0, None))
     axis.margins(x=0.15)
     return fig
