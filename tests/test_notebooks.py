@@ -86,9 +86,7 @@ def test_most_cells_are_compared(path):
 def test_asks_for_a_guess_and_stores_no_attempts_at_exercises(path):
     text = "\n".join(source(cell) for cell in code(path))
     asked, answered = (
-    asked, answered = (
         re.findall(rf'^ *{verb}\("([\w.]+)"', text, re.M) for verb in ("guess", "measured")
-    )
     )
     assert len(asked) >= 3
     assert sorted(asked) == sorted(answered)
