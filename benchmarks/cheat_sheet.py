@@ -49,9 +49,8 @@ th:first-child, td:first-child { text-align: left }
 def results() -> str:
     """README's table of the steps, with the columns that fit, and where it was measured."""
     text = README.read_text(encoding="utf-8")
-    ((shown, machine),) = re.findall(
-        r"<!-- results:begin -->\n(.+?)\n\n(Measured on: .+?)\n<!-- results:end -->", text, re.S
-    )
+    begin, measured, end = "<!-- results:begin -->", r"(Measured on: .+?\.)", "<!-- results:end -->"
+    ((shown, machine),) = re.findall(rf"{begin}\n(.+?)\n\n{measured}.*?\n{end}", text, re.S)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines()]
     places = [rows[0].index(name) for name in COLUMNS]
     kept = [[row[place] for place in places] for row in (rows[0], *rows[2:])]
