@@ -87,7 +87,7 @@ exercise(
     "The list of available providers is that of the build. `session.get_providers()[0]` is the "
     "provider that gets the nodes first: it must be the one that was asked for.",
     "session = ort.InferenceSession(model, providers=[provider]), then: if "
-    "session.get_providers()[0] != provider: raise RuntimeError(…), else return the session.",
+    "session.get_providers()[0] != provider: raise a RuntimeError, else return the session.",
     judge=_judge_open_on,
 )
 

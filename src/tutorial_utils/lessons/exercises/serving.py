@@ -141,7 +141,7 @@ def _leaks(answer: Callable) -> str | None:
     """What is wrong with the answer when the model raises."""
 
     def fails(texts: list[str]) -> list[str]:
-        raise RuntimeError(SECRET)
+        raise OSError(SECRET)
 
     async def tell(client) -> str | None:
         given = await client.post("/predict", json={"texts": ["a joy"]})
