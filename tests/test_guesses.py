@@ -120,3 +120,12 @@ def test_two_kernels_lose_no_guess_of_each_other():
     for writer in writers:
         writer.join()
     assert len(progress.read().guesses) == 30
+
+
+def test_the_line_of_a_measured_zero_goes_to_the_right(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "show", lambda fig, alt: drawn.append(fig))
+    guesses.guess("00.none", None, "requests")
+    guesses.measured("00.none", 0, digits=0)
+    low, high = drawn[0].axes[0].get_xlim()
+    assert abs(low) < 0.1 * high

@@ -143,8 +143,10 @@ def _strip(one: Guess, said: str) -> Figure:
         axis.plot([place], [0], marker, color=color, markersize=11, clip_on=False)
         plots.label(axis, name, (place, 0), (0, height), ha="center", fontweight="bold")
     ends = [0.0, *(point[0] for point in points.values())]
-    room = 0.08 * (max(ends) - min(ends)) or 1.0
-    axis.set_xlim(min(ends) - room, max(ends) + room)
+    low, high = min(ends), max(ends)
+    high = high if low < high else low + 1.0  # all zero: the line still goes to the right
+    room = 0.08 * (high - low)
+    axis.set_xlim(low - room, high + room)
     axis.set_ylim(-0.5, 1.5)
     axis.yaxis.set_visible(False)
     axis.spines["left"].set_visible(False)
