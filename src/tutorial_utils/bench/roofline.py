@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper, parser
 from tutorial_utils.core import machine
 from tutorial_utils.graph import inspection
 from tutorial_utils.runtime.inference import random_inputs
-from tutorial_utils.runtime.session import SessionRecipe, open_session
+from tutorial_utils.runtime.session import SessionRecipe, made_here, open_session
 
 # Rows × inner × columns: products of BERT-base at 8 × 128, and square ones in cache and beyond.
 SHAPES = ((1024, 768, 3072), (1024, 3072, 768), (1024, 1024, 1024), (2048, 2048, 2048))
@@ -39,7 +39,8 @@ _ATTENTIONS = ("Attention", "QAttention")
 class Gemm:
     """One matrix product (rows, inner) × (inner, columns) by ONNX Runtime.
 
-    The right-hand side is constant. kind: ``fp32`` or ``u8×s8``.
+    The right-hand side is constant. kind: ``fp32`` or ``u8×s8``, whose weights have 7 bits, so that
+    the fastest kernels are exact on every processor.
     """
 
     kind: str
@@ -53,18 +54,25 @@ class Gemm:
         return 2 * self.rows * self.inner * self.columns
 
     def build(self) -> Callable[[], object]:
-        op, given, made, left_type, right_type = _KINDS[self.kind]
+        _, _, _, left_type, _ = _KINDS[self.kind]
+        rng = np.random.default_rng(1)
+        left = rng.integers(0, 200, (self.rows, self.inner)).astype(left_type)
+        session = self.session()
+        return lambda: session.run(None, {"left": left})
+
+    def session(self) -> ort.InferenceSession:
+        """The product in a session of its own, with the kernels that our INT8 files run with."""
+        op, given, made, _, right_type = _KINDS[self.kind]
         model = parser.parse_model(f"""<ir_version: 10, opset_import: ["": 18]>
             product ({given}[rows, {self.inner}] left) => ({made}[rows, {self.columns}] out)
             {{ out = {op}(left, right) }}""")
         rng = np.random.default_rng(0)
-        right = rng.integers(-100, 100, (self.inner, self.columns)).astype(right_type)
-        left = rng.integers(0, 200, (self.rows, self.inner)).astype(left_type)
+        right = rng.integers(-64, 64, (self.inner, self.columns)).astype(right_type)
         model.graph.initializer.append(numpy_helper.from_array(right, "right"))
-        session = ort.InferenceSession(
-            model.SerializeToString(), SessionRecipe().options(), providers=["CPUExecutionProvider"]
+        options = made_here(SessionRecipe()).options()
+        return ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        return lambda: session.run(None, {"left": left})
 
 
 @dataclass(frozen=True)
