@@ -8,14 +8,6 @@ import onnxruntime as ort
 from tutorial_utils.core import machine
 
 
-def pad_share(tokenizer, batches):
-    """Percent of the positions that are padding, if each batch is as wide as its longest text."""
-    tokenizer.enable_padding()  # without a length: to the longest text of each batch
-    rows = [row for batch in batches for row in tokenizer.encode_batch(batch)]
-    mask = [bit for row in rows for bit in row.attention_mask]
-    return 100 * mask.count(0) / len(mask)
-
-
 def batches(lengths: list[int], budget: int) -> list[list[int]]:
     """Batches of texts of similar length, each of at most `budget` positions."""
     made: list[list[int]] = []

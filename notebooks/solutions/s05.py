@@ -8,11 +8,9 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
 
-def stable_softmax(logits):
-    """Shift by the largest logit: the largest power is then exp(0) = 1, and none overflows."""
-    top = max(logits)
-    total = sum(math.exp(x - top) for x in logits)
-    return [math.exp(x - top) / total for x in logits]
+def was_cut(tokenizer, texts):
+    """A tokenizer keeps what it has cut off, as further encodings of the same text."""
+    return [bool(row.overflowing) for row in tokenizer.encode_batch(texts)]
 
 
 def predict_off_loop(predict):

@@ -4,34 +4,6 @@ import numpy as np
 import onnxruntime as ort
 
 
-def _masks(tokenizer, batches):
-    return [[row.attention_mask for row in tokenizer.encode_batch(b)] for b in batches]
-
-
-def _unpadded(tokenizer, batches):
-    tokenizer.no_padding()
-    return _masks(tokenizer, batches)
-
-
-def _all_in_one(tokenizer, batches):
-    tokenizer.enable_padding()
-    return _masks(tokenizer, [[text for batch in batches for text in batch]])
-
-
-def _longest(tokenizer, batches):
-    tokenizer.enable_padding()
-    return _masks(tokenizer, batches)
-
-
-def _share(masks):
-    bits = [bit for batch in masks for row in batch for bit in row]
-    return 100 * bits.count(0) / len(bits)
-
-
-def _mean_of_shares(masks):
-    return sum(_share([batch]) for batch in masks) / len(masks)
-
-
 def _by_length(lengths):
     return sorted(range(len(lengths)), key=lambda i: lengths[i])
 
@@ -94,13 +66,6 @@ def _labels(path, tokenizer, order=None, mask=None, pick=lambda logits: logits.a
 
 
 WRONG = {
-    "04.pad_share": [
-        lambda tokenizer, batches: _share(_masks(tokenizer, batches)),  # padded to 128
-        lambda tokenizer, batches: _share(_unpadded(tokenizer, batches)),  # no padding at all
-        lambda tokenizer, batches: _share(_all_in_one(tokenizer, batches)),
-        lambda tokenizer, batches: _mean_of_shares(_longest(tokenizer, batches)),
-        lambda tokenizer, batches: _share(_longest(tokenizer, batches)) / 100,  # no percent
-    ],
     "04.batches": [
         lambda lengths, budget: [[i] for i in _by_length(lengths)],  # one by one: no padding
         lambda lengths, budget: _filled(  # in the order of arrival

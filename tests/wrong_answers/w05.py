@@ -96,14 +96,12 @@ def _admits(waiting, texts, limit, fits, seconds=None, status=429):
 
 
 WRONG = {
-    "05.stable_softmax": [
-        lambda logits: [math.exp(x) / sum(map(math.exp, logits)) for x in logits],  # overflows
-        lambda logits: [
-            math.exp(x - max(map(abs, logits)))
-            / sum(math.exp(y - max(map(abs, logits))) for y in logits)
-            for x in logits
-        ],  # shifted by the largest |logit|: all exponentials are 0 if the logits are very negative
-        lambda logits: [math.exp(x - max(logits)) for x in logits],  # not divided by their sum
+    "05.was_cut": [
+        lambda t, texts: [len(r.ids) == t.truncation["max_length"] for r in t.encode_batch(texts)],
+        lambda t, texts: [0 not in r.attention_mask for r in t.encode_batch(texts)],  # just fits
+        lambda t, texts: [len(x.split()) > t.truncation["max_length"] - 2 for x in texts],  # words
+        lambda t, texts: [len(r.ids) > t.truncation["max_length"] for r in t.encode_batch(texts)],
+        lambda t, texts: [r.overflowing for r in t.encode_batch(texts)],  # no bool
     ],
     "05.predict_off_loop": [
         _inline,

@@ -2,24 +2,59 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from tutorial_utils.bench.load_generator import run_in_thread
 from tutorial_utils.lessons.exercises import solutions
 from tutorial_utils.lessons.exercises.core import exercise
 
+LIMIT = 8  # tokens of a text that a model reads
 SLOW = 1.0  # seconds that a model takes at most, while the loop should answer others
 SECRET = "the weights are in /srv/secret, node_7"
 
+
+def _tokenizer(pad: bool) -> Tokenizer:
+    """Each letter is a token. It cuts at ``LIMIT`` tokens, and pads to as many, or not at all."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "##a"]
+    made = Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    made.enable_truncation(LIMIT)
+    if pad:
+        made.enable_padding(length=LIMIT)
+    return made
+
+
+def _judge_cut(answer: Callable) -> str | None:
+    """Ask about texts that are short, that just fit, and that are one token too long."""
+    fits, too_long = LIMIT - 2, LIMIT - 1  # beside [CLS] and [SEP]
+    texts = ["a", "a " * fits, "a" * fits, "a " * too_long, "a" * too_long, ""]
+    for pad in (True, False):
+        told = answer(_tokenizer(pad), texts)
+        if not isinstance(told, Sequence | np.ndarray) or len(told) != len(texts):
+            return f"For {len(texts)} texts it gives {told!r}, not a list of as many bools."
+        for text, one in zip(texts, told, strict=True):
+            tokens = text.count("a") + 2
+            if one != (tokens > LIMIT):
+                where = f"{tokens} tokens with [CLS] and [SEP], of which {LIMIT} are kept"
+                return f"It says {one!r} for {text!r}: {where}."
+    return None
+
+
 exercise(
-    "05.stable_softmax",
-    [([1.0, 2.0, 3.0],), ([1000.0, 1001.0],), ([-1000.0, -1000.0],), ([5000.0, -5000.0, 0.0],)],
-    "exp overflows above 709, and is 0 for very negative numbers. A softmax does not change when "
-    "you subtract the same number from all logits.",
-    "Subtract a number that makes the largest exponent 0. Then nothing can overflow, and the sum "
-    "is at least 1.",
-    "top = max(logits), then exp(x - top) for each x, divided by the sum of these.",
+    "05.was_cut",
+    (),
+    "After cutting, and after padding, many texts have the same length. Do not count; see what "
+    "else an Encoding has: `dir(tokenizer.encode('a text'))`.",
+    "The tokenizer does not throw away what it cuts off. It keeps it as further encodings.",
+    "`encoding.overflowing` is a list of these. It is empty if nothing was cut off.",
+    judge=_judge_cut,
 )
 
 

@@ -11,7 +11,6 @@ import onnx.parser
 import onnxruntime as ort
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tutorial_utils.lessons.exercises import solutions
 from tutorial_utils.lessons.exercises.comparison import brief, difference
 from tutorial_utils.lessons.exercises.core import exercise
 from tutorial_utils.runtime import batching
@@ -52,33 +51,6 @@ def _tokenizer() -> Tokenizer:
 
 def _text(words: int, start: int = 0) -> str:
     return " ".join("abcdefgh"[(start + k) % 8] for k in range(words))
-
-
-def _judge_share(answer: Callable) -> str | None:
-    """Compare with the solution on batches that each mistake gets wrong."""
-    situations = {
-        "two batches": [[_text(2), _text(6)], [_text(20), _text(3), _text(4)]],
-        "batches of different sizes": [[_text(40)], [_text(n) for n in range(1, 12)]],
-        "one text": [[_text(7)]],
-        "texts of one length": [[_text(5), _text(5, 2)]],
-    }
-    for name, batches in situations.items():
-        expected = solutions.function("04.pad_share")(_tokenizer(), batches)
-        if wrong := difference(answer(_tokenizer(), batches), expected):
-            return f"For {name} it {wrong}"
-    return None
-
-
-exercise(
-    "04.pad_share",
-    (),
-    "The tokenizer that you get pads every text to 128 tokens. Which of its methods changes that?",
-    "After tokenizer.enable_padding(), encode_batch pads to the longest text of the batch. Each "
-    "row that it returns has an attention_mask: 1 for a token, 0 for padding.",
-    "Collect the bits of all masks, row by row and batch by batch, in one list `mask`; the answer "
-    "is 100 * mask.count(0) / len(mask).",
-    judge=_judge_share,
-)
 
 
 def _lengths(texts: int, seed: int = 0) -> list[int]:
