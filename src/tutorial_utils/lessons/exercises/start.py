@@ -73,7 +73,8 @@ exercise(
 exercise(
     "00.product_share",
     (),
-    "Add up the times of the products, and divide by the sum of all times.",
+    "Add up the times of the products, and divide by the sum of all times. The answer is in "
+    "percent.",
     "Each event has a `key`, its operator's name, and `self_cpu_time_total`; `cpu_time_total` "
     "would count the time of nested operators twice.",
     "100 * sum(e.self_cpu_time_total for e in events if e.key in products) / the same sum without "
@@ -96,8 +97,8 @@ exercise(
 
 exercise(
     "00.throughput",
-    [([0.5, 0.5], 8), ([0.1, 0.2, 0.3], 1), ([0.02], 32)],
+    [([0.5, 0.5], 8), ([0.1, 0.2, 0.9], 1), ([0.02], 32)],
     "How many items were handled in all, and how many seconds did that take?",
-    "Items handled divided by time spent: a call handles a whole batch.",
+    "Items handled divided by time spent: a call handles a whole batch, and slow calls count too.",
     "len(seconds) calls of `batch` items each, divided by sum(seconds).",
 )
