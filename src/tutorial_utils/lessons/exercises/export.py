@@ -1,5 +1,7 @@
 """Exercises of 01_export."""
 
+import contextlib
+import io
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -70,9 +72,10 @@ exercise(
             '{ a = Clip(w, "", m)  y = Add(x, a) }',
         )
     ],
-    "Keep a set of known names, which begins with those of the initializers.",
+    "Keep a set of known names. It begins with those of the initializers, and with \"\", the name "
+    "of an input that is left out.",
     "When all inputs of a node are in the set, its outputs join the set. A node without inputs, "
-    'such as Constant, can be folded too, and "" is always known.',
+    "such as Constant, can be folded too.",
     "for node in proto.graph.node: if all(name in known for name in node.input): "
     "known.update(node.output), and count one.",
 )
@@ -94,7 +97,11 @@ def _judge_export(answer: Callable) -> str | None:
         model = AutoModelForSequenceClassification.from_config(config).eval()
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder, "model.onnx")
-            with quiet_exporter(), warnings.catch_warnings():
+            with (
+                quiet_exporter(),
+                contextlib.redirect_stdout(io.StringIO()),  # the exporter tells its progress
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore")  # of the exporter, on names of dimensions
                 answer(model, _inputs(names, 2, 16), target)
             if wrong := _wrong(model, target, names):
@@ -121,6 +128,9 @@ def _wrong(model, target: Path, names: list[str]) -> str | None:
 
     if not target.exists():
         return "it writes no file to `target`."
+    notes = {note.key for node in onnx.load(target).graph.node for note in node.metadata_props}
+    if not any(key.startswith("pkg.torch.onnx") for key in notes):
+        return "the file is from the deprecated exporter: leave out `dynamo=False`."
     session = open_session(target)
     if missing := set(names) - {i.name for i in session.get_inputs()}:
         return f"the file has no input {' and no '.join(sorted(missing))}."
