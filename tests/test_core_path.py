@@ -20,13 +20,15 @@ def source(lesson):
 
 
 def cells(lesson):
-    """Each cell of a lesson, with whether its section is marked *more*."""
-    level, found = 0, []  # of the heading that said *more*; 0: none did
+    """Each cell of a lesson, with whether it may be skipped: its section or exercise is *more*."""
+    level, exercise, found = 0, False, []  # level of the heading that said *more*; 0: none did
     for cell in notebooks.read_source(notebooks.source_of(lesson)).cells:
-        for marks, heading in HEADING.findall(cell.source) if cell.cell_type == "markdown" else ():
-            if level == 0 or len(marks) <= level:
-                level = len(marks) if MORE in heading else 0
-        found.append((cell, level > 0))
+        if cell.cell_type == "markdown":
+            for marks, heading in HEADING.findall(cell.source):
+                if level == 0 or len(marks) <= level:
+                    level = len(marks) if MORE in heading else 0
+            exercise = any(more for _, more in EXERCISE.findall(cell.source))
+        found.append((cell, level > 0 or (exercise and "check(" in cell.source)))
     return found
 
 

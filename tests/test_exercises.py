@@ -102,6 +102,7 @@ def doubled(monkeypatch):
     made = Exercise("00.doubled", [(1,), (5,)], hints)
     monkeypatch.setitem(EXERCISES, made.name, made)
     monkeypatch.setattr(solutions, "function", lambda name: lambda x: 2 * x)
+    monkeypatch.setattr(core, "_checked", {})
     return made
 
 
@@ -128,6 +129,24 @@ def test_use_goes_on_with_a_right_answer_and_else_with_the_reference(doubled, ca
         assert use(doubled.name, other)(21) == 42
     assert capsys.readouterr().out.count("the reference") == 3
     assert progress.read().attempts == {}  # only a check is an attempt
+
+
+def test_use_gives_no_one_credit_for_the_reference(doubled, capsys):
+    given = use(doubled.name, lambda x: 1)
+    assert use(doubled.name, given)(21) == 42  # the cell is run again
+    assert capsys.readouterr().out.count("the reference") == 2
+
+
+def test_use_knows_what_was_checked_so_an_exercise_may_be_skipped(doubled, capsys):
+    def mine(x):
+        return x + x
+
+    assert use(doubled.name)(21) == 42
+    check(doubled.name, lambda x: 1)
+    assert use(doubled.name)(21) == 42
+    check(doubled.name, mine)
+    assert use(doubled.name) is mine
+    assert capsys.readouterr().out.count("the reference") == 2
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))

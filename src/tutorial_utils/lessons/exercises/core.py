@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 
+import numpy as np
+
 from tutorial_utils.core.errors import InvalidArgument, TutorialError
 from tutorial_utils.lessons import progress
 from tutorial_utils.lessons.exercises import solutions
@@ -72,6 +74,8 @@ class Result:
 
 TRY_FIRST = "Write it and run the cell again: if it is wrong, you see where, with a hint."
 EXERCISES: dict[str, Exercise] = {}
+_checked: dict[str, Callable] = {}  # the last answer to each exercise
+_handed_out: list[Callable] = []  # references, which are nobody's answers
 
 
 def exercise(name: str, cases: Sequence[tuple], *hints: str, judge: Judge | None = None) -> None:
@@ -89,6 +93,7 @@ def check(name: str, answer: Callable) -> Result:
         InvalidArgument: there is no such exercise.
     """
     task = _named(name)
+    _checked[name] = answer
     status, told = _judge(task, answer)
     if status is Status.RIGHT:
         return Result(status, task.passed)
@@ -100,14 +105,21 @@ def check(name: str, answer: Callable) -> Result:
     return Result(status, f"{name}: {told.rstrip('.')}. Hint: {hint}{more}")
 
 
-def use(name: str, answer: Callable) -> Callable:
+def use(name: str, answer: Callable | None = None) -> Callable:
     """The learner's function if it is right, otherwise the reference; says which.
 
     So a lesson goes on with what the learner has built, and runs to its end without it too.
+    answer: what ``check`` was last asked about in this process, by default. Exercises that may be
+    skipped are used that way.
     """
-    right = _judge(_named(name), answer)[0] is Status.RIGHT
-    print(f"{name}: {MINE if right else REFERENCE}")
-    return answer if right else _named(name).reference
+    task, answer = _named(name), answer or _checked.get(name)
+    # A cell that is run again may pass the reference that it got the first time.
+    if answer and answer not in _handed_out and _judge(task, answer)[0] is Status.RIGHT:
+        print(f"{name}: {MINE}")
+        return answer
+    print(f"{name}: {REFERENCE}")
+    _handed_out.append(reference := task.reference)
+    return reference
 
 
 def solution(name: str) -> None:
@@ -143,7 +155,8 @@ def _judge(task: Exercise, answer: Callable) -> tuple[Status, str]:
     judges = [partial(task.judge, attempt)] if task.judge else _comparisons(task, attempt)
     for judge in judges:
         try:
-            wrong = judge()
+            with np.errstate(all="ignore"):  # a right answer may divide by zero on its way
+                wrong = judge()
         except _NotAttempted:
             return Status.NOT_ATTEMPTED, ""
         except Exception as error:

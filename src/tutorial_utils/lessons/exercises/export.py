@@ -72,7 +72,7 @@ exercise(
             '{ a = Clip(w, "", m)  y = Add(x, a) }',
         )
     ],
-    "Keep a set of known names. It begins with those of the initializers, and with \"\", the name "
+    'Keep a set of known names. It begins with those of the initializers, and with "", the name '
     "of an input that is left out.",
     "When all inputs of a node are in the set, its outputs join the set. A node without inputs, "
     "such as Constant, can be folded too.",
