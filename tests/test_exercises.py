@@ -11,7 +11,7 @@ from right_answers import RIGHT
 
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.lessons import progress
-from tutorial_utils.lessons.exercises import EXERCISES, Status, check, solutions, use
+from tutorial_utils.lessons.exercises import EXERCISES, Status, check, core, solutions, use
 from tutorial_utils.lessons.exercises import solution as show
 from tutorial_utils.lessons.exercises.core import Exercise
 

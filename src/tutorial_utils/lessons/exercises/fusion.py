@@ -110,8 +110,8 @@ _SCALE = helper.make_node("Mul", ["x", "w"], ["x_scaled"])
 exercise(
     "02.insert",
     (),
-    "Two things have to happen: whoever read the value must read the node's output, and the node "
-    "must stand in the right place of the list.",
+    "Two things have to happen: the readers of the value must read the node's output, and the node "
+    "must stand in the right place of the list. What if no node makes the value?",
     "Rewire first and insert then, or the node reads its own output. It must stand behind the node "
     "that makes the value, or at the front if the value is an input of the graph.",
     "for other in proto.graph.node: for i, name in enumerate(other.input): if name == "
@@ -188,7 +188,8 @@ exercise(
     "02.gelu_rule",
     (),
     "The rule of the cell above has the same form: one function for what is searched, one for what "
-    "replaces it, with equal names for the values that both have.",
+    "replaces it, with equal names for the values that both have. Without the right `_domain`, the "
+    "pattern matches nothing.",
     "BiasGelu(given, bias) is Gelu(given + bias). Both BiasGelu and Gelu are of the domain "
     "com.microsoft here, since the standard has a Gelu only from opset 20 on.",
     'fused returns op.BiasGelu(given, bias, _domain="com.microsoft"), apart returns '

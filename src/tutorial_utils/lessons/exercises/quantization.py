@@ -145,8 +145,8 @@ def _wrong_answers(before: Path, after: Path) -> str | None:
 exercise(
     "03.in_8_bits",
     (),
-    "Print left_in_float of the file that the call above writes. Which operators must be in its "
-    "list? And what does `reduce_range` do to the weights?",
+    "Keep `extra_options` from the call above. Print left_in_float of the file that it writes: "
+    "which operators must be in the list, if you need one at all? And is `reduce_range` needed?",
     "Five arguments matter: op_types_to_quantize, per_channel, reduce_range, weight_type and "
     "extra_options. Without op_types_to_quantize, the quantizer takes every operator it knows.",
     'quantize_dynamic(model, target, op_types_to_quantize=["MatMul", "Gemm", "Attention", '

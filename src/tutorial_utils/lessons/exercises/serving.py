@@ -110,10 +110,11 @@ def _judge_off_loop(answer: Callable) -> str | None:
     return _blocked(model) or _differs(given, "two texts", 200, ["DULL", "A JOY"])
 
 
-def _blocked(model: SlowModel) -> str | None:
+def _blocked(model: SlowModel, advice: str = "") -> str | None:
     if not model.waited_in_vain:
         return None
-    return "While predict() runs, nobody answers /health: the event loop waits for the model."
+    told = "While predict() runs, /health gets no answer: the event loop waits for the model."
+    return f"{told} {advice}".rstrip()
 
 
 def _differs(given, what: str, status: int, labels: list[str] | None = None) -> str | None:
@@ -128,12 +129,12 @@ def _differs(given, what: str, status: int, labels: list[str] | None = None) -> 
 exercise(
     "05.predict_off_loop",
     (),
-    "The event loop is one thread. Whoever computes in it holds up everybody else; whoever awaits "
-    "something gives the others a turn. Which thread could compute instead?",
-    "`await loop.run_in_executor(None, function, *arguments)` lets another thread compute. FastAPI "
-    "does that by itself for an endpoint that is a plain `def`.",
-    "Either write `def endpoint(body: dict)` without async, or keep async and `labels = await "
-    'asyncio.get_running_loop().run_in_executor(None, predict, body["texts"])`. Return endpoint.',
+    "The event loop is one thread. Code that computes in it holds up everything else; code that "
+    "awaits something gives the others a turn. `await asyncio.to_thread(f, x)` runs f in another.",
+    "Pass the function and its argument to `asyncio.to_thread`, do not call the function yourself. "
+    "FastAPI does the same for an endpoint that is a plain `def`.",
+    "Either write `def endpoint(body: dict)` without async, or keep async and write `labels = "
+    'await asyncio.to_thread(predict, body["texts"])`. Return endpoint.',
     judge=_judge_off_loop,
 )
 
@@ -157,7 +158,7 @@ def _judge_service(answer: Callable) -> str | None:
 
     async def tell(client) -> str | None:
         given, health = await _while_slow(client, model)
-        wrong = _differs(health, "GET /health", 200) or _blocked(model)
+        wrong = _differs(health, "GET /health", 200) or _blocked(model, "See exercise 2.")
         wrong = wrong or _differs(given, "two texts", 200, ["DULL", "A JOY"])
         model.started.clear()
         for what, content in BAD.items():
@@ -192,9 +193,9 @@ exercise(
     (),
     "Describe what a good body looks like, with its limits, as a pydantic model. FastAPI then "
     "refuses all others with 422. And what does FastAPI do if you catch no exception?",
-    'Texts = pydantic.create_model("Texts", texts=(list[Text], Field(min_length=1, '
-    "max_length=32))), where Text = Annotated[str, Field(min_length=1)]. An exception that nobody "
-    "catches becomes a 500 without details.",
+    "Limits go into `Field`: `texts: list[Text] = Field(min_length=1, max_length=32)`, where "
+    "`Text = Annotated[str, Field(min_length=1)]`. An exception that is not caught becomes a 500 "
+    "without details.",
     'app = FastAPI(); @app.get("/health") on an async def; @app.post("/predict") on a plain def '
     'that takes `asked: Texts` and returns {"labels": predict(asked.texts)}, where Texts is a '
     "class with BaseModel as its base. Return app.",

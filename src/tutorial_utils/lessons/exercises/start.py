@@ -63,7 +63,8 @@ exercise(
         (_tokenizer(), _TEXTS[1:2], 8),
         (_tokenizer(padded=True), _TEXTS, 32),
     ],
-    "Add up the tokens of all texts. All positions are `width` times the number of texts.",
+    "Add up the tokens of all texts; of a text that is cut, only `width` count. All positions are "
+    "`width` times the number of texts.",
     "sum(e.attention_mask) is the number of tokens of a text e; len(e.ids) may count padding too. "
     "And no text has more than `width` tokens.",
     "tokens = sum(min(sum(e.attention_mask), width) for e in tokenizer.encode_batch(texts)), then "

@@ -67,6 +67,7 @@ def _judge_batches(answer: Callable) -> str | None:
         ("a text that is longer than the budget", [9, 300, 8, 7], 64),
         ("texts of one length", [16] * 40, 128),
         ("one text", [12], 256),
+        ("one text that is longer than the budget", [300], 256),
     ):
         if wrong := _wrong_batches(answer(list(lengths), budget), lengths, budget):
             return f"For {name}: {wrong}"
@@ -83,14 +84,16 @@ def _wrong_batches(made: object, lengths: list[int], budget: int) -> str | None:
     for i in range(len(lengths)):
         if found[i] != 1:
             return f"text {i} is in {found[i] or 'no'} batch{'es' if found[i] > 1 else ''}"
-    for batch in filter(None, made):
+    if [] in map(list, made):
+        return "it makes a batch without texts"
+    for batch in made:
         longest = max(lengths[i] for i in batch)
         if len(batch) > 1 and len(batch) * longest > budget:
             return (
                 f"a batch of {len(batch)} texts, the longest of {longest} tokens, computes "
                 f"{len(batch) * longest} positions, which is more than {budget}"
             )
-    padding = 100 * batching.padding_waste(lengths, [b for b in made if b])
+    padding = 100 * batching.padding_waste(lengths, made)
     if padding > PADDING:
         return f"{padding:.0f} % of the positions are padding; at most {PADDING} % are allowed"
     needed = len(batching.by_tokens(lengths, budget))
@@ -102,7 +105,8 @@ def _wrong_batches(made: object, lengths: list[int], budget: int) -> str | None:
 exercise(
     "04.batches",
     (),
-    "Texts of similar length should share a batch. In which order would you go through them?",
+    "Texts of similar length should share a batch, so sort them first. A batch costs its number of "
+    "texts × its longest text, padding included. Close it only when the next text would cost more.",
     "Go through sorted(range(len(lengths)), key=lambda i: lengths[i]). The text that you add is "
     "then always the longest of its batch, so the batch would compute "
     "(size + 1) × its length positions.",
