@@ -142,6 +142,16 @@ def test_a_picture_is_the_same_each_time(name, drawn):
     assert np.array_equal(pixels_of(drawings.DRAWINGS[name].draw()), drawn(name).pixels)
 
 
+def test_each_road_of_the_map_reads_from_left_to_right(drawn):
+    rows = {}
+    for text, _ in drawn("series_map").texts:
+        if text.get_text().isdigit():
+            x, y = text.get_position()
+            rows.setdefault(y, []).append((x, text.get_text()))
+    read = [number for y in sorted(rows, reverse=True) for _, number in sorted(rows[y])]
+    assert read == [f"{i:02}" for i in range(9)]
+
+
 def test_show_displays_the_figure_with_its_alt_text(monkeypatch):
     shown = []
     monkeypatch.setattr(plots, "show", lambda fig, alt: shown.append((fig.get_suptitle(), alt)))
