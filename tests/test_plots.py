@@ -43,3 +43,13 @@ def test_every_limit_is_a_line_with_its_name():
         assert name.get_window_extent().count_overlaps([t.get_window_extent() for t in others]) == 0
         title = next(t for t in fig.findobj(plots.matplotlib.text.Text) if t.get_text() == "t")
         assert not name.get_window_extent().overlaps(title.get_window_extent())
+
+
+def test_the_median_of_a_histogram_is_named_where_no_bar_is():
+    fig = plots.histogram([1, 2, 2, 3, 3, 3, 4, 4, 5, 30], title="t", x="x", y="y")
+    fig.draw_without_rendering()
+    (axis,) = fig.axes
+    (name,) = axis.texts
+    assert name.get_text() == "median 3"
+    bars = [bar.get_window_extent() for bar in axis.patches]
+    assert name.get_window_extent().count_overlaps(bars) == 0

@@ -92,13 +92,18 @@ def bars(
             axis.errorbar(value, name, xerr=whiskers, color="black", capsize=4)
         label(axis, f"{value:,.{digits}f}", (max(value, high), name), (6, 0), va="center")
     for name, value in (limits or {}).items():
-        axis.axvline(value, color="black", linestyle="--", linewidth=1)
-        at_top = {"xycoords": ("data", "axes fraction"), "ha": "center", "fontsize": 11}
-        label(axis, name, (value, 1), (0, 4), **at_top)
+        _line_across(axis, name, value)
     axis.invert_yaxis()
     axis.set_xlabel(unit)
     axis.margins(x=0.12)
     return fig
+
+
+def _line_across(axis: Axes, name: str, x: float) -> None:
+    """A dashed line from bottom to top, with its name above the plot, where nothing else stands."""
+    axis.axvline(x, color="black", linestyle="--", linewidth=1.5)
+    above = {"xycoords": ("data", "axes fraction"), "ha": "center", "fontsize": 11}
+    label(axis, name, (x, 1), (0, 4), **above)
 
 
 def lines(
@@ -142,8 +147,7 @@ def histogram(values: Sequence[float], *, title: str, x: str, y: str) -> Figure:
         edges = np.arange(min(values) - 0.5, max(values) + step + 0.5, step)
     axis.hist(values, bins=edges, color=BLUE, edgecolor="white")
     median = float(np.median(values))
-    axis.axvline(median, color="black", linestyle="--")
-    label(axis, f"median {median:.3g}", (median, axis.get_ylim()[1]), (5, -12))
+    _line_across(axis, f"median {median:.3g}", median)
     axis.set(xlabel=x, ylabel=y)
     return fig
 
