@@ -23,6 +23,7 @@ _SIDES = (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)
 STYLE: dict[Any, Any] = {
     "figure.figsize": (9, 4.5),
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.1,  # inches: labels keep off the edge
     "figure.dpi": 100,
     "font.size": 12,
     "axes.titleweight": "bold",
@@ -31,14 +32,18 @@ STYLE: dict[Any, Any] = {
     "axes.prop_cycle": rcsetup.cycler(color=PALETTE),
 }
 
+# For all functions that draw: text takes the size that holds when it is written, not that of its
+# axes. https://matplotlib.org/stable/users/explain/customizing.html#temporary-rc-settings
+styled = matplotlib.rc_context(STYLE)
 
+
+@styled
 def figure(title: str, *, rows: int = 1, columns: int = 1, size=None) -> tuple[Figure, np.ndarray]:
     """A figure in the series' style and its axes (a flat array); the title says the finding.
 
     A title that is wider than the figure is broken into lines.
     """
-    with matplotlib.rc_context(STYLE):
-        fig, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
+    fig, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
     pyplot.close(fig)  # the notebook shows it once, through ``show``
     fig.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold", wrap=True)
     return fig, axes.ravel()
@@ -57,6 +62,7 @@ def show(fig: Figure, alt: str) -> None:
     )
 
 
+@styled
 def label(axis: Axes, text: str, at: tuple, offset: tuple[float, float], **style) -> None:
     """Write ``text`` at the point ``at`` of the data, moved by ``offset`` typographic points.
 
@@ -65,6 +71,7 @@ def label(axis: Axes, text: str, at: tuple, offset: tuple[float, float], **style
     axis.annotate(text, at, xytext=offset, textcoords="offset points", **style)
 
 
+@styled
 def bars(
     values: Mapping[str, float],
     *,
@@ -106,6 +113,7 @@ def _line_across(axis: Axes, name: str, x: float) -> None:
     label(axis, name, (x, 1), (0, 4), **above)
 
 
+@styled
 def lines(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *,
@@ -135,6 +143,7 @@ def lines(
     return fig
 
 
+@styled
 def histogram(values: Sequence[float], *, title: str, x: str, y: str) -> Figure:
     """A distribution with its median marked.
 
@@ -152,6 +161,7 @@ def histogram(values: Sequence[float], *, title: str, x: str, y: str) -> Figure:
     return fig
 
 
+@styled
 def front(
     points: Mapping[str, tuple[float, float]], best: Sequence[str], *, title: str, x: str, y: str
 ) -> Figure:
@@ -200,6 +210,7 @@ def plain_log_ticks(scale: Axis, digits: Sequence[int]) -> None:
     scale.set_minor_formatter(ticker.NullFormatter())
 
 
+@styled
 def timeline(
     points: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *,

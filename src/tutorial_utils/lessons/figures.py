@@ -16,7 +16,7 @@ from tutorial_utils.bench.roofline import Roofs, Work
 from tutorial_utils.bench.timer import Comparison
 from tutorial_utils.graph import inspection
 from tutorial_utils.lessons.ledger import Row
-from tutorial_utils.plots import BLUE, GREEN, GREY, ORANGE, PALETTE, PINK
+from tutorial_utils.plots import BLUE, GREEN, GREY, ORANGE, PALETTE, PINK, styled
 
 _OP_COLOURS = {
     "MatMul": BLUE, "Gemm": BLUE, "MatMulInteger": BLUE, "DynamicQuantizeMatMul": BLUE,
@@ -38,6 +38,7 @@ def comparison(result: Comparison, title: str) -> Figure:
     )
 
 
+@styled
 def encoder_layers(files: Mapping[str, Path], title: str) -> Figure:
     """The first encoder layer of each file drawn side by side, data flowing downwards.
 
@@ -63,7 +64,9 @@ def encoder_layers(files: Mapping[str, Path], title: str) -> Figure:
             )  # fmt: skip
         hidden = len(flows[name]) - len(flow)
         note = f"\n({hidden} that compute shapes are not drawn)" if hidden else ""
-        axis.set_title(f"{name}: {len(flows[name]) - 1} nodes{note}", fontsize=13)
+        axis.set_title(
+            f"{name}: {len(flows[name]) - 1} nodes{note}", fontsize=13, fontweight="normal"
+        )
         axis.set(xlim=(-1.7, 2.6), ylim=(lowest + 0.6, -0.6))
         axis.axis("off")
     return fig
@@ -113,6 +116,7 @@ def _draw_edge(axis: Axes, place: Mapping, before: object, after: object, op: st
         plots.label(axis, "residual", middle, (4, 0), rotation=90, va="center", fontsize=12)
 
 
+@styled
 def placement(rows: Mapping[str, Sequence[tuple[str, bool]]], title: str) -> Figure:
     """Chains of operators, each on the GPU (True) or the CPU, with an arrow for each copy.
 
@@ -145,6 +149,7 @@ def placement(rows: Mapping[str, Sequence[tuple[str, bool]]], title: str) -> Fig
     return fig
 
 
+@styled
 def number_formats(sums: Mapping[str, float], title: str) -> Figure:
     """The distance between neighbouring numbers in fp16 and bf16, and where sums of squares lie.
 
@@ -169,6 +174,7 @@ def number_formats(sums: Mapping[str, float], title: str) -> Figure:
     return fig
 
 
+@styled
 def roofline(roofs: Roofs, points: Mapping[str, tuple[str, Work, float]], title: str) -> Figure:
     """Operations per second against operations a byte, below the roofs of the machine.
 
@@ -196,6 +202,7 @@ def roofline(roofs: Roofs, points: Mapping[str, tuple[str, Work, float]], title:
     return fig
 
 
+@styled
 def ledger(rows: Sequence[Row]) -> Figure:
     """The steps one after the other, relative to PyTorch; steps that do not pay are grey, hatched.
 
@@ -226,6 +233,7 @@ def ledger(rows: Sequence[Row]) -> Figure:
     return fig
 
 
+@styled
 def breaker(
     states: Sequence[tuple[float, str]],
     answers: Mapping[str, Sequence[float]],
@@ -255,6 +263,7 @@ def breaker(
     return fig
 
 
+@styled
 def drift(
     ratios: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *,
@@ -289,6 +298,7 @@ def drift(
     return fig
 
 
+@styled
 def factors(rates: Mapping[str, float], title: str, first: int) -> Figure:
     """How a rate grows from step to step, on a scale where equal factors have equal lengths.
 
