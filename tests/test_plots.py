@@ -2,6 +2,8 @@
 
 import itertools
 
+from matplotlib.colors import to_rgba
+
 from tutorial_utils import plots
 
 
@@ -53,3 +55,20 @@ def test_the_median_of_a_histogram_is_named_where_no_bar_is():
     assert name.get_text() == "median 3"
     bars = [bar.get_window_extent() for bar in axis.patches]
     assert name.get_window_extent().count_overlaps(bars) == 0
+
+
+def test_a_marked_bar_is_seen_without_colour_and_without_length():
+    fig = plots.bars({"good": 0.8, "bad": 0.0}, title="F1 fell: bad", unit="F1", highlight=["bad"])
+    fig.draw_without_rendering()
+    (axis,) = fig.axes
+    good, bad = axis.patches
+    assert (good.get_hatch(), bad.get_hatch()) == ("", "//")
+    names = {text.get_text(): text.get_fontweight() for text in axis.get_yticklabels()}
+    assert names == {"good": "normal", "bad": "bold"}
+    values = {text.get_text(): text.get_fontweight() for text in axis.texts}
+    assert values == {"0.8": "normal", "0.0": "bold"}
+
+
+def test_where_nothing_is_marked_all_bars_are_grey():
+    (axis,) = plots.bars({"a": 1.0, "b": 2.0}, title="none", unit="ms", highlight=[]).axes
+    assert {bar.get_facecolor() for bar in axis.patches} == {to_rgba(plots.GREY)}

@@ -5,7 +5,7 @@ Each function returns a Matplotlib figure; ``show`` puts it into a notebook with
 
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -77,27 +77,32 @@ def bars(
     *,
     title: str,
     unit: str,
+    highlight: Collection[str],
     intervals: Mapping[str, tuple[float, float]] | None = None,
-    highlight: Sequence[str] = (),
     digits: int = 1,
     limits: Mapping[str, float] | None = None,
 ) -> Figure:
     """Horizontal bars in the given order, each labelled with its value.
 
-    intervals: low and high end of an error bar, by name. highlight: names drawn in colour and
-    hatched, the others grey; all in colour when empty. limits: values that bars are compared
-    with, by name; each is a line, and its name stands above the bars.
+    highlight: the bars that the title speaks of, in colour, hatched, and with name and value in
+    bold, which marks a bar of length zero too; the others are grey. intervals: low and high end of
+    an error bar, by name. limits: values that bars are compared with, by name; each is a line, and
+    its name stands above the bars.
     """
     fig, (axis,) = figure(title, size=(9, 0.8 + 0.55 * len(values)))
+    clear = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # where a limit's line passes
     for name, value in values.items():
-        marked = not highlight or name in highlight
-        colour, hatch = (BLUE, "//" if highlight else "") if marked else (GREY, "")
+        colour, hatch, weight = (BLUE, "//", "bold") if name in highlight else (GREY, "", "normal")
         axis.barh(name, value, color=colour, hatch=hatch, edgecolor="white")
         low, high = (intervals or {}).get(name, (value, value))
         if low < high:
             whiskers = [[value - low], [high - value]]
             axis.errorbar(value, name, xerr=whiskers, color="black", capsize=4)
-        label(axis, f"{value:,.{digits}f}", (max(value, high), name), (6, 0), va="center")
+        told = {"va": "center", "fontweight": weight, "bbox": clear}
+        label(axis, f"{value:,.{digits}f}", (max(value, high), name), (7, 0), **told)
+    axis.set_yticks(range(len(values)), list(values))
+    for tick in axis.get_yticklabels():
+        tick.set_fontweight("bold" if tick.get_text() in highlight else "normal")
     for name, value in (limits or {}).items():
         _line_across(axis, name, value)
     axis.invert_yaxis()

@@ -28,13 +28,19 @@ LARGEST_FP16 = float(np.finfo(np.float16).max)
 
 
 def comparison(result: Comparison, title: str) -> Figure:
-    """Median latency of each candidate with the span from p50 to p95."""
+    """Median latency of each candidate with the span from p50 to p95.
+
+    Marked is what differs measurably from the reference, whose p50 is a line.
+    """
     timings = result.timings
+    reference = next(iter(timings))
     return plots.bars(
         {name: t.p50_ms for name, t in timings.items()},
         title=title,
         unit="milliseconds a call (bar: p50, whisker: to p95)",
+        highlight=[n for n, v in result.verdicts.items() if v.word in ("faster", "slower")],
         intervals={name: (t.p50_ms, t.p95_ms) for name, t in timings.items()},
+        limits={reference: timings[reference].p50_ms},
     )
 
 
@@ -204,9 +210,9 @@ def roofline(roofs: Roofs, points: Mapping[str, tuple[str, Work, float]], title:
 
 @styled
 def ledger(rows: Sequence[Row]) -> Figure:
-    """The steps one after the other, relative to PyTorch; steps that do not pay are grey, hatched.
+    """The steps one after the other, relative to PyTorch; steps that pay are in colour, hatched.
 
-    A step is in colour where, side by side with the step before it, it was measurably faster. Bars
+    A step pays where, side by side with the step before it, it was measurably faster. Bars
     are factors measured in one run with PyTorch: milliseconds of different hours do not compare.
     """
     last, same = rows[-1], "PyTorch in the same run = 1"
@@ -222,7 +228,7 @@ def ledger(rows: Sequence[Row]) -> Figure:
             (upper, row.latency.ratio, f"{row.latency_ms:,.1f} ms", row.latency_verdict),
             (lower, texts, f"{row.texts_per_s:,.0f}/s", row.throughput_verdict),
         ):
-            colour, hatch = (BLUE, "") if verdict == "faster" else (GREY, "//")
+            colour, hatch = (BLUE, "//") if verdict == "faster" else (GREY, "")
             axis.barh(row.step, factor, color=colour, hatch=hatch, edgecolor="white")
             note = f"{factor:.2f} × PyTorch  ({value})" if verdict != "reference" else value
             note += "" if verdict in ("faster", "reference") else f"  {verdict}"
