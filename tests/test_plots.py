@@ -3,6 +3,7 @@
 import itertools
 
 from matplotlib.colors import to_rgba
+from matplotlib.text import Text
 
 from tutorial_utils import plots
 
@@ -10,9 +11,7 @@ from tutorial_utils import plots
 def test_a_title_wider_than_the_figure_is_broken_into_lines():
     fig, _ = plots.figure("one step of many that this long title tells about " * 4)
     fig.canvas.draw()
-    (title,) = [
-        text for text in fig.findobj(plots.matplotlib.text.Text) if "title" in text.get_text()
-    ]
+    (title,) = [text for text in fig.findobj(Text) if "title" in text.get_text()]
     assert title.get_window_extent().x1 <= fig.bbox.x1
     assert title.get_window_extent().y1 <= fig.bbox.y1
 
@@ -43,7 +42,7 @@ def test_every_limit_is_a_line_with_its_name():
         (name,) = (text for text in axis.texts if text.get_text() == "limit 2")
         others = [text for text in axis.texts if text is not name]
         assert name.get_window_extent().count_overlaps([t.get_window_extent() for t in others]) == 0
-        title = next(t for t in fig.findobj(plots.matplotlib.text.Text) if t.get_text() == "t")
+        title = next(t for t in fig.findobj(Text) if t.get_text() == "t")
         assert not name.get_window_extent().overlaps(title.get_window_extent())
 
 
