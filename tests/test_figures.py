@@ -4,7 +4,9 @@ import inspect
 import itertools
 
 import pytest
+from contrast import contrast, luminance
 from made_up_figures import DRAWN
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -56,6 +58,15 @@ def test_labels_keep_a_distance_from_the_edge(name, texts):
     fig, _ = texts(name)
     for text in itertools.chain.from_iterable(axis.texts for axis in fig.axes):
         assert text.get_window_extent().x1 < fig.bbox.x1 - 5, text.get_text()
+
+
+@pytest.mark.parametrize("name", sorted(DRAWN))
+def test_texts_stand_out_from_their_ground_without_colour(name, texts):
+    for text in texts(name)[1]:
+        box = text.get_bbox_patch()
+        ground = box.get_facecolor() if box else to_rgb("white")
+        told = contrast(luminance(to_rgb(text.get_color())), luminance(ground))
+        assert told >= 4.5, text.get_text()
 
 
 def test_a_label_that_a_lesson_writes_has_the_size_of_the_others():

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 # Okabe and Ito's palette; every use of colour is doubled by a marker, a hatch or a label.
 PALETTE = BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C"
+# The same hues for text: dark enough to be read on white, a contrast of 4.5 or more.
+INKS = {ORANGE: "#8A5F00", GREEN: "#00664B", PINK: "#A8447B", GREY: "#4D4D4D"}
 STYLE: dict[Any, Any] = {
     "figure.figsize": (9, 4.5),
     "figure.constrained_layout.use": True,
@@ -59,8 +61,11 @@ def show(fig: Figure, alt: str) -> None:
 def label(axis: Axes, text: str, at: tuple, offset: tuple[float, float], **style) -> None:
     """Write ``text`` at the point ``at`` of the data, moved by ``offset`` typographic points.
 
-    The y of ``at`` is a number, or a name on an axis of names.
+    The y of ``at`` is a number, or a name on an axis of names. A colour of the palette is written
+    in its ink.
     """
+    color = style.pop("color", "black")
+    style["color"] = INKS.get(color, color)
     axis.annotate(text, at, xytext=offset, textcoords="offset points", **style)
 
 

@@ -25,7 +25,6 @@ def placement(rows: Mapping[str, Sequence[tuple[str, bool]]], title: str) -> Fig
         for x, (op, on_gpu) in enumerate(places):
             axis.text(
                 x, on_gpu, op, ha="center", va="center", fontsize=11,
-                color="white" if on_gpu else "black",
                 bbox={"boxstyle": "round,pad=0.4", "facecolor": GREEN if on_gpu else "white",
                       "edgecolor": GREY},
             )  # fmt: skip

@@ -42,7 +42,7 @@ def encoder_layers(files: Mapping[str, Path], title: str) -> Figure:
             colour = _OP_COLOURS.get(op)
             axis.text(
                 *place[node], op, ha="center", va="center", fontsize=11 if lowest > 15 else 14,
-                color="white" if colour else "black", zorder=3,
+                color="white" if colour == BLUE else "black", zorder=3,
                 bbox={"boxstyle": "round", "facecolor": colour or "white", "edgecolor": GREY},
             )  # fmt: skip
         hidden = len(flows[name]) - len(flow)
