@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+from types import SimpleNamespace
 
 import pytest
 from contrast import contrast, luminance
@@ -11,7 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from tutorial_utils import plots
+from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.lessons import figures, guesses
+from tutorial_utils.optimize import report
 
 DPI = 90  # of ``plots.show``
 
@@ -74,3 +77,20 @@ def test_a_label_that_a_lesson_writes_has_the_size_of_the_others():
     plots.label(axis, "here", (0, 0), (5, 5))
     assert axis.texts[0].get_fontsize() == plots.STYLE["font.size"]
     assert {text.get_fontsize() for text in guesses.calibration().axes[0].texts} == {12}
+
+
+def test_the_figure_of_a_report_marks_the_chosen_file_in_each_workload():
+    times = {"pytorch": Ratio(1, 1, 1), "fused_int8": Ratio(0.2, 0.1, 0.3)}
+    longer = {**times, "fused_int8": Ratio(0.4, 0.3, 0.5)}
+    outcome = SimpleNamespace(
+        name="sentiment",
+        times={"one text": times, "a batch": longer},
+        judged=[SimpleNamespace(candidate=SimpleNamespace(name="fused_int8"))],
+        baseline="PyTorch fp32",
+    )
+    fig = report.gains(outcome)
+    assert fig.get_suptitle().startswith("sentiment: fused_int8 takes 0.20 to 0.40 × the time")
+    (axis,) = fig.axes
+    bold = [t.get_text() for t in axis.get_yticklabels() if t.get_fontweight() == "bold"]
+    assert bold == ["one text: fused_int8", "a batch: fused_int8"]
+    assert "PyTorch fp32" in {text.get_text() for text in axis.texts}
