@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from contrast import contrast, luminance
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -62,18 +63,6 @@ def pixels_of(figure):
 def within(inner, outer):
     across = outer.x0 <= inner.x0 and inner.x1 <= outer.x1
     return across and outer.y0 <= inner.y0 and inner.y1 <= outer.y1
-
-
-def luminance(rgb):
-    """Relative luminance (WCAG 2.2) of colours between 0 and 1, in the last dimension."""
-    rgb = np.asarray(rgb)[..., :3]
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return linear @ (0.2126, 0.7152, 0.0722)
-
-
-def contrast(one, other):
-    lighter, darker = np.maximum(one, other), np.minimum(one, other)
-    return (lighter + 0.05) / (darker + 0.05)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -140,6 +129,16 @@ def test_the_alt_text_says_what_is_seen(name, drawn):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_picture_is_the_same_each_time(name, drawn):
     assert np.array_equal(pixels_of(drawings.DRAWINGS[name].draw()), drawn(name).pixels)
+
+
+def test_each_road_of_the_map_reads_from_left_to_right(drawn):
+    rows = {}
+    for text, _ in drawn("series_map").texts:
+        if text.get_text().isdigit():
+            x, y = text.get_position()
+            rows.setdefault(y, []).append((x, text.get_text()))
+    read = [number for y in sorted(rows, reverse=True) for _, number in sorted(rows[y])]
+    assert read == [f"{i:02}" for i in range(9)]
 
 
 def test_show_displays_the_figure_with_its_alt_text(monkeypatch):

@@ -2,15 +2,16 @@
 
 import itertools
 
+from matplotlib.colors import to_rgba
+from matplotlib.text import Text
+
 from tutorial_utils import plots
 
 
 def test_a_title_wider_than_the_figure_is_broken_into_lines():
     fig, _ = plots.figure("one step of many that this long title tells about " * 4)
     fig.canvas.draw()
-    (title,) = [
-        text for text in fig.findobj(plots.matplotlib.text.Text) if "title" in text.get_text()
-    ]
+    (title,) = [text for text in fig.findobj(Text) if "title" in text.get_text()]
     assert title.get_window_extent().x1 <= fig.bbox.x1
     assert title.get_window_extent().y1 <= fig.bbox.y1
 
@@ -41,5 +42,32 @@ def test_every_limit_is_a_line_with_its_name():
         (name,) = (text for text in axis.texts if text.get_text() == "limit 2")
         others = [text for text in axis.texts if text is not name]
         assert name.get_window_extent().count_overlaps([t.get_window_extent() for t in others]) == 0
-        title = next(t for t in fig.findobj(plots.matplotlib.text.Text) if t.get_text() == "t")
+        title = next(t for t in fig.findobj(Text) if t.get_text() == "t")
         assert not name.get_window_extent().overlaps(title.get_window_extent())
+
+
+def test_the_median_of_a_histogram_is_named_where_no_bar_is():
+    fig = plots.histogram([1, 2, 2, 3, 3, 3, 4, 4, 5, 30], title="t", x="x", y="y")
+    fig.draw_without_rendering()
+    (axis,) = fig.axes
+    (name,) = axis.texts
+    assert name.get_text() == "median 3"
+    bars = [bar.get_window_extent() for bar in axis.patches]
+    assert name.get_window_extent().count_overlaps(bars) == 0
+
+
+def test_a_marked_bar_is_seen_without_colour_and_without_length():
+    fig = plots.bars({"good": 0.8, "bad": 0.0}, title="F1 fell: bad", unit="F1", highlight=["bad"])
+    fig.draw_without_rendering()
+    (axis,) = fig.axes
+    good, bad = axis.patches
+    assert (good.get_hatch(), bad.get_hatch()) == ("", "//")
+    names = {text.get_text(): text.get_fontweight() for text in axis.get_yticklabels()}
+    assert names == {"good": "normal", "bad": "bold"}
+    values = {text.get_text(): text.get_fontweight() for text in axis.texts}
+    assert values == {"0.8": "normal", "0.0": "bold"}
+
+
+def test_where_nothing_is_marked_all_bars_are_grey():
+    (axis,) = plots.bars({"a": 1.0, "b": 2.0}, title="none", unit="ms", highlight=[]).axes
+    assert {bar.get_facecolor() for bar in axis.patches} == {to_rgba(plots.GREY)}

@@ -58,6 +58,7 @@ def measured(name: str, value: float, digits: int = 1) -> None:
     plots.show(_strip(made, said), alt=alt)
 
 
+@plots.styled
 def calibration(lessons: str = "") -> Figure:
     """All guesses so far against what was measured, as factors; many of them in two columns.
 
@@ -132,6 +133,7 @@ def _verdict(one: Guess) -> str:
     return told + ("well judged." if off == 0 else f"off by {off:,.3g}.")
 
 
+@plots.styled
 def _strip(one: Guess, said: str) -> Figure:
     """One line from zero on with both numbers."""
     fig, (axis,) = plots.figure(f"Measured: {said}. {_verdict(one)}", size=(9, 1.5))

@@ -116,12 +116,18 @@ def trial_table(outcome: Outcome) -> Table:
 
 
 def gains(outcome: Outcome) -> Figure:
-    """Time of each step relative to PyTorch, by workload."""
+    """Time of each step relative to PyTorch, by workload; the chosen file is marked."""
     times = {f"{w}: {n}": t for w, found in outcome.times.items() for n, t in found.items()}
+    chosen = outcome.judged[0].candidate.name
+    marked = [f"{workload}: {chosen}" for workload in outcome.times]
+    told = sorted({f"{times[key].ratio:.2f}" for key in marked})
+    takes = " to ".join(dict.fromkeys((told[0], told[-1])))
     return plots.bars(
         {key: time.ratio for key, time in times.items()},
-        title=f"{outcome.name}: what each step gained",
+        title=f"{outcome.name}: {chosen} takes {takes} × the time of {outcome.baseline}",
         unit=f"time relative to {outcome.baseline} (less is better)",
+        highlight=marked,
         intervals={key: (time.low, time.high) for key, time in times.items()},
         digits=2,
+        limits={outcome.baseline: 1},
     )

@@ -15,7 +15,8 @@ from tutorial_utils.lessons.drawings.primitives import (
 ALT = (
     "Three panels. Canary: of a hundred callers, five get the answers of the new version. Shadow: "
     "the stable version answers all callers, and the new one's answers are only compared. Breaker: "
-    "after failures it opens and a fallback answers; after a rest one trial decides if it closes."
+    "after failures it opens and a fallback answers. Once a cooldown is over, one probe decides "
+    "whether it closes."
 )
 PANELS = (1.95, 5.45, 9.1)  # inches: middles
 TOP, LOW = 3.75, 2.3  # inches: heights of the callers and of the versions
@@ -64,12 +65,12 @@ def _shadow(canvas: Canvas, x: float) -> None:
 def _breaker(canvas: Canvas, x: float) -> None:
     closed = canvas.box(x - 0.98, TOP, 1.25, 0.75, "closed:\nmodel", WORK)
     opened = canvas.box(x + 0.98, TOP, 1.25, 0.75, "open:\nfallback", KEPT)
-    half = canvas.box(x, 1.3, 1.5, 0.75, "half-open:\none trial", PLAIN)
+    half = canvas.box(x, 1.3, 1.5, 0.75, "half-open:\none probe", PLAIN)
     canvas.arrow(closed.right, opened.left)
-    canvas.text(x, TOP + 0.22, "fails")
+    canvas.text(x, TOP + 0.22, "failure")
     canvas.arrow((x + 1.3, opened.bottom[1]), (x + 0.6, half.top[1]))
-    canvas.text(x + 1.35, 2.5, "rest")
+    canvas.text(x + 1.36, 2.2, "cooldown\nover")
     canvas.arrow((x + 0.2, half.top[1]), (x + 0.8, opened.bottom[1]))
-    canvas.text(x + 0.12, 2.7, "fails")
+    canvas.text(x + 0.12, 2.7, "failure")
     canvas.arrow((x - 0.45, half.top[1]), closed.bottom)
-    canvas.text(x - 1.15, 2.5, "works")
+    canvas.text(x - 1.15, 2.5, "success")

@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETLEFT
 from matplotlib.patches import Circle
 
 from tutorial_utils import plots
@@ -9,8 +10,8 @@ from tutorial_utils.lessons.drawings.primitives import HEADING, MARGIN, MUTED, C
 
 ALT = (
     "A road with six stations, 00 to 05. Each lesson makes something of what the one before made: "
-    "from the baseline in PyTorch to an ONNX file and on to a service. After 05 the road forks "
-    "into two tracks: operations with lessons 06 and 07, and hardware with lesson 08."
+    "from the baseline in PyTorch to an ONNX file and on to a service. After 05 the road leads "
+    "back to the left and forks into two tracks: operations with 06 and 07, and hardware with 08."
 )
 CORE = {
     "Start here": "baseline",
@@ -21,19 +22,21 @@ CORE = {
     "Serving": "service",
 }
 PLACES = np.linspace(1.95, 9.2, len(CORE))  # of the stations of the core, from left to right
-ROWS = {"Core": 4.2, "Operations": 2.6, "Hardware": 1.0}  # heights of the roads
+ROWS = {"Core": 4.85, "Operations": 2.5, "Hardware": 0.95}  # heights of the roads
+BACK = 3.65  # height of the road without stations that leads back to the left
 
 
 def draw() -> Figure:
-    canvas = Canvas("Six lessons turn a PyTorch model into a service; two tracks go further", 5.5)
+    canvas = Canvas("Six lessons turn a PyTorch model into a service; two tracks go further", 6.15)
     core, operations, hardware = ROWS.values()
-    _road(canvas, [(PLACES[0], core), (PLACES[-1], core)])
-    _road(canvas, [*_turn(core, operations), (PLACES[1], operations)])
-    _road(canvas, [*_turn(core, hardware), (PLACES[2], hardware)])
+    back = [(PLACES[0], core), *_turn(PLACES[-1] + 0.4, core, BACK, side=1)]
+    _road(canvas, [*back, *_turn(2.95, BACK, operations), (PLACES[4], operations)])
+    _road(canvas, [back[-1], *_turn(3.2, BACK, hardware), (PLACES[2], hardware)])
+    canvas.axis.plot((8, 6.2, 4.4), (BACK,) * 3, ls="", marker=CARETLEFT, color="white", ms=12)
     for number, (x, (name, made)) in enumerate(zip(PLACES, CORE.items(), strict=True)):
         _station(canvas, (x, core), f"{number:02}", name, made)
-    _station(canvas, (PLACES[3], operations), "06", "Continuous optimization", "gate in CI", 1.4)
-    _station(canvas, (PLACES[1], operations), "07", "Operating", "safe rollout", 1.4)
+    _station(canvas, (PLACES[2], operations), "06", "Continuous optimization", "gate in CI", 1.4)
+    _station(canvas, (PLACES[4], operations), "07", "Operating", "safe rollout", 1.4)
     _station(canvas, (PLACES[2], hardware), "08", "Other hardware", "GPU file", 1.4)
     for name, y in ROWS.items():
         canvas.text(MARGIN, y, name, size=HEADING, bold=True, align="left")
@@ -41,11 +44,11 @@ def draw() -> Figure:
     return canvas.fig
 
 
-def _turn(above: float, below: float) -> list:
-    """Half a circle from the last station of the core down to another row."""
+def _turn(x: float, above: float, below: float, side: int = -1) -> list:
+    """Half a circle from one row down to another: left of x, or to its right with side 1."""
     radius, middle = (above - below) / 2, (above + below) / 2
     angles = np.linspace(np.pi / 2, -np.pi / 2, 60)
-    return [(PLACES[-1] + radius * np.cos(a), middle + radius * np.sin(a)) for a in angles]
+    return [(x + side * radius * np.cos(a), middle + radius * np.sin(a)) for a in angles]
 
 
 def _road(canvas: Canvas, points: list) -> None:
