@@ -46,6 +46,10 @@ DRAWN = {
         plots.lines, {"texts": (SIZES, [270, 320, 420, 370]), "1000 / mean": (SIZES, SIZES[::-1])},
         **AXES, log_x=True, limits={"limit": 400},
     ),
+    "lines logarithmic": partial(
+        plots.lines, {"one": ((300, 400), [20, 300]), "two": ((300, 400), [30, 90])}, **AXES,
+        log_y=True, limits={"limit": 100},
+    ),
     "histogram": partial(plots.histogram, [5, 9, 9, 12, 26, 26, 27, 30, 62], **AXES),
     "front": partial(
         plots.front, {"dynamic": (0.57, 1.1), "static": (1.1, 3.4), "fp32": (1.0, 0.0)},

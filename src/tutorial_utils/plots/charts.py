@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tutorial_utils.plots.style import BLUE, GREY, PALETTE, figure, label, styled
+from tutorial_utils.plots.style import BLUE, GREY, PALETTE, figure, label, plain_log_ticks, styled
 
 
 @styled
@@ -64,6 +64,7 @@ def lines(
     x: str,
     y: str,
     log_x: bool = False,
+    log_y: bool = False,
     limits: Mapping[str, float] | None = None,
 ) -> Figure:
     """Lines through (x, y) points, each with its own marker and its name at its end.
@@ -81,7 +82,12 @@ def lines(
     for name, value in (limits or {}).items():
         axis.axhline(value, color="black", linestyle="--", linewidth=1)
         label(axis, name, (0, value), (5, 4), xycoords=("axes fraction", "data"), fontsize=11)
-    axis.set(xlabel=x, ylabel=y, ylim=(0, None))
+    axis.set(xlabel=x, ylabel=y)
+    if log_y:
+        axis.set_yscale("log")
+        plain_log_ticks(axis.yaxis, (1, 2, 5))
+    else:
+        axis.set_ylim(0, None)
     axis.margins(x=0.15)
     return fig
 
