@@ -74,6 +74,17 @@ def test_the_calibration_counts_the_guesses_that_were_close(shown):
     assert "0 of 1 guesses" in guesses.calibration("01").get_suptitle()
 
 
+def test_the_calibration_names_the_guesses_that_it_cannot_draw(shown):
+    for name, value in (("00.padding", 40), ("02.recipe", 6), ("02.nodes", 3), ("02.open", None)):
+        guesses.guess(name, value, "of 6")
+    for name, value in (("00.padding", 80), ("02.recipe", 0), ("02.open", 0)):
+        guesses.measured(name, value)
+    told = guesses.calibration().get_supxlabel()
+    assert "02 recipe" in told
+    assert "02 nodes" not in told  # not measured yet
+    assert "02 open" not in told  # no guess
+
+
 def test_the_calibration_of_nothing_says_how_to_guess():
     fig = guesses.calibration()
     assert fig.get_suptitle() == "No guesses yet"

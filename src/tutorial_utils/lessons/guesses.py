@@ -76,7 +76,11 @@ def calibration(lessons: str = "") -> Figure:
     columns = 1 if len(factors) <= ROWS else 2
     rows = math.ceil(len(factors) / columns)
     fig, axes = plots.figure(title, columns=columns, size=(7 + 2 * columns, 1.3 + 0.32 * rows))
-    fig.supxlabel("your guess, as a multiple of what was measured", fontsize=12)
+    below = "your guess, as a multiple of what was measured"
+    answered = [n for n, g in kept.items() if None not in (g.value, g.measured)]
+    if apart := [_spoken(name) for name in answered if name not in factors]:
+        below += f"\nnot drawn, since nothing is a multiple of 0: {', '.join(apart)}"
+    fig.supxlabel(below, fontsize=12)
     names = list(factors)
     for column, axis in enumerate(axes):
         part = names[column * rows : (column + 1) * rows]
@@ -100,11 +104,15 @@ def _column(axis: Axes, factors: Mapping[str, float], rows: int) -> None:
             plots.label(
                 axis, told, (end, row), (inwards, 0), ha=side, va="center", bbox=ground, fontsize=11
             )
-    axis.set_yticks(range(len(factors)), [n.replace(".", " ").replace("_", " ") for n in factors])
+    axis.set_yticks(range(len(factors)), [_spoken(n) for n in factors])
     axis.set_ylim(rows - 0.4, -0.6)
     axis.set_xscale("log", base=2)
     axis.set_xlim(1 / FARTHEST, FARTHEST)
     axis.set_xticks([1 / 16, 1 / 4, 1, 4, 16], ["1/16", "1/4", "1 ×", "4 ×", "16 ×"])
+
+
+def _spoken(name: str) -> str:
+    return name.replace(".", " ").replace("_", " ")
 
 
 def _is_close(factor: float) -> bool:
