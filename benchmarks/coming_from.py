@@ -73,8 +73,8 @@ def main() -> None:
     versions = (here / "versions.txt").read_text().strip()
     table = Table.of(("model", "file", "MB", "as PyTorch", "largest difference"), rows)
     about = (
-        f"With {versions}, on {TEXTS} texts. Ours was optimized without `--data`, as theirs takes "
-        "no labelled texts."
+        f"With {versions}, on {TEXTS} texts. Ours was optimized without `--data`, because "
+        "theirs takes no labelled texts."
     )
     text = f"{table.markdown()}\n\n{about}"
     write_between(ROOT / "docs" / "coming-from.md", "files", text)

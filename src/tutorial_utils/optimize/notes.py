@@ -23,7 +23,9 @@ def flips(job: Job, best: Judged, recipe: Recipe) -> str:
     if recipe.token_budget == 1:
         return "Each text is run alone, so its answer does not depend on others."
     found = answers.flips(job, job.file(best.candidate.name), recipe)
-    note = f"{found.share:.1%} of {found.texts} texts get another answer alone than in some batch."
+    note = (
+        f"{found.share:.1%} of {found.texts} texts get a different answer alone than in some batch."
+    )
     depends = found.share > 0
     if found.near is not None:
         depends = found.near < SAME_VECTOR
