@@ -174,8 +174,8 @@ TEXT = """Measured:
 
 Assumptions: each core runs at {plan.utilisation:.0%} of that rate. You have {plan.spare:.0%} more
 machines than you need, and at least one spare. A text takes {plan.bytes_a_text} bytes on the
-network, and a month has {hours} hours. The price of {plan.price} per core and hour, in any currency, is
-**an example, not an offer**. All costs are proportional to it.
+network, and a month has {hours} hours. The price of {plan.price} per core and hour, in any
+currency, is **an example, not an offer**. All costs are proportional to it.
 
 {sizes}
 
