@@ -78,7 +78,7 @@ def test_padding_is_masked_and_as_wide_as_asked():
 
 @pytest.mark.parametrize("batches", [[[0]], [[0, 0]], [[0, 1, 2]]])
 def test_batches_that_lose_or_repeat_a_row_are_refused(batches):
-    with pytest.raises(ValueError, match="each of 2 rows once"):
+    with pytest.raises(ValueError, match="each of the 2 rows once"):
         batching.run(lambda inputs: inputs["input_ids"], [[1], [2]], batches)
 
 

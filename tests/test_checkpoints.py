@@ -181,11 +181,11 @@ def test_one_logit_is_the_score_of_the_library_s_pipeline(tmp_path):
         ({"model_type": "unheard"}, "cannot be opened.*unheard"),
         ({"model_type": None}, "no `model_type`"),
         ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}},
-         r"quantized already \(`quantization_config` in config.json: bitsandbytes\).*fp32"),
+         r"already quantized \(`quantization_config` in config.json: bitsandbytes\).*fp32"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"),
         ({"compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
         ({"auto_map": {"AutoModelForSequenceClassification": "modeling_x.XFor"}},
-         r"code of its own \(`auto_map` in config.json: .*modeling_x.XFor.*trust_remote_code"),
+         r"its own code \(`auto_map` in config.json: .*modeling_x.XFor.*trust_remote_code"),
     ],
 )  # fmt: skip
 def test_a_field_that_cannot_be_right_is_named_with_its_fix(fields, message, tmp_path):
@@ -327,7 +327,7 @@ def test_a_config_with_another_number_of_layers_than_the_weights_is_refused(
     folder = save(
         tmp_path / "a", family, **{field: held}, patch={field: asked, "layer_types": kinds}
     )
-    message = f"has {asked} layers, and its weights hold {held} .* Correct `{field}`"
+    message = f"says {asked} layers, but the weights hold {held} .* Correct `{field}`"
     with pytest.raises(BadClassifier, match=message):
         open_classifier(folder)
     save(tmp_path / "b", family, **{field: held})

@@ -95,7 +95,7 @@ def test_json_is_all_that_is_on_stdout_and_the_same_facts(bert, tmp_path):
     ("wrong", "error", "known"),
     [
         ({"architectures": ["BertForTokenClassification"]}, "BadClassifier.*label for each", False),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantized already", False),
+        ({"quantization_config": {"quant_method": "gptq"}}, "already quantized", False),
         ({"problem_type": "multi_class"}, "`problem_type` 'multi_class'", False),
         ({"id2label": {"0": "a", "2": "c"}}, "numbered from 0", False),
         ({"intermediate_size": 32}, "do not fit config.json", True),

@@ -435,7 +435,7 @@ def test_texts_without_a_token_are_refused(tmp_path):
     tokenizer.save(str(folder / "tokenizer.json"))
     lines = [*texts(30), "\ufffd\ufffd"]
     given = labelled.Labelled(tuple(lines), np.arange(31) % 2)
-    with pytest.raises(labelled.BadData, match="1 texts have no token"):
+    with pytest.raises(labelled.BadData, match="finds no token in 1 texts"):
         Texts.of(classifiers.open_classifier(folder), given)
 
 
@@ -490,7 +490,7 @@ def test_a_name_is_of_one_provider(clock, finished, monkeypatch, capsys):
     )
     assert cli.main(command(finished, "--provider", "cuda")) == 2
     said = capsys.readouterr().err
-    assert "Version 1 of 'model' is made for cpu, and this run for cuda" in said
+    assert "Version 1 of 'model' is for cpu, but this run is for cuda" in said
     assert "--model" in said
     assert versions(finished / "out" / "registry", "model") == ["1"]
 

@@ -20,7 +20,11 @@ EXIT_CODES = """exit codes: 0 done (optimize: promoted), 1 refused by the gate o
 2 a problem with the input or the machine, 3 a bug in this package, 130 interrupted"""
 LIMITS = {  # field of ``gate.Limits`` → its flag, default and help
     "score_fall": ("--max-score-fall", 0.005, "how far F1 may fall"),
-    "rmse_rise": ("--max-rmse-rise", 0.01, "how far RMSE may rise, in standard deviations of the labels"),
+    "rmse_rise": (
+        "--max-rmse-rise",
+        0.01,
+        "how far RMSE may rise, in the labels' standard deviations",
+    ),
     "agreement": ("--min-agreement", 0.98, "smallest share of texts with PyTorch's answer"),
     "latency": ("--max-latency", 1.0, "time relative to PyTorch: fp32 on a CPU, fp16 on a GPU"),
     "size": ("--max-size", 1.0, "size relative to PyTorch fp32"),

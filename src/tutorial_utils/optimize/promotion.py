@@ -48,7 +48,7 @@ def find_previous(
     theirs = manifest.forms[0].recipe.session.provider
     if theirs != provider:
         raise InvalidArgument(
-            f"Version {newest.name} of {folder.name!r} is made for {theirs}, and this run for "
+            f"Version {newest.name} of {folder.name!r} is for {theirs}, but this run is for "
             f"{provider}. Services follow a name, so each provider needs one of its own: give "
             "another --model."
         )

@@ -70,7 +70,7 @@ class Target:
                 session.run(None, {"x": np.zeros(1, np.float32)})
             except Exception as error:  # a GPU that ONNX Runtime has no kernels for
                 reason = device_failure(error) or str(error)
-                raise ProviderUnavailable(f"Nothing can be run on the device: {reason}") from error
+                raise ProviderUnavailable(f"The device cannot run anything: {reason}") from error
 
 
 CPU = Target(

@@ -87,7 +87,7 @@ def load(registry: Path, name: str, version: str = "latest", gpu_memory: int = 0
     manifest = read_manifest(folder)
     if (manifest.name, manifest.version) != (name, folder.name):
         raise BadModel(
-            f"{name} {folder.name}: its manifest calls it {manifest}, and answers would "
+            f"{name} {folder.name}: its manifest calls it {manifest}, so answers would "
             f"name the wrong model. {FIX}"
         )
     form = choose(manifest)
@@ -117,7 +117,7 @@ def _open(folder: Path, manifest: Manifest, form: ModelForm) -> LoadedModel:
     """One form of a version, run once."""
     if WEIGHTS_FOLDER in form.recipe.session.config:
         raise BadModel(
-            f"{manifest}: its recipe sets {WEIGHTS_FOLDER}, and weights from another folder are "
+            f"{manifest}: its recipe sets {WEIGHTS_FOLDER}, but weights from another folder are "
             f"not verified. Save the model with its weights beside it. {FIX}"
         )
     why = (
@@ -239,8 +239,8 @@ def _explained(manifest: Manifest, form: ModelForm, why: str) -> Iterator[None]:
         if memory.is_allocation_failure(error):
             raise BadModel(
                 f"{manifest} cannot answer a text of {form.recipe.max_length} tokens on "
-                f"{form.provider}: there is too little memory. Free or allow more, or serve a "
-                "version for a CPU."
+                f"{form.provider}: there is too little memory. Free some, allow the service "
+                "more, or serve a version for a CPU."
             ) from error
         if isinstance(error, ProviderUnavailable):
             raise _NoDevice(f"{manifest} cannot be opened: {error}") from error
@@ -261,6 +261,6 @@ def _warm_up(model: LoadedModel) -> None:
     expected = (len(WARM_UP), model.width)
     if logits.shape != expected or not np.isfinite(logits).all():
         raise BadModel(
-            f"{model.manifest} answers with an array {logits.shape}; expected were finite numbers "
-            f"{expected}, a row for each text and a column for each label or dimension. {FIX}"
+            f"{model.manifest} answers with an array {logits.shape}; expected finite numbers of "
+            f"shape {expected}, with a row per text and a column per label or dimension. {FIX}"
         )

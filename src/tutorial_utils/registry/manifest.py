@@ -26,7 +26,7 @@ from tutorial_utils.tasks import TASKS
 FORMAT = 2
 READS = ("text", "pair")
 FIX = (
-    "Write the version again (`optimize` for your own model, `publish` for the one of the series), "
+    "Write the version again (`optimize` for your own model, `publish` for the course's model), "
     "or serve another one."
 )
 
@@ -146,7 +146,7 @@ def read_manifest(folder: Path) -> Manifest:
     for path in folder.iterdir():
         if path.name not in {MANIFEST, WITHDRAWN, *manifest.files}:
             raise BadModel(
-                f"{folder.name}: {MANIFEST} does not list {path.name}, so it is not verified, and "
+                f"{folder.name}: {MANIFEST} does not list {path.name}, so it is not verified, but "
                 f"the model could read weights from it. Remove it. {FIX}"
             )
     return manifest

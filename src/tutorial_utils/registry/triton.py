@@ -53,7 +53,7 @@ def write(registry: Path, name: str, target: Path, version: str = "latest") -> P
     model_folder = store.model_folder(target, name)
     folder = model_folder / manifest.version
     if folder.exists():
-        raise FileExistsError(f"{name} {manifest.version} is there already: remove it first.")
+        raise FileExistsError(f"{name} {manifest.version} already exists: remove it first.")
     model_folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=model_folder, prefix=".incomplete-") as scratch:
         complete = Path(scratch, manifest.version)

@@ -55,7 +55,7 @@ def by_tokens(
         ValueError: the budget is not positive.
     """
     if budget < 1:
-        raise InvalidArgument(f"A batch needs a budget of at least one token, not {budget}.")
+        raise InvalidArgument(f"The token budget of a batch must be at least 1, not {budget}.")
     batches: list[list[int]] = []
     tokens = width = 0  # of the last batch: without padding, and its longest sentence
     order = range(len(lengths))
@@ -122,7 +122,9 @@ def run(
     """
     flat = [i for batch in batches for i in batch]
     if sorted(flat) != list(range(len(rows))):
-        raise InvalidArgument(f"Batches must hold each of {len(rows)} rows once, not {len(flat)}.")
+        raise InvalidArgument(
+            f"The batches must hold each of the {len(rows)} rows once; they hold {len(flat)}."
+        )
     if not rows:
         return np.empty(0)
 

@@ -46,8 +46,8 @@ class ScaleSettings(Settings):
     def _no_admin(cls, token: SecretStr | None) -> SecretStr | None:
         if token is not None:
             raise InvalidArgument(
-                "a request to /admin would reach one replica of many: change the registry or the "
-                "settings, which all replicas follow"
+                "a request to /admin would reach only one of many replicas: change the registry "
+                "or the settings, which all replicas follow"
             )
         return token
 

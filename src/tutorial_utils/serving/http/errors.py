@@ -78,7 +78,7 @@ async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         problem = found["msg"]
         if found["type"] == "extra_forbidden":
             place = place if PLAIN.fullmatch(place[-1]) else place[:-1]
-            problem = "there is no such field; /docs shows those there are"
+            problem = "there is no such field; /docs lists all fields"
         problems.append({"where": ".".join(map(str, place)), "problem": problem})
     return JSONResponse({"error": "invalid request", "problems": problems}, 422)
 

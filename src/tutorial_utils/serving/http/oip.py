@@ -146,7 +146,7 @@ def router(
     async def known(request: Request, model: str) -> LoadedModel:
         served = deployment.model
         if model != served:
-            raise UnknownVersion(f"no such model is served here; there is: {served}")
+            raise UnknownVersion(f"no such model is served here; this one is: {served}")
         return deployment.find(request.path_params.get("version")).model
 
     asked_for = Annotated[LoadedModel, Depends(known)]
@@ -185,7 +185,7 @@ def router(
         version = request.path_params.get("version")
         there = outputs(deployment.find(version).model)
         if not there.keys() >= {w.name for w in asked.outputs}:  # type: ignore[attr-defined]
-            raise HTTPException(422, f"outputs: there are only {', '.join(there)}")
+            raise HTTPException(422, f"outputs: the model has only {', '.join(there)}")
         work = deployment.predict(given.data, x_caller_id, version)
         prediction = await disconnects.unless_gone(request, work)
         metrics.prediction(prediction)

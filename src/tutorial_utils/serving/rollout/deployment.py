@@ -101,7 +101,7 @@ class Deployment:
             if version in (None, engine.version):
                 return engine
         known = ", ".join(sorted(self.roles, key=int))
-        raise UnknownVersion(f"no such version runs here; there are: {known}")
+        raise UnknownVersion(f"no such version runs here; these do: {known}")
 
     def turn_away(self) -> Overloaded | None:
         """Why a request is refused unread: there is next to no room. Counted as a refused one.
@@ -353,6 +353,6 @@ def _check_callers(model: LoadedModel, used: LoadedModel) -> None:
     )
     if kind != expected:
         raise BadModel(
-            f"{model.manifest} {kind}, and {used.manifest}, the version in use, {expected}: its "
+            f"{model.manifest} {kind}, but {used.manifest}, the version in use, {expected}: its "
             "callers would be refused. Serve it under another name."
         )
