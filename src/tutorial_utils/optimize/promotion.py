@@ -111,7 +111,7 @@ def promote(
 
 
 def digest(version: Path) -> str:
-    """Which version this is, whatever its number: from its manifest, which has all checksums."""
+    """Identify a version whatever its number: from its manifest, which has all checksums."""
     return hashing.sha256(version / registry.MANIFEST)[:16]
 
 

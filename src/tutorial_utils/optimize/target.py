@@ -1,4 +1,4 @@
-"""Where a version is to run: its provider, the precision of its files, and PyTorch beside it."""
+"""Where a version will run: its provider, the precision of its files, and PyTorch beside it."""
 
 import tempfile
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Target:
 
     @property
     def provider(self) -> str:
-        """What its versions are made for: the name of a target."""
+        """What its versions are for: the name of a target."""
         return "cuda" if self.accelerated else "cpu"
 
     @property
@@ -90,7 +90,7 @@ TARGETS = {"cpu": CPU, "cuda": CUDA}
 
 
 def torch_device(wanted: str) -> str:
-    """``wanted`` if PyTorch has it here, else ``cpu``: its usual build knows no GPU."""
+    """``wanted`` if PyTorch has it here, else ``cpu``: its usual build has no CUDA."""
     import torch
 
     return wanted if wanted == "cpu" or torch.cuda.is_available() else "cpu"

@@ -23,7 +23,7 @@ ONE_TEXT, ONE_BATCH, TEXTS = "one text", "one batch", "texts"
 
 
 class TooLittleMemory(TutorialError, MemoryError):
-    """Memory, of the machine or of its GPU, was not enough."""
+    """The machine or its GPU had too little memory."""
 
 
 def workloads(job: Job, budget: int | None = None) -> dict[str, Rows]:

@@ -144,7 +144,7 @@ def _slowed(form: ModelForm) -> bool:
 
 
 def choose(manifest: Manifest) -> ModelForm:
-    """The first form whose provider and processor features are here, or else the first for a CPU.
+    """The first form whose provider and processor features are here, else the first one for a CPU.
 
     Processor features are a preference: ONNX Runtime runs a CPU's file on every processor. A
     single form is taken as it is; opening it shows what this machine lacks.
@@ -232,7 +232,7 @@ class _NoDevice(BadModel):
 
 @contextmanager
 def _explained(manifest: Manifest, form: ModelForm, why: str) -> Iterator[None]:
-    """Name the device or its memory if an error says that they fail; otherwise, say ``why``."""
+    """Blame the device or its memory if an error says so; otherwise, say ``why``."""
     try:
         yield
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
@@ -254,7 +254,7 @@ def _warm_texts(manifest: Manifest) -> Sequence[Text]:
 
 
 def _warm_up(model: LoadedModel) -> None:
-    """Run once: a fault shows here and not to the first caller, and memory is allocated."""
+    """Run once, to allocate memory, and so that a fault shows here and not to the first caller."""
     with _explained(model.manifest, model.form, f"fails when run. {FIX}"):
         rows = model.encode(_warm_texts(model.manifest))
         logits = model.logits(batching.pad(rows, padding=model.recipe.padding))

@@ -68,7 +68,7 @@ async def known(_: Request, error: Exception) -> JSONResponse:
 async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
     """The answer to a request that does not fit its schema, or whose body was not read as JSON.
 
-    It has no values. The places are our own names, or those of unknown fields.
+    It repeats no values. The places are our own names, or those of unknown fields.
     """
     if isinstance(error.body, bytes):  # FastAPI reads a body only under the right content type
         return JSONResponse({"error": "send the header content-type: application/json"}, 415)

@@ -1,8 +1,8 @@
-"""The Open Inference Protocol, version 2: what clients of Triton, KServe and MLServer speak.
+"""The Open Inference Protocol, version 2, which clients of Triton, KServe and MLServer speak.
 
-One input, ``text`` (BYTES, one element a text, two a pair), and the outputs of the task: ``label``
-(BYTES, one a text) and ``probabilities`` (FP32, texts × labels), or others. Tensors are JSON;
-Triton's extension for binary tensors would gain nothing for texts.
+One input, ``text`` (BYTES, one element per text, two per pair), and the outputs of the task:
+``label`` (BYTES, one per text) and ``probabilities`` (FP32, texts × labels), or others. Tensors are
+JSON; Triton's extension for binary tensors would gain nothing for texts.
 Source: the specification "Open Inference Protocol" (kserve/open-inference-protocol).
 """
 

@@ -1,4 +1,4 @@
-"""A candidate's answers compared with the stable version's, in the background."""
+"""Compares a candidate's answers with the stable version's, in the background."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ Judge = Callable[
 
 
 class Shadow:
-    """Sends requests that the stable version has answered to a candidate too.
+    """Sends requests that the stable version has answered to a candidate as well.
 
     Callers do not wait for it, but it costs processor time: on a busy machine, sample less.
     """
@@ -48,7 +48,7 @@ class Shadow:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Cancel the comparisons that have begun, and begin no more."""
+        """Cancel the comparisons that have begun, and begin no new ones."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
