@@ -1,7 +1,7 @@
 """The files of Optimum and sentence-transformers beside ours: same model, same texts.
 
 ``python -m benchmarks.coming_from`` makes an environment with these tools, which need an older
-Transformers, in the artifacts' folder. It lets them export and quantize the series' classifier
+Transformers, in the artifacts' folder. It lets them export and quantize the course's classifier
 and encoder, compares size and answers with PyTorch's, and writes the table of
 ``docs/coming-from.md``. Times are in ``make peers``.
 """

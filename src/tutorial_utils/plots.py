@@ -33,7 +33,7 @@ STYLE: dict[Any, Any] = {
 
 
 def figure(title: str, *, rows: int = 1, columns: int = 1, size=None) -> tuple[Figure, np.ndarray]:
-    """A figure in the series' style and its axes (a flat array); the title says the finding.
+    """A figure in the course's style and its axes (a flat array); the title says the finding.
 
     A title that is wider than the figure is broken into lines.
     """

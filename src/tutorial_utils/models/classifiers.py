@@ -1,6 +1,6 @@
 """Any encoder of the Transformers library, with a head or for vectors: open it, run it.
 
-The series' own classifier is in ``finetuning``; here is what learners bring along.
+The course's own classifier is in ``finetuning``; this module opens what learners bring.
 """
 
 from collections.abc import Sequence

@@ -78,7 +78,7 @@ CPU = Target(
     SessionRecipe(disabled_optimizers=UNFUSED, huge_pages=True),
     (1024, 256, 512, 2048, 4096),
 )
-# Threads have nothing to do beside a GPU, so they should not spin.
+# Threads have nothing to do while a GPU works, so they should not spin.
 CUDA = Target(
     "fp16",
     SessionRecipe("cuda", spinning=False),

@@ -1,4 +1,4 @@
-"""Drift watched beside the service: answers go into a queue, a thread puts them into windows.
+"""Watch for drift beside the service: answers go into a queue, a thread puts them into windows.
 
 No caller waits for anything here. If the thread cannot keep up, texts are left out and counted.
 That does no harm: a sample of the traffic drifts just as the traffic does.

@@ -166,8 +166,8 @@ class Worker(threading.Thread):
         items[0].request.fail(InferenceFailed("the model raised"))
 
     def _deliver(self, backend: Backend, items: Sequence[Item], logits: np.ndarray) -> None:
-        self._batcher.release(items)  # before the answer: whoever has it finds the place free
-        # A request is answered by one model: what another has answered of it is asked anew.
+        self._batcher.release(items)  # before the answer, so that its caller finds the place free
+        # One model answers a request: texts that another one has answered are run again.
         changed = {i.request for i in items if i.request.backend not in (None, backend)}
         for item, row in zip(items, logits, strict=True):
             item.request.answer(item, row, backend)
