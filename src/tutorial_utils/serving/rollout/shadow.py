@@ -104,7 +104,7 @@ def same_answers(expected: Prediction, found: Prediction) -> list[bool] | None:
     if task.measured_by_spread:
         known = next((p.manifest for p in (expected, found) if p.manifest.label_spread), None)
         if known is None:
-            log.warning("values are not compared: no manifest has label_spread; publish the version again")
+            log.warning("values are not compared: no manifest has label_spread; publish again")
             return None
         spread = by_name(np.array([known.label_spread]), known)[0]
     first, second = (by_name(p.probabilities, p.manifest) for p in (expected, found))
