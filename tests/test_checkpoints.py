@@ -532,7 +532,7 @@ def test_a_slow_tokenizer_is_said_to_be_slow_with_the_way_to_convert_it(name, fi
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
     for file, content in files.items():
         (folder / file).write_text(content)
-    with pytest.raises(BadClassifier, match=r"slow tokenizer only.*save_pretrained"):
+    with pytest.raises(BadClassifier, match=r"only a slow tokenizer.*save_pretrained"):
         open_classifier(folder)
 
 

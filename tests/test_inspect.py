@@ -147,7 +147,7 @@ def test_a_slow_tokenizer_is_told_although_it_is_refused(tmp_path):
     )
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good"]))
     found = facts.inspect(folder)
-    assert "slow tokenizer only" in found.error
+    assert "only a slow tokenizer" in found.error
     assert (found.tokenizer.kind, found.tokenizer.fast) == ("BertJapaneseTokenizer", False)
 
 

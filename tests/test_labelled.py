@@ -270,8 +270,8 @@ def test_columns_with_texts_that_are_not_used_are_told(read):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("I paid 10,1,0", "3 fields, and the header names 2. A text that contains ','"),
-        ("alone", "1 fields, and the header names 2"),
+        ("I paid 10,1,0", "3 fields, but the header names 2. A text that contains ','"),
+        ("alone", "1 fields, but the header names 2"),
         (",1", "`text` is empty or has no visible character"),
         ("\u200b \u00ad\ufeff\u3164,1", "no visible character"),
         ("fine,", "`label` is empty"),
