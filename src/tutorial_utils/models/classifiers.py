@@ -103,8 +103,8 @@ def open_classifier(
     known = len(model.get_input_embeddings().weight)
     if len(theirs) > known:
         raise BadClassifier(
-            f"{checkpoint}: its tokenizer knows {len(theirs):,} tokens, but its model only {known:,}. "
-            "Save the tokenizer that the model was trained with."
+            f"{checkpoint}: its tokenizer knows {len(theirs):,} tokens, but its model only "
+            f"{known:,}. Save the tokenizer that the model was trained with."
         )
     given = (theirs.pad_token_id, model.config.pad_token_id)
     # The first ids are special tokens in most vocabularies.
