@@ -83,5 +83,5 @@ def test_batches_that_lose_or_repeat_a_row_are_refused(batches):
 
 
 def test_a_budget_below_one_token_is_refused():
-    with pytest.raises(ValueError, match="at least one token"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         batching.by_tokens([1], 0)

@@ -159,7 +159,7 @@ def test_a_failed_or_wrong_fusion_is_reported_and_does_not_end_the_run(exported,
     monkeypatch.setattr(fusion, "fuse", fails)
     (variant,) = variants.fused(exported)
     assert variant.problem == "cannot be fused: ZeroDivisionError: no heads"
-    assert "its file is unfused" in variant.note
+    assert "its file is not fused" in variant.note
     monkeypatch.undo()
 
     def wrong(source, target):  # a valid file that computes something else
@@ -466,7 +466,7 @@ def test_a_version_for_a_gpu_has_a_form_in_fp16_and_one_for_a_cpu(clock, tmp_pat
         version / str(spare.file)
     )
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "PyTorch ran on the CPU, because its build here knows no GPU" in text
+    assert "PyTorch ran on the CPU, because its build here has no CUDA" in text
 
 
 def test_a_file_whose_answers_are_not_numbers_is_rejected(exported, monkeypatch):
