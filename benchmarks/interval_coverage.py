@@ -231,9 +231,9 @@ come from Student's t. With several workloads, we first average the logarithms w
 The milliseconds in a table are the geometric mean of the rounds' medians. So any two of them have
 exactly the ratio that the table shows.
 
-The verdict is *faster* or *slower* if the whole interval is outside 1 ± {margin:.0%}, because two
-processes of the same candidate differ by about that much. To choose between candidates, the ratio
-is enough. To claim a difference, we need the interval.
+The verdict is *faster* or *slower* if the whole interval is outside 1 ± {margin:.0%}. Two processes
+of the same candidate differ by about that much. To choose between candidates, the ratio is enough.
+To claim a difference, we need the interval.
 
 ## How often the interval contains the true ratio
 
