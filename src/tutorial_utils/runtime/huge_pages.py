@@ -1,6 +1,6 @@
 """Put weights into huge pages: a small batch reads all of them and computes little with each.
 
-A processor caches the addresses of some thousand pages (TLB). The 86 MB of BERT-base's int8
+A processor caches the addresses of a few thousand pages (TLB). The 86 MB of BERT-base's int8
 layers are 21,000 pages of 4 KB, looked up again in each run, but only 41 pages of 2 MB. Linux can
 move memory that is already in use (``MADV_COLLAPSE``, from version 6.1; madvise(2)).
 """

@@ -150,7 +150,7 @@ class Deployment:
             BadModel: it is broken or not there; nothing has changed then.
         """
         pin = version != LATEST
-        self._pinning += pin  # at once: what the watcher is loading now is not taken up
+        self._pinning += pin  # at once: do not use what the watcher is loading now
         try:
             async with self.changing:
                 self.place(await self.load(version))
