@@ -621,7 +621,7 @@ def test_optimize_says_that_texts_are_cut_and_takes_another_length(tmp_path, cap
     command = ["optimize", str(folder), "--out", str(tmp_path / "out")]
     assert cli.main(command) == cli.INTERRUPTED
     said = capsys.readouterr().out
-    assert "truncated to 512 tokens, but this model can read 800: --max-length 800" in said
+    assert "truncated to 512 tokens, but this model can read 800. --max-length 800" in said
     assert cli.main([*command, "--max-length", "640"]) == cli.INTERRUPTED
     assert "truncated to 640 tokens" in capsys.readouterr().out
     assert seen == [512, 640]
