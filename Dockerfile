@@ -1,4 +1,4 @@
-# The service alone: neither torch nor transformers nor onnx. The registry is mounted, not copied:
+# The service alone, without torch, transformers and onnx. The registry is mounted, not copied:
 #   python -m tutorial_utils optimize MODEL --data labelled.csv --out build
 #   docker build -t transformer-service .
 #   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:8000:8000 \

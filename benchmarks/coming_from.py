@@ -1,7 +1,7 @@
 """The files of Optimum and sentence-transformers beside ours: same model, same texts.
 
 ``python -m benchmarks.coming_from`` makes an environment with these tools, which need an older
-Transformers, in the artifacts' folder. It lets them export and quantize the series' classifier
+Transformers, in the artifacts' folder. It lets them export and quantize the course's classifier
 and encoder, compares size and answers with PyTorch's, and writes the table of
 ``docs/coming-from.md``. Times are in ``make peers``.
 """
@@ -73,8 +73,8 @@ def main() -> None:
     versions = (here / "versions.txt").read_text().strip()
     table = Table.of(("model", "file", "MB", "as PyTorch", "largest difference"), rows)
     about = (
-        f"With {versions}, on {TEXTS} texts. Ours was optimized without `--data`, as theirs takes "
-        "no labelled texts."
+        f"With {versions}, on {TEXTS} texts. Ours was optimized without `--data`, because "
+        "theirs takes no labelled texts."
     )
     text = f"{table.markdown()}\n\n{about}"
     write_between(ROOT / "docs" / "coming-from.md", "files", text)

@@ -216,7 +216,7 @@ def same_twice(file: Path) -> str:
 
 TEXT = """# How times are compared
 
-Written by `python -m benchmarks.interval_coverage` from the stored rounds, with a fixed seed.
+`python -m benchmarks.interval_coverage` writes this page from the stored rounds, with a fixed seed.
 
 ## The method
 
@@ -225,61 +225,63 @@ one turn, in random order, while all others are suspended. The result of a turn 
 of its calls per item. `Comparison.rounds` has one value for each candidate and round, in
 milliseconds per item.
 
-Ratios are computed within a round. If the machine slows down for a while, it slows both
-candidates. The logarithms of the ratios, one for each round, give the mean and its interval by
-Student's t. With several workloads, the logarithms are first averaged within each round.
-The milliseconds of a table are the geometric mean of the rounds' medians, so that two of them have
-the ratio that is shown beside them.
+We compute ratios within a round. If the machine slows down for a while, it slows both candidates.
+Each round gives the logarithm of one ratio. Their mean and its [interval](glossary.md#interval)
+come from Student's t. With several workloads, we first average the logarithms within each round.
+The milliseconds in a table are the geometric mean of the rounds' medians. So any two of them have
+exactly the ratio that the table shows.
 
-The verdict is *faster* or *slower* if the whole interval is outside 1 ± {margin:.0%}, because two
-processes of one candidate differ by about that much. To choose between candidates, the ratio is
-enough. A claim needs the interval.
+The verdict is *faster* or *slower* if the whole interval is outside 1 ± {margin:.0%}. Two processes
+of the same candidate differ by about that much. To choose between candidates, the ratio is enough.
+To claim a difference, we need the interval.
 
 ## How often the interval contains the true ratio
 
 We call it a 95 % interval. Our target is that it contains the true ratio in at least 93 % of all
-cases, with three rounds or more. Rounds are not quite independent. In the stored runs ({pairs}
-pairs in {comparisons} comparisons of five rounds or more), the correlation with the previous round
-is {neighbours:.2f}. So we use the t quantile of a {level:.0%} interval. The figures in brackets use
-the quantile for 95 %.
+cases, with three rounds or more. Rounds are not quite independent: the correlation with the
+previous round is {neighbours:.2f}. We found that in the stored runs, which have {pairs} pairs in
+{comparisons} comparisons of five rounds or more. So we use the t quantile of a {level:.0%}
+interval. The figures in brackets use the quantile for 95 %.
 
 {coverage}
 
 Two kinds of noise miss the target:
 
-- The rounds of one pair, drawn with replacement. There are few of them, so a draw often repeats
-  the same values and looks free of noise. The second row shows how much of the loss comes from
-  that.
+- Drawing with replacement from the rounds of one pair. There are few of them, so a draw often
+  repeats the same values and looks free of noise. The second row shows how much of the loss comes
+  from that.
 - Rare delays that hit only one of the two candidates. They make its times skewed, and a symmetric
-  interval does not cover that. You can see them as a tail in its p95.
+  interval doesn't cover that. You can see such delays as a tail in the candidate's
+  [p95](glossary.md#p95).
 
 {hard}
 
-Three rounds give intervals {wider:.1f} times as wide as seven do, so `--quick` uses five.
+Intervals of three rounds are {wider:.1f} times as wide as those of seven, so `--quick` uses five.
 
 ## What passes the gate
 
-A time passes if its whole interval is below the limit plus {margin:.0%}. So a version that is
-slower than that passes in at most 2 % of cases, however noisy the machine is. Noise causes wrong
-refusals instead. If the limit is inside the interval, the gate refuses and says that more rounds
-are needed. Each workload is checked separately.
+A time passes the [gate](glossary.md#gate) if its whole interval is below the limit plus
+{margin:.0%}. A version that is slower than that passes in at most 2 % of cases, however noisy the
+machine is. The price of noise is that good versions are refused. If the limit is inside the
+interval, the gate refuses and asks for more rounds. It checks each workload separately.
 
 `optimize` asks the gate about up to four candidates, the fastest first. So the chance that any
-slow one passes is at most four times as large. If only noise is in the way of a promotion, it
-measures once more with three times as many rounds, which doubles that chance at most.
+slow one passes is at most four times as large. If noise is all that stands in the way of a
+promotion, it measures once more with three times as many rounds. That doubles the chance at most.
 
-The table shows how often a version passes against the one before. The limit is {slower:.2f} ×, so
-the interval must end below {bound:.2f} ×. The rows are the version's true time; the first is an
-equally fast version. The columns are the number of rounds and the standard deviation of a ratio
-from round to round. The two deviations are the median and the upper quartile of the stored pairs.
-The 10th, 50th, 75th and 90th percentiles are {spreads}.
+The table shows how often a version passes when it is compared with the version before it. The
+limit is {slower:.2f} ×, so the interval must end below {bound:.2f} ×. Each row is one true time of
+the new version; in the first row, both are equally fast. Each column is a number of rounds and a
+standard deviation of the ratio from round to round. The two deviations are the median and the upper
+quartile of the stored pairs. Their 10th, 50th, 75th and 90th percentiles are {spreads}.
 
 {gate}
 
 ## The same candidate twice
 
-`python -m benchmarks.aa` compares one candidate with itself, 20 times, with fresh processes each
-time. About one interval in 20 may miss 1, and no run should give a verdict.
+`python -m benchmarks.aa` compares a candidate with itself, 20 times, with fresh processes each time
+(an [A/A test](glossary.md#aa-test)). About one interval in 20 may miss 1, and no run should give a
+verdict.
 
 {same_twice}
 """

@@ -152,7 +152,7 @@ def test_what_is_no_pair_is_refused_clearly_alone_and_among_others(each, name):
 def test_an_unknown_field_is_refused_and_named_if_it_is_a_word(client, path, field, where):
     content = f'{{"texts": ["a"], {field}}}'.encode()
     answer = client.post(path, content=content, headers=JSON)
-    told = {"where": where, "problem": "there is no such field; /docs shows those there are"}
+    told = {"where": where, "problem": "there is no such field; /docs lists all fields"}
     assert answer.status_code == 422
     assert answer.json()["problems"] == [told]
     assert SECRET not in answer.text

@@ -78,10 +78,10 @@ def test_padding_is_masked_and_as_wide_as_asked():
 
 @pytest.mark.parametrize("batches", [[[0]], [[0, 0]], [[0, 1, 2]]])
 def test_batches_that_lose_or_repeat_a_row_are_refused(batches):
-    with pytest.raises(ValueError, match="each of 2 rows once"):
+    with pytest.raises(ValueError, match="each of the 2 rows once"):
         batching.run(lambda inputs: inputs["input_ids"], [[1], [2]], batches)
 
 
 def test_a_budget_below_one_token_is_refused():
-    with pytest.raises(ValueError, match="at least one token"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         batching.by_tokens([1], 0)

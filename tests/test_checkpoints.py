@@ -163,9 +163,9 @@ def test_one_logit_is_the_score_of_the_library_s_pipeline(tmp_path):
         ({"id2label": {"a": "0", "b": "1"}}, "numbered from 0 without gaps"),
         ({"id2label": {"0": "a", "1": "a"}}, "names labels 0 and 1 both 'a'"),
         ({"id2label": {"0": 1, "1": "1"}}, "names labels 0 and 1 both '1'"),
-        ({"id2label": {"0": "a", "1": True}}, "names label 1 True, which is no text"),
-        ({"id2label": {"0": "a", "1": ["b"]}}, "names label 1 .*, which is no text"),
-        ({"id2label": {"0": "a", "1": " "}}, "names label 1 ' ', which is no text"),
+        ({"id2label": {"0": "a", "1": True}}, "names label 1 True, which is not text"),
+        ({"id2label": {"0": "a", "1": ["b"]}}, "names label 1 .*, which is not text"),
+        ({"id2label": {"0": "a", "1": " "}}, "names label 1 ' ', which is not text"),
         ({"id2label": "a, b"}, "`id2label` is 'a, b'"),
         ({"id2label": {"0": "a", "1": "b", "2": "c"}}, r"\[2.*\[3.*names 3 label.*`id2label`"),
         ({"id2label": {"0": "a"}}, r"\[2.*\[1.*names 1 label.*`id2label`"),
@@ -181,11 +181,11 @@ def test_one_logit_is_the_score_of_the_library_s_pipeline(tmp_path):
         ({"model_type": "unheard"}, "cannot be opened.*unheard"),
         ({"model_type": None}, "no `model_type`"),
         ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}},
-         r"quantized already \(`quantization_config` in config.json: bitsandbytes\).*fp32"),
+         r"already quantized \(`quantization_config` in config.json: bitsandbytes\).*fp32"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"),
         ({"compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
         ({"auto_map": {"AutoModelForSequenceClassification": "modeling_x.XFor"}},
-         r"code of its own \(`auto_map` in config.json: .*modeling_x.XFor.*trust_remote_code"),
+         r"its own code \(`auto_map` in config.json: .*modeling_x.XFor.*trust_remote_code"),
     ],
 )  # fmt: skip
 def test_a_field_that_cannot_be_right_is_named_with_its_fix(fields, message, tmp_path):
@@ -327,7 +327,7 @@ def test_a_config_with_another_number_of_layers_than_the_weights_is_refused(
     folder = save(
         tmp_path / "a", family, **{field: held}, patch={field: asked, "layer_types": kinds}
     )
-    message = f"has {asked} layers, and its weights hold {held} .* Correct `{field}`"
+    message = f"says {asked} layers, but the weights hold {held} .* Correct `{field}`"
     with pytest.raises(BadClassifier, match=message):
         open_classifier(folder)
     save(tmp_path / "b", family, **{field: held})
@@ -532,7 +532,7 @@ def test_a_slow_tokenizer_is_said_to_be_slow_with_the_way_to_convert_it(name, fi
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
     for file, content in files.items():
         (folder / file).write_text(content)
-    with pytest.raises(BadClassifier, match=r"slow tokenizer only.*save_pretrained"):
+    with pytest.raises(BadClassifier, match=r"only a slow tokenizer.*save_pretrained"):
         open_classifier(folder)
 
 
@@ -621,7 +621,7 @@ def test_optimize_says_that_texts_are_cut_and_takes_another_length(tmp_path, cap
     command = ["optimize", str(folder), "--out", str(tmp_path / "out")]
     assert cli.main(command) == cli.INTERRUPTED
     said = capsys.readouterr().out
-    assert "truncated to 512 tokens, but this model can read 800: --max-length 800" in said
+    assert "truncated to 512 tokens, but this model can read 800. --max-length 800" in said
     assert cli.main([*command, "--max-length", "640"]) == cli.INTERRUPTED
     assert "truncated to 640 tokens" in capsys.readouterr().out
     assert seen == [512, 640]

@@ -141,7 +141,7 @@ def test_tritons_client_is_told_what_is_wrong_with_a_tensor(speaker, served):
             speaker.infer(served.name, [given])
         assert refusal.value.status() in ("400", "409", "422"), kind
     missing = [triton.InferRequestedOutput("logits", binary_data=False)]
-    with pytest.raises(triton.InferenceServerException, match="there are only"):
+    with pytest.raises(triton.InferenceServerException, match="has only"):
         speaker.infer(served.name, [tensor(served.texts)], outputs=missing)
     with pytest.raises(triton.InferenceServerException, match="no such version"):
         speaker.infer(served.name, [tensor(served.texts)], model_version="2")

@@ -252,7 +252,7 @@ def test_a_gpu_too_small_for_one_text_is_no_reason_to_run_on_the_cpu(tmp_path, g
         raise RuntimeError(OOM)
 
     monkeypatch.setattr(memory, "largest_budget", full)
-    with pytest.raises(BadModel, match=r"cannot answer a text of 64 tokens.*Free or allow more"):
+    with pytest.raises(BadModel, match=r"cannot answer a text of 64 tokens.*Free some, allow"):
         registry.load(two_forms(tmp_path), "sentiment")
 
 

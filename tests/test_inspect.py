@@ -95,7 +95,7 @@ def test_json_is_all_that_is_on_stdout_and_the_same_facts(bert, tmp_path):
     ("wrong", "error", "known"),
     [
         ({"architectures": ["BertForTokenClassification"]}, "BadClassifier.*label for each", False),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantized already", False),
+        ({"quantization_config": {"quant_method": "gptq"}}, "already quantized", False),
         ({"problem_type": "multi_class"}, "`problem_type` 'multi_class'", False),
         ({"id2label": {"0": "a", "2": "c"}}, "numbered from 0", False),
         ({"intermediate_size": 32}, "do not fit config.json", True),
@@ -147,7 +147,7 @@ def test_a_slow_tokenizer_is_told_although_it_is_refused(tmp_path):
     )
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good"]))
     found = facts.inspect(folder)
-    assert "slow tokenizer only" in found.error
+    assert "only a slow tokenizer" in found.error
     assert (found.tokenizer.kind, found.tokenizer.fast) == ("BertJapaneseTokenizer", False)
 
 

@@ -270,8 +270,8 @@ def test_columns_with_texts_that_are_not_used_are_told(read):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("I paid 10,1,0", "3 fields, and the header names 2. A text that contains ','"),
-        ("alone", "1 fields, and the header names 2"),
+        ("I paid 10,1,0", "3 fields, but the header names 2. A text that contains ','"),
+        ("alone", "1 fields, but the header names 2"),
         (",1", "`text` is empty or has no visible character"),
         ("\u200b \u00ad\ufeff\u3164,1", "no visible character"),
         ("fine,", "`label` is empty"),
@@ -280,7 +280,7 @@ def test_columns_with_texts_that_are_not_used_are_told(read):
         ("fine,7", "label '7' is not among"),
         ("fine,-1", "label '-1' is not among"),
         ("fine,no|yes", r"label 'no\|yes' is not among"),
-        ("fine,0|1", r"label '0\|1' is not one label, .* `problem_type` multi_label_class"),
+        ("fine,0|1", r"label '0\|1' is not one label, .* `problem_type` to multi_label_class"),
         ('"tis fine,1', "begins with a quote that does not close"),
         ('"tis" fine,1', "begins with a quote that does not close"),
         (r'"he said \"fine\"",1', "begins with a quote that does not close"),
@@ -538,7 +538,7 @@ def test_labels_with_another_separator_are_told_the_right_one(given, read):
 
 
 def test_several_labels_for_a_model_of_one_name_the_field_for_several(read):
-    told = "is not one label, .* `problem_type` multi_label_classification in config.json"
+    told = "is not one label, .* `problem_type` to multi_label_classification in config.json"
     with pytest.raises(BadData, match=rf"line 2: label 'a\|b' {told}"):
         labels_of(read, ["a|b", "c"], ("a", "b", "c"))
     content = json_lines([(text, ["a", "b"]) for text in TEXTS])

@@ -169,4 +169,4 @@ def test_without_apt_the_fetching_says_how_to_install_it(tmp_path):
     command = ["/bin/sh", ROOT / "deploy" / "fetch-prometheus", tmp_path / "tools"]
     done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
     assert done.returncode == sys.platform.startswith("linux")
-    assert "install Prometheus yourself" in done.stderr
+    assert "Install Prometheus yourself" in done.stderr

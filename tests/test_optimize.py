@@ -159,7 +159,7 @@ def test_a_failed_or_wrong_fusion_is_reported_and_does_not_end_the_run(exported,
     monkeypatch.setattr(fusion, "fuse", fails)
     (variant,) = variants.fused(exported)
     assert variant.problem == "cannot be fused: ZeroDivisionError: no heads"
-    assert "its file is unfused" in variant.note
+    assert "its file is not fused" in variant.note
     monkeypatch.undo()
 
     def wrong(source, target):  # a valid file that computes something else
@@ -435,7 +435,7 @@ def test_texts_without_a_token_are_refused(tmp_path):
     tokenizer.save(str(folder / "tokenizer.json"))
     lines = [*texts(30), "\ufffd\ufffd"]
     given = labelled.Labelled(tuple(lines), np.arange(31) % 2)
-    with pytest.raises(labelled.BadData, match="1 texts have no token"):
+    with pytest.raises(labelled.BadData, match="finds no token in 1 texts"):
         Texts.of(classifiers.open_classifier(folder), given)
 
 
@@ -466,7 +466,7 @@ def test_a_version_for_a_gpu_has_a_form_in_fp16_and_one_for_a_cpu(clock, tmp_pat
         version / str(spare.file)
     )
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "PyTorch ran on the CPU, because its build here knows no GPU" in text
+    assert "PyTorch ran on the CPU, because its build here has no CUDA" in text
 
 
 def test_a_file_whose_answers_are_not_numbers_is_rejected(exported, monkeypatch):
@@ -490,7 +490,7 @@ def test_a_name_is_of_one_provider(clock, finished, monkeypatch, capsys):
     )
     assert cli.main(command(finished, "--provider", "cuda")) == 2
     said = capsys.readouterr().err
-    assert "Version 1 of 'model' is made for cpu, and this run for cuda" in said
+    assert "Version 1 of 'model' is for cpu, but this run is for cuda" in said
     assert "--model" in said
     assert versions(finished / "out" / "registry", "model") == ["1"]
 

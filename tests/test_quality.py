@@ -54,7 +54,7 @@ def test_the_paired_interval_is_narrower_than_two_separate_ones():
     ("predicted", "true"), [([0, 1], [0]), ([], []), ([0, 2], [0, 1]), ([[[0]]], [[[0]]])]
 )
 def test_what_cannot_be_scored_is_refused(predicted, true):
-    with pytest.raises(ValueError, match=r"one label a sentence|must be 0 or 1"):
+    with pytest.raises(ValueError, match=r"one label per sentence|must be 0 or 1"):
         quality.evaluate(np.array(predicted), np.array(true))
 
 

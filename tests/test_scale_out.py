@@ -245,7 +245,7 @@ def test_a_replica_whose_engine_is_dead_is_not_well():
 def test_routes_that_would_reach_one_replica_of_many_are_refused(tmp_path):
     from tutorial_utils.serving import ray_serve
 
-    with pytest.raises(ValueError, match="one replica of many"):
+    with pytest.raises(ValueError, match="one of many replicas"):
         ray_serve.ScaleSettings(registry=tmp_path, admin_token="secret")
 
 

@@ -23,7 +23,7 @@ def entry(name, time=SAME, **other):
 
 @pytest.fixture
 def measured(monkeypatch, tiny_onnx):
-    """Sentences and times without the data of the series; yields what can be changed."""
+    """Sentences and times without the data of the course; yields what can be changed."""
     given = {"time": SAME, "answers": np.arange(200) % 2}
     labels = np.arange(len(TEXTS)) % 2
     sentences = reviews.Reviews(TEXTS, labels, 4.0 * labels - 2)

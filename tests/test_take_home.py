@@ -19,7 +19,7 @@ pytestmark = pytest.mark.built
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Its file of the series' classifier, and what it printed."""
+    """Its file of the course's classifier, and what it printed."""
     target = tmp_path_factory.mktemp("recipe") / "model.onnx"
     texts = ("A joy from start to finish.", "Dull and far too long.")
     command = [sys.executable, str(RECIPE), str(pipeline.ensure("pytorch")), str(target), *texts]
@@ -42,7 +42,7 @@ def test_its_file_is_as_small_and_as_fused_as_the_series(made):
     ours = pipeline.ensure("int8")
     assert made[0].stat().st_size == pytest.approx(ours.stat().st_size, rel=0.05)
     counts, series = inspection.op_counts(made[0]), inspection.op_counts(ours)
-    # The series' file takes the last layer's attention apart, to compute one position only.
+    # The course's file takes the last layer's attention apart, to compute one position only.
     assert counts["QAttention"] == series["QAttention"] + series["MultiHeadAttention"]
     assert inspection.weight_megabytes(made[0]) < 0.27 * inspection.weight_megabytes(
         pipeline.ensure("exported")

@@ -1,4 +1,4 @@
-"""Measure sixteen popular claims, in some minutes on a quiet machine.
+"""Measure sixteen popular claims, in a few minutes on a quiet machine.
 
 ``python -m benchmarks.claims [NUMBER …]`` measures these claims, or all of them. Figures of the
 others stay in ``claims.json``. ``make results`` writes ``docs/claims.md`` from it.

@@ -1,8 +1,8 @@
 """Sixteen claims of popular recipes, in our words, each with its judge.
 
 A judge turns measured figures into a verdict and a reason, so no verdict is written by hand. One
-rule for all: a claim holds if what was measured is what it says. A value outside the range that it
-names, also on the better side, or a part that is missing, makes it hold in part.
+rule for all: a claim holds if the measurement is what it says. It holds in part if a value is
+outside the range that it names, even on the better side, or if a part is missing.
 """
 
 from collections.abc import Callable, Mapping
@@ -99,11 +99,11 @@ def _latency(x: Figures) -> tuple[str, str]:
     inside, kept = low <= 0.6 and high >= 0.4, x["f1"]["low"] > -SAME_QUALITY
     more = low > 0.6
     word = HOLDS if inside and kept else IN_PART if inside or more or kept else DOES_NOT
-    loss = "excluded" if kept else "not excluded"
-    more = ", which takes off more than claimed" if more else ""
+    loss = "rules out" if kept else "does not rule out"
+    more = ", a larger gain than claimed" if more else ""
     return word, (
-        f"{times(x['time'])} of PyTorch{more}; {f1(x['f1'])}: "
-        f"a loss above {SAME_QUALITY} is {loss}; same label for {x['agreement']:.1%}"
+        f"{times(x['time'])} of PyTorch{more}; {f1(x['f1'])}, which {loss} a loss above "
+        f"{SAME_QUALITY}; same label for {x['agreement']:.1%}"
     )
 
 
@@ -112,8 +112,8 @@ def _folding(x: Figures) -> tuple[str, str]:
     shares = [1 - x["folded"][i] / x["raw"][i] for i in (0, 1)]
     inside, reached = all(0.15 <= s <= 0.20 for s in shares), max(shares) >= 0.15
     return HOLDS if inside else IN_PART if reached else DOES_NOT, (
-        f"folding alone removes {share(shares[0])} of {x['raw'][0]} nodes, and {share(shares[1])} "
-        f"if `Constant` nodes are not counted; the whole optimizer leaves {x['optimized'][0]}"
+        f"folding alone removes {share(shares[0])} of {x['raw'][0]} nodes, or {share(shares[1])} "
+        f"if you don't count `Constant` nodes; the whole optimizer leaves {x['optimized'][0]}"
     )
 
 
@@ -122,8 +122,8 @@ def _opset(x: Figures) -> tuple[str, str]:
     nodes, seventeen, newest = x["nodes"], x["17 to 18"], x["17 to 23"]
     word = HOLDS if faster(seventeen) and faster(newest) else DOES_NOT
     return word, (
-        f"{nodes['17']} nodes, as opset 18 has {nodes['18']} and opset 23 {nodes['23']}; it takes "
-        f"{times(seventeen)} of opset 18, and {times(newest)} of opset 23"
+        f"it has {nodes['17']} nodes, opset 18 has {nodes['18']}, and opset 23 has {nodes['23']}; "
+        f"it takes {times(seventeen)} of opset 18, and {times(newest)} of opset 23"
     )
 
 
@@ -131,9 +131,9 @@ def _opset(x: Figures) -> tuple[str, str]:
 def _fusions(x: Figures) -> tuple[str, str]:
     today = [name for name, count in x["today"].items() if not count]
     before = [name for name, count in x["deprecated"].items() if not count]
-    text = f"today's exporter: none of {', '.join(today)}" if today else "today's exporter: all"
-    text += "; the deprecated one with eager attention: " + (
-        f"none of {', '.join(before)}" if before else "all that are left to fuse"
+    text = "with today's exporter, " + (f"no {' and no '.join(today)}" if today else "all apply")
+    text += "; with the deprecated one and eager attention, " + (
+        f"no {' and no '.join(before)}" if before else "all that are left to fuse"
     )
     return (DOES_NOT if today else HOLDS), text
 
@@ -143,8 +143,8 @@ def _level(x: Figures) -> tuple[str, str]:
     plain, ours = x["saved to plain"], x["saved to ours"]
     word = HOLDS if faster(plain) and ours["low"] < 1 else IN_PART if faster(plain) else DOES_NOT
     return word, (
-        f"{times(plain)} of the plain file, which is optimised at load, and {times(ours)} of the "
-        f"fused file; attentions fused: {x['attention']}"
+        f"{times(plain)} of the plain file, which is optimised at load, and {times(ours)} of our "
+        f"fused file; {x['attention'] or 'no'} attentions are fused"
     )
 
 
@@ -153,8 +153,8 @@ def _reduced(x: Figures) -> tuple[str, str]:
     low, middle = x["f1"]["low"], x["f1"]["difference"]
     word = HOLDS if low > -SAME_QUALITY else IN_PART if middle > -SAME_QUALITY else DOES_NOT
     return word, (
-        f"{f1(x['f1'])}; same label for {x['agreement']:.1%}, with the full range for "
-        f"{x['full range']:.1%}"
+        f"{f1(x['f1'])}; same label for {x['agreement']:.1%}, and for {x['full range']:.1%} with "
+        "the full range"
     )
 
 
@@ -163,7 +163,7 @@ def _size(x: Figures) -> tuple[str, str]:
     ratio = x["fp32"] / x["listed"]
     return (HOLDS if ratio >= 3.9 else DOES_NOT), (
         f"{ratio:.1f} × smaller ({x['listed']:.0f} of {x['fp32']:.0f} MB at the BERT-base shape); "
-        f"with attention and embeddings too {x['fp32'] / x['ours']:.1f} ×"
+        f"{x['fp32'] / x['ours']:.1f} × if attention and embeddings are quantized too"
     )
 
 
@@ -171,11 +171,12 @@ def _size(x: Figures) -> tuple[str, str]:
 def _session_options(x: Figures) -> tuple[str, str]:
     accepted = [name for name, taken in x["attributes"].items() if taken]
     if len(accepted) == len(x["attributes"]):
-        return HOLDS, "the session's options have attributes of these names"
+        return HOLDS, "`SessionOptions` has attributes of these names"
     word = IN_PART if accepted else DOES_NOT
-    text = f"the session's options have {len(accepted)} of {', '.join(x['attributes'])}"
+    names = ", ".join(x["attributes"])
+    text = f"`SessionOptions` has {len(accepted) or 'none'} of these attributes: {names}"
     if x["any text is accepted"]:
-        text += "; as config entries they are accepted and ignored, like any invented name"
+        text += ". As config entries they are accepted and ignored, like any invented name"
     return word, f"{text}. They belong to the CUDA provider"
 
 
@@ -183,25 +184,25 @@ def _session_options(x: Figures) -> tuple[str, str]:
 def _device(x: Figures) -> tuple[str, str]:
     said, runs = x["get_device"], x["providers"][0]
     if (said == "GPU") != (runs == "CUDAExecutionProvider"):
-        return DOES_NOT, f"it says {said} where the session, asked for CUDA, runs on {runs}"
+        return DOES_NOT, f"it says {said}, but a session that was asked for CUDA runs on {runs}"
     return NOT_TESTED, f"it says {said}, and the session runs on {runs}: no contradiction here"
 
 
 @claim(10, HARDWARE, "An INT8 model runs on TensorRT with FP16 on and INT8 off")
 def _tensorrt(x: Figures) -> tuple[str, str]:
     return NOT_TESTED, (
-        f"TensorRT cannot run here ({x['problem']}), but the dynamic INT8 file has "
-        f"{x['QuantizeLinear']} activations in Q/DQ form, the form that TensorRT reads"
+        f"TensorRT cannot run here ({x['problem']}). TensorRT reads activations in Q/DQ form, and "
+        f"the dynamic INT8 file has {x['QuantizeLinear'] or 'none'}"
     )
 
 
 @claim(11, TUNING, "Each inference call needs a warm-up run inside it")
 def _warmup(x: Figures) -> tuple[str, str]:
     needed = not x["same answer"] or not slower(x["time"])
-    answer = "the same" if x["same answer"] else "another"
+    answer = "the same" if x["same answer"] else "a different"
     return (HOLDS if needed else DOES_NOT), (
-        f"a call with its own warm-up gives {answer} answer in {times(x['time'])}. CUDA graphs, "
-        "for which it is advised, could not run here; they too need it once"
+        f"a call with its own warm-up gives {answer} answer in {times(x['time'])}. The advice is "
+        "for CUDA graphs, which cannot run here; they too need one warm-up only"
     )
 
 
@@ -209,7 +210,7 @@ def _warmup(x: Figures) -> tuple[str, str]:
 def _padding(x: Figures) -> tuple[str, str]:
     return (DOES_NOT if slower(x["time"]) else HOLDS), (
         f"{share(x['waste'])} of the computed tokens are padding (mean length "
-        f"{x['mean length']:.0f}); {times(x['time'])} of the texts at their own length"
+        f"{x['mean length']:.0f}); {times(x['time'])} that the texts need at their own length"
     )
 
 
@@ -218,8 +219,8 @@ def _throughput(x: Figures) -> tuple[str, str]:
     factors = {int(batch): factor for batch, factor in x["factor"].items()}
     right = [batch for batch, factor in factors.items() if abs(factor - 1) < 0.05]
     word = HOLDS if len(right) == len(factors) else IN_PART if right else DOES_NOT
-    told = ", ".join(f"{f:.1f} at a batch of {batch}" for batch, f in factors.items())
-    return word, f"texts per second are that value times {told}"
+    told = ", ".join(f"{f:.1f} × at a batch of {batch}" for batch, f in factors.items())
+    return word, f"the true texts per second are a multiple of that value: {told}"
 
 
 @claim(14, TUNING, "Arena and memory pattern reduce memory")
@@ -228,7 +229,7 @@ def _arena(x: Figures) -> tuple[str, str]:
     lower = [name for name in ("arena", "pattern", "both") if x[name] < least]
     word = HOLDS if "both" in lower else IN_PART if lower else DOES_NOT
     told = ", ".join(f"{name} {x[name]:.0f}" for name in ("neither", "pattern", "arena", "both"))
-    return word, f"peak MB with changing shapes: {told}"
+    return word, f"peak MB when shapes change: {told}"
 
 
 @claim(15, SERVING, "An async endpoint that runs the model inline serves callers concurrently")
@@ -236,13 +237,14 @@ def _inline(x: Figures) -> tuple[str, str]:
     blocked = x["inline ms"] > 0.5 * x["model ms"]
     return (DOES_NOT if blocked else HOLDS), (
         f"a health check beside it takes {x['inline ms']:.0f} ms (p95), and one run of the model "
-        f"takes {x['model ms']:.0f}; with the model in its own thread {x['thread ms']:.0f} ms"
+        f"{x['model ms']:.0f} ms. With the model in its own thread, the check takes "
+        f"{x['thread ms']:.0f} ms"
     )
 
 
 @claim(16, SERVING, "The exception's text with status 500 is proper error handling")
 def _leak(x: Figures) -> tuple[str, str]:
     leaks, wrong = bool(x["leaks"]), x["status"] >= 500
-    told = f"the caller of a bad request gets {x['status']}"
-    told += f" and learns about {', '.join(x['leaks'])}" if leaks else ""
+    told = f"a caller with a bad request gets {x['status']}"
+    told += f", and learns this about the server: {', '.join(x['leaks'])}" if leaks else ""
     return (DOES_NOT if leaks or wrong else HOLDS), told

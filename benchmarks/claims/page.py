@@ -15,10 +15,12 @@ from tutorial_utils.lessons import claims
 
 TEXT = """# The claims, audited
 
-Sixteen claims of popular recipes for BERT on ONNX Runtime, in our words, and our results
-({count}). Written by `make results` from
-the figures that `make claims` measured: [claims.json](../benchmarks/results/{folder}/claims.json).
-The notebooks test them live, in the cells that name them, except 10.
+We took sixteen claims of popular recipes for BERT on ONNX Runtime, put them in our own words, and
+tested them. Our results: {count}.
+
+`make claims` measures the figures ([claims.json](../benchmarks/results/{folder}/claims.json)), and
+`make results` writes this page from them. The notebooks test each claim live, in the cell that
+names it; claim 10 is the exception. The [glossary](glossary.md) explains the terms.
 
 {table}
 

@@ -53,7 +53,7 @@ def device() -> dict:
 
 
 def tensorrt() -> dict:
-    problem = session.provider_problem("tensorrt") or "no machine of the series has it"
+    problem = session.provider_problem("tensorrt") or "no machine of the course has it"
     return {
         "problem": problem,
         "QuantizeLinear": inspection.op_counts(pipeline.ensure("int8"))["QuantizeLinear"],

@@ -1,4 +1,4 @@
-"""Drift on real sentences: ``python -m benchmarks.drift [--quick]``, takes some minutes.
+"""Drift on real sentences: ``python -m benchmarks.drift [--quick]``, takes a few minutes.
 
 The classifier was trained on movie reviews. How many false alarms do other movie reviews raise? How
 many Amazon reviews, newspaper columns or tweets pass before an alarm begins, and which feature

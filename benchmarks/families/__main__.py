@@ -108,7 +108,7 @@ def figures(out: Path) -> dict:
         "trials": [
             f"{t['name']}: {t['reason']}" for t in found["trials"] if t["reason"] and not t["kept"]
         ],
-        "notes": [note for note in found["notes"] if "get another answer alone" in note],
+        "notes": [note for note in found["notes"] if "answer alone than in some batch" in note],
     }
 
 

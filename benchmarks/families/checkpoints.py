@@ -1,7 +1,7 @@
 """Checkpoints of the families at their usual size: a seeded encoder, and a head fitted to texts.
 
 The weights of the encoder's layers are random, which changes neither size nor time. Its words have
-the vectors of the series' encoder, so that texts differ in what they mean, and the head is fitted
+the vectors of the course's encoder, so that texts differ in what they mean, and the head is fitted
 to 2,000 labelled sentences, so that agreement means something (see F1 in the report).
 """
 
@@ -17,7 +17,7 @@ from tutorial_utils.data.reviews import Reviews
 from tutorial_utils.runtime import batching
 
 # Where Transformers' defaults are not the base size. The vocabularies are those of the published
-# checkpoints, though all read the series' tokenizer, which knows 30,522 words.
+# checkpoints, though all read the course's tokenizer, which knows 30,522 words.
 FAMILIES: dict[str, dict] = {
     "bert": {},
     "distilbert": {},
@@ -71,7 +71,7 @@ def save(family: str, folder: Path, **settings) -> Path:
 
 
 def give_words(model: torch.nn.Module) -> None:
-    """Give the words of the series' tokenizer the vectors that the series' encoder has for them.
+    """Give the words of the course's tokenizer the vectors that its encoder has for them.
 
     Where the model's vectors are longer, their other numbers stay random; where they are shorter,
     they are a random projection.

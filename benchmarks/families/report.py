@@ -13,7 +13,7 @@ Each is a checkpoint with random weights in the encoder's layers, real vectors o
 fitted to 2,000 sentences, optimized with `--quick --max-score-fall 0.02` and 500 other sentences.
 *all in INT8*: agreement with PyTorch before products are kept in fp32. *time*: of one text,
 relative to PyTorch fp32; *size*: of the weights, relative to PyTorch fp32; *flips*: share of texts
-that get another answer alone than in some batch; *peak*: of all processes together."""
+that get a different answer alone than in some batch; *peak*: of all processes together."""
 
 
 def draw(found: dict, folder: Folder) -> None:

@@ -1,7 +1,7 @@
 """Connections lost when a server stops: plain uvicorn, and ours without and with the filter.
 
 ``python -m benchmarks.load.closing`` needs root on Linux. It opens 600 connections per second to a
-server, with one request each, and stops the server meanwhile. The network between them has an
+server, with one request each, and stops the server while they run. The network between them has an
 artificial delay. A connection is lost if it was opened and its request got no answer. A refused
 connection was never opened, so its caller can try another server.
 """

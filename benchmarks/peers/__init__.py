@@ -1,1 +1,1 @@
-"""The series' recipe compared with what users would choose instead: ``make peers``."""
+"""Compare the course's recipe with what users would choose instead: ``make peers``."""

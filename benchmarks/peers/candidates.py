@@ -118,7 +118,7 @@ class OpenVino:
 
 @dataclass(frozen=True)
 class Ours:
-    """The series' own file of a step, with its recipe."""
+    """The course's own file of a step, with its recipe."""
 
     model: str
     step: str

@@ -172,14 +172,14 @@ TEXT = """Measured:
 
 {cores}
 
-Assumptions: each core runs at {plan.utilisation:.0%} of that rate. There are {plan.spare:.0%} more
-machines than needed, at least one. A text takes {plan.bytes_a_text} bytes on the network, and a
-month has {hours} hours. The price of {plan.price} per core and hour, in any currency, is **an
-example, not an offer**. All costs are proportional to it.
+Assumptions: each core runs at {plan.utilisation:.0%} of that rate. You have {plan.spare:.0%} more
+machines than you need, and at least one spare. A text takes {plan.bytes_a_text} bytes on the
+network, and a month has {hours} hours. The price of {plan.price} per core and hour, in any
+currency, is **an example, not an offer**. All costs are proportional to it.
 
 {sizes}
 
-A GPU is cheaper than cores if it answers more than this at the same utilisation:
+At the same utilisation, a GPU is cheaper than cores if it answers more than this:
 
 {gpu}
 """

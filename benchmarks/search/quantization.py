@@ -95,7 +95,7 @@ def smoothed(made: Material, target: Path, **options) -> Path:
 
 
 def recommended(made: Material, target: Path) -> Path:
-    """The series' own file, calibrated on more sentences than the others."""
+    """The course's own file, calibrated on more sentences than the others."""
     return pipeline.ensure("int8", made.model)
 
 

@@ -1,1 +1,1 @@
-"""All steps of the series compared, and one candidate compared with itself: ``make bench``."""
+"""Compare all steps of the course, and one candidate with itself: ``make bench``."""

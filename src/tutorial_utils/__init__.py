@@ -1,4 +1,4 @@
-"""Support package of the tutorial series: transformers made fast on ONNX Runtime.
+"""Support package of the course: make transformers fast on ONNX Runtime.
 
 Import this package before ``onnxruntime``: official ONNX Runtime builds report usage data unless
 ``ORT_DISABLE_TELEMETRY`` is set before the library is first loaded.

@@ -1,5 +1,5 @@
-"""Commands of the series (check, prepare, lab, reset, bench, ledger, notebooks, solve) and for your
-own models (inspect, optimize, publish, serve, withdraw, triton)."""
+"""Commands for the course (check, prepare, lab, reset, bench, ledger, notebooks, solve), and for
+your own models (inspect, optimize, publish, serve, withdraw, triton)."""
 
 import argparse
 import json
@@ -17,22 +17,26 @@ from tutorial_utils.core.errors import TutorialError
 
 DONE, REFUSED, CANNOT, FAULT, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = """exit codes: 0 done (optimize: promoted), 1 refused by the gate of optimize,
-2 the input or the machine is not suitable, 3 a fault of this package, 130 interrupted"""
+2 a problem with the input or the machine, 3 a bug in this package, 130 interrupted"""
 LIMITS = {  # field of ``gate.Limits`` → its flag, default and help
     "score_fall": ("--max-score-fall", 0.005, "how far F1 may fall"),
-    "rmse_rise": ("--max-rmse-rise", 0.01, "how far RMSE may rise, in labels' deviations"),
-    "agreement": ("--min-agreement", 0.98, "least share of texts with PyTorch's answer"),
+    "rmse_rise": (
+        "--max-rmse-rise",
+        0.01,
+        "how far RMSE may rise, in the labels' standard deviations",
+    ),
+    "agreement": ("--min-agreement", 0.98, "smallest share of texts with PyTorch's answer"),
     "latency": ("--max-latency", 1.0, "time relative to PyTorch: fp32 on a CPU, fp16 on a GPU"),
     "size": ("--max-size", 1.0, "size relative to PyTorch fp32"),
-    "slower": ("--max-slower", 1.05, "time relative to the version promoted before"),
+    "slower": ("--max-slower", 1.05, "time relative to the version in use"),
 }
 DATA = {  # how ``--data`` is read → help; the first four are fields of ``labelled.Columns``
     "text": "column of the texts (text)",
     "pair": "column of the second texts (text_pair, if there is one)",
     "label": "column of the labels (label)",
-    "group": "column of the queries that texts are ranked for",
-    "label_map": "what labels mean: neg=0,pos=1, or a JSON file with an object",
-    "delimiter": "what separates the columns; by default read off the first line",
+    "group": "column of the queries that the texts are ranked for",
+    "label_map": "what the labels mean: neg=0,pos=1, or a JSON file that holds an object",
+    "delimiter": "what separates the columns; by default taken from the first line",
 }
 _tell = partial(print, flush=True)
 
@@ -40,8 +44,8 @@ _tell = partial(print, flush=True)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code, one of ``EXIT_CODES``.
 
-    Errors are reported in one line on stderr. If this package is at fault, the line names a file
-    with the traceback.
+    Errors are reported in one line on stderr. If the error is a bug in this package, the line names
+    a file with the traceback.
     """
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
@@ -80,21 +84,21 @@ def _fault(error: Exception) -> int:
         file.writelines(traceback.format_exception(error))
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
     return _say(
-        f"A fault of this package, not of your input ({cause}). Please report it with the "
-        f"traceback, which is in {file.name}",
+        f"This is a bug in the package, not a problem with your input ({cause}). Please report it "
+        f"with the traceback in {file.name}",
         FAULT,
     )
 
 
 def _parser() -> argparse.ArgumentParser:
-    """All commands with their flags; ``run`` is the function of a command."""
+    """All commands with their flags; ``run`` is the function that a command calls."""
     parser = argparse.ArgumentParser(
         prog="python -m tutorial_utils", description=__doc__, epilog=EXIT_CODES
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    stored = argparse.ArgumentParser(add_help=False)  # flags of all commands on a registry
+    stored = argparse.ArgumentParser(add_help=False)  # flags of all commands that use a registry
     stored.add_argument("--registry", type=Path, required=True, help="folder of models")
-    text = "name of the model; by default the only one there is (publish: sentiment)"
+    text = "name of the model; you can leave it out if there is only one (publish: sentiment)"
     stored.add_argument("--model", help=text)
 
     def command(name: str, run, text: str, *parents, **given) -> argparse.ArgumentParser:
@@ -102,80 +106,80 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    check = command("check", _check, "can this machine run the series?")
-    check.add_argument("--json", action="store_true", help="for programs")
-    command("prepare", _prepare, "fetch, fine-tune and build what the notebooks start from")
+    check = command("check", _check, "check whether this machine can run the course")
+    check.add_argument("--json", action="store_true", help="print JSON, for programs")
+    command("prepare", _prepare, "fetch, fine-tune and build everything that the notebooks need")
     bench = command("bench", _bench, "measure the steps and record them in the ledger")
-    bench.add_argument("steps", nargs="*", help="some of them; all if not given")
+    bench.add_argument("steps", nargs="*", help="which steps; all by default")
     ledger = command("ledger", _ledger, "print the ledger and save it as a figure")
-    ledger.add_argument("--figure", type=Path, help="PNG file to save it to")
-    # What it does not know goes to JupyterLab.
+    ledger.add_argument("--figure", type=Path, help="PNG file for the figure")
+    # Flags that we don't know go to JupyterLab.
     command("lab", _lab, "open your copies of the lessons in JupyterLab", add_help=False)
-    anew = command("reset", _reset, "start your copy of a lesson anew; the old one is kept")
-    anew.add_argument("names", nargs="+", help="how their names start")
+    anew = command("reset", _reset, "get a fresh copy of a lesson; your old one is kept")
+    anew.add_argument("names", nargs="+", help="how the lessons' names start, such as 03")
     execute = command("notebooks", _notebooks, "make notebooks from their sources and execute them")
-    execute.add_argument("names", nargs="*", help="how their names start; all if not given")
-    execute.add_argument("--into", type=Path, help="folder for the results; in place by default")
+    execute.add_argument("names", nargs="*", help="how the lessons' names start; by default all")
+    execute.add_argument("--into", type=Path, help="folder for the results; by default in place")
     solve = command("solve", _solve, "write copies of the notebooks with every exercise solved")
-    solve.add_argument("names", nargs="*", help="how their names start; all if not given")
-    solve.add_argument("--into", type=Path, required=True, help="folder for them")
-    look = command("inspect", _inspect, "what is known of a model and its data, in seconds")
+    solve.add_argument("names", nargs="*", help="how the lessons' names start; by default all")
+    solve.add_argument("--into", type=Path, required=True, help="folder for the copies")
+    look = command("inspect", _inspect, "show what is known about a model and its data, in seconds")
     _add_model(look)
-    look.add_argument("--json", action="store_true", help="for programs")
-    _add_optimize(command("optimize", _optimize, "make your classifier fast, and promote it"))
+    look.add_argument("--json", action="store_true", help="print JSON, for programs")
+    _add_optimize(command("optimize", _optimize, "make your own model fast, and promote it"))
     command("publish", _publish, "put the tuned classifier into a registry", stored)
     triton = command("triton", _triton, "write a version for Triton Inference Server", stored)
-    triton.add_argument("--version", default="latest", help="its number, or latest")
+    triton.add_argument("--version", default="latest", help="number of the version, or latest")
     triton.add_argument("--out", type=Path, required=True, help="Triton's model repository")
     withdraw = command(
         "withdraw",
         _withdraw,
-        "take a version out of use, for all services that follow the registry",
+        "take a version out of use in all services that follow the registry",
         stored,
     )
-    withdraw.add_argument("--version", required=True, help="its number")
-    withdraw.add_argument("--reason", default="by hand", help="what others are told")
+    withdraw.add_argument("--version", required=True, help="number of the version")
+    withdraw.add_argument("--reason", default="by hand", help="the reason that others are told")
     withdraw.add_argument("--undo", action="store_true", help="bring it back into use")
     # Its flags are the fields of its settings, which parse them.
-    command("serve", _serve, "start the service on loopback", add_help=False)
+    command("serve", _serve, "start the service on this machine (127.0.0.1)", add_help=False)
     return parser
 
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     command.add_argument("--out", type=Path, required=True, help="folder for the report and files")
-    command.add_argument("--registry", type=Path, help="folder of models; OUT/registry by default")
+    command.add_argument("--registry", type=Path, help="folder of models; by default OUT/registry")
     text = (
-        "where it is to run (%(default)s); cuda: fp16 on an NVIDIA GPU, with a CPU form beside it"
+        "where the model will run (%(default)s); cuda: fp16 on an NVIDIA GPU, and a form for a CPU"
     )
     command.add_argument("--provider", choices=("cpu", "cuda"), default="cpu", help=text)
-    command.add_argument("--model", default="model", help="its name in the registry (%(default)s)")
+    command.add_argument("--model", default="model", help="name in the registry (%(default)s)")
     for field, (flag, default, text) in LIMITS.items():
         text += " (%(default)s)"
         command.add_argument(flag, dest=field, type=float, default=default, help=text)
-    text = "the whole interval of the score must keep to its limit"
+    text = "the whole interval of the score must stay within its limit"
     command.add_argument("--certain", action="store_true", help=text)
-    # Without a default: what is given wins over --quick.
-    command.add_argument("--max-texts", type=int, help="texts measured on (4000; --quick: 2000)")
-    command.add_argument("--rounds", type=int, help="rounds of each timing (7; --quick: 5)")
-    command.add_argument("--seconds", type=float, help="seconds of a round (0.3; --quick: 0.1)")
+    # No defaults here: what you give wins over --quick.
+    command.add_argument("--max-texts", type=int, help="texts to measure on (4000; --quick: 2000)")
+    command.add_argument("--rounds", type=int, help="rounds per timing (7; --quick: 5)")
+    command.add_argument("--seconds", type=float, help="seconds per round (0.3; --quick: 0.1)")
     command.add_argument("--quick", action="store_true", help="fewer candidates, shorter timing")
-    text = "an answer must not depend on the texts that share a batch with it"
+    text = "an answer must not depend on the other texts in its batch"
     command.add_argument("--batch-invariant", action="store_true", help=text)
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
     """The model, ``--data``, and how both are read; see ``_given_data``."""
-    command.add_argument("source", help="folder of save_pretrained, or a name on the hub")
-    text = "tokens that texts are truncated to; by default all that the model reads, at most 512"
+    command.add_argument("source", help="folder written by save_pretrained, or a name on the hub")
+    text = "how many tokens to keep of a text; by default what the model can read, at most 512"
     command.add_argument("--max-length", type=int, help=text)
-    text = "how an encoder's vectors become one for each text: mean, cls or max"
+    text = "how to turn an encoder's vectors into one per text: mean, cls or max"
     command.add_argument("--pooling", help=text)
-    command.add_argument("--normalize", action="store_true", help="vectors get the length 1")
+    command.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
     command.add_argument("--data", type=Path, help="labelled texts: CSV, TSV, JSON lines, Parquet")
     for name, text in DATA.items():
         command.add_argument(f"--{name.replace('_', '-')}", help=text)
-    text = "leave out rows that are wrong; the report says how many"
+    text = "leave out bad rows; the report says how many"
     command.add_argument("--skip-bad-rows", action="store_true", help=text)
 
 
@@ -229,7 +233,7 @@ def _ledger(options: argparse.Namespace) -> None:
     rows = ledger.rows_of()
     if not rows:
         raise ledger.EmptyLedger(
-            "The ledger is empty: run the notebooks or `python -m tutorial_utils bench` first."
+            "The ledger is empty. Run the notebooks or `python -m tutorial_utils bench` first."
         )
     target = options.figure or paths.home() / "ledger.png"
     with paths.replacing(target) as temporary:
@@ -241,7 +245,7 @@ def _ledger(options: argparse.Namespace) -> None:
 def _notebooks(options: argparse.Namespace) -> None:
     from tutorial_utils.lessons import ledger, notebooks
 
-    if not options.names:  # from the first one on: no notebook may show a row of a later one
+    if not options.names:  # start from nothing: no notebook may show a row of a later one
         ledger.set_aside()
     for lesson in notebooks.find(options.names):
         start = time.perf_counter()

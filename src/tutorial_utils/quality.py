@@ -153,7 +153,7 @@ def evaluate_values(
     spread = spread_of(arrays[1]) if spread is None else spread
     if constant := [i for i, one in enumerate(spread) if not one > 0]:
         raise InvalidArgument(
-            f"All labels of target {constant[0]} are the same number, so that there is no standard "
+            f"All labels of target {constant[0]} are the same number, so there is no standard "
             "deviation to measure a difference by. Give texts with different labels."
         )
     found = []
@@ -258,7 +258,7 @@ def _arrays(*given: np.ndarray | None) -> list[np.ndarray]:
     arrays = [np.asarray(a) for a in given if a is not None]
     if len({a.shape for a in arrays}) != 1 or arrays[0].ndim not in (1, 2) or not len(arrays[0]):
         shapes = ", ".join(str(a.shape) for a in arrays)
-        raise InvalidArgument(f"Give one label a sentence in each array, not shapes {shapes}.")
+        raise InvalidArgument(f"Give one label per sentence in each array, not shapes {shapes}.")
     return arrays
 
 

@@ -37,8 +37,8 @@ class Ratio:
         """
         if len(times) != len(reference) or len(times) < 2:
             raise InvalidArgument(
-                f"An interval needs at least two rounds, as many for each candidate; "
-                f"here are {len(times)} and {len(reference)}."
+                f"An interval needs at least two rounds, and equally many for each candidate; "
+                f"you gave {len(times)} and {len(reference)}."
             )
         logs = np.log(np.divide(times, reference))
         return cls(*(float(np.exp(end)) for end in student(logs)))

@@ -251,7 +251,7 @@ class _Worker:
             self.process.join(timeout=5)
             raise CandidateKilled(
                 f"{self.name!r} ended with exit code {self.process.exitcode} and no error message "
-                "(a negative number is the signal that killed it; -9 is often lack of memory)."
+                "(a negative code is the signal that killed it; -9 often means too little memory)."
             ) from error
 
 

@@ -1,1 +1,1 @@
-"""Pinned assets, the labelled sentences of the series, and labelled files of users."""
+"""Pinned assets, the labelled sentences of the course, and labelled files of users."""

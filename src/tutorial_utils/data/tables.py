@@ -123,7 +123,7 @@ def _row(
     if len(fields) != len(columns):
         over = f" over {count} lines" if count > 1 else ""
         problem = (
-            f"{len(fields)} fields{over}, and the header names {len(columns)}. A text that "
+            f"{len(fields)} fields{over}, but the header names {len(columns)}. A text that "
             f"contains {delimiter!r} must be in quotes"
         )
         return Row(at + 1, {}, problem), 1

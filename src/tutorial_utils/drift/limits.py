@@ -31,8 +31,8 @@ def calibrated(
     least = least_per_window(window)
     if not least * (1 - 1e-9) <= per_window < 1:
         raise BadProfile(
-            f"No limit can be simulated that a share {per_window:g} of the windows exceeds: "
-            f"with windows of {window} texts, give {least:g} or more, below 1."
+            f"The simulation cannot find a limit that a share of {per_window:g} of the windows "
+            f"exceeds. With windows of {window} texts, give a share of {least:g} or more, below 1."
         )
     streams = max(_STREAMS, math.ceil(_EXCEEDED / (per_window * _windows(window)) - 1e-6))
     rng = np.random.default_rng(0)

@@ -3,10 +3,10 @@
 - ``export``: PyTorch to ONNX, and whether two models compute the same function (parity)
 - ``storage``: reading and writing a file, with large weights beside it
 - ``inspection``: operator counts, sizes, the tensors inside a graph, one layer as a graph to draw
-- ``fusion``: many small operators made one, and the step of the series that fuses what pays
+- ``fusion``: turns many small operators into one; the course's step that fuses what pays
 - ``rewrites``: the single edits of a graph, and what they are written with
 - ``last_layer``: the last layer computed only for the position that the classifier reads
-- ``quantization``: INT8 weights and embedding tables, and the recipe that the series recommends
+- ``quantization``: INT8 weights and embedding tables, and the recipe that the course recommends
 - ``smoothquant``: outliers moved out of the activations before quantization
 
 One undocumented API of another package is used: the single fusions in

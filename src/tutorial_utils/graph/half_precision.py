@@ -42,7 +42,7 @@ def to_fp16(source: Path, target: Path) -> None:
             largest = np.abs(array[np.isfinite(array)]).max(initial=0)
             if largest > LARGEST:
                 raise OutOfRange(
-                    f"{weight.name} reaches {largest:.3g}, and fp16 ends at {LARGEST:,.0f}. Use "
+                    f"{weight.name} reaches {largest:.3g}, but fp16 ends at {LARGEST:,.0f}. Use "
                     "the fp32 file."
                 )
     _prepare(model.graph)

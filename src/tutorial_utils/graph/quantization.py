@@ -1,4 +1,4 @@
-"""Weights in 8 bits, and at run time activations: dynamic quantization, and the series' recipe.
+"""Weights in 8 bits, and activations too at run time: dynamic quantization, and our recipe.
 
 ONNX Runtime's quantizer gives an embedding table one scale, so one large row makes the steps of all
 others coarse. ``quantize_rows`` gives each row its own scale, which is looked up with the row.

@@ -173,7 +173,7 @@ def array_of(value: ir.Value | None) -> np.ndarray:
     """
     held = ir.convenience.get_const_tensor(value) if value is not None else None
     if held is None:
-        raise ValueError(f"{value.name if value else 'An input that is left out'} is no constant.")
+        raise ValueError(f"{value.name if value else 'A missing input'} is not a constant.")
     return held.numpy()
 
 

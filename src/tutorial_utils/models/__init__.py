@@ -1,1 +1,1 @@
-"""PyTorch models: the series' own fine-tuned classifier, and classifiers that users bring."""
+"""PyTorch models: the course's own fine-tuned classifier, and classifiers that users bring."""

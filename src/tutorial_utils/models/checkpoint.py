@@ -124,8 +124,8 @@ def opening(name: object) -> Iterator[None]:
     except Exception as error:  # half-written files and the hub make it raise many kinds
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BadClassifier(
-            f"{name} cannot be opened ({reason}). Give a folder written "
-            "by save_pretrained, or a name on the hub where one can be reached."
+            f"{name} cannot be opened ({reason}). Give a folder written by save_pretrained, or a "
+            "name on the hub if this machine can reach it."
         ) from None
 
 
@@ -171,15 +171,16 @@ def _check_weights(config: Mapping[str, Any], name: str) -> None:
         if how := config.get(field):
             method = how.get("quant_method", how) if isinstance(how, dict) else how
             raise BadClassifier(
-                f"{name}: its weights are quantized already (`{field}` in config.json: {method}). "
+                f"{name}: its weights are already quantized (`{field}` in config.json: {method}). "
                 "Give the checkpoint that they were made from, in fp32, fp16 or bf16; `optimize` "
-                "quantizes it. If you lost it, save model.dequantize() where it can be loaded."
+                "quantizes it. If you no longer have that one, load this one and save "
+                "model.dequantize()."
             )
     if code := config.get("auto_map"):
         raise BadClassifier(
-            f"{name} needs code of its own (`auto_map` in config.json: {code}). Code that comes "
-            "with a checkpoint (trust_remote_code) is never run here. Give a checkpoint of a "
-            "family that Transformers has. If it has this one and computes the same, remove "
+            f"{name} needs its own code (`auto_map` in config.json: {code}). Code that comes with "
+            "a checkpoint (trust_remote_code) is never run here. Give a checkpoint of a family "
+            "that Transformers supports. If it has this family and computes the same, remove "
             "`auto_map`."
         )
 
@@ -204,9 +205,9 @@ def _check_head(config: Mapping[str, Any], name: str, pools: bool) -> str:
     else:
         return architecture  # without one, what the weights hold decides
     raise BadClassifier(
-        f"{name} is a {architecture or family}, which is for {purpose}. Supported are encoders: "
-        f"with a trained head (…{HEAD}: classes, a score or numbers, for a text or a pair), or "
-        "without one (vectors, see --pooling)."
+        f"{name} is a {architecture or family}, which is for {purpose}. Only encoders are "
+        f"supported: with a trained head (…{HEAD}: classes, a score or numbers, for a text or a "
+        "pair), or without one (vectors, see --pooling)."
     )
 
 

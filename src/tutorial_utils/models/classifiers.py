@@ -1,6 +1,6 @@
 """Any encoder of the Transformers library, with a head or for vectors: open it, run it.
 
-The series' own classifier is in ``finetuning``; here is what learners bring along.
+The course's own classifier is in ``finetuning``; this module opens what learners bring.
 """
 
 from collections.abc import Sequence
@@ -103,8 +103,8 @@ def open_classifier(
     known = len(model.get_input_embeddings().weight)
     if len(theirs) > known:
         raise BadClassifier(
-            f"{checkpoint}: its tokenizer knows {len(theirs):,} tokens, its model only {known:,}. "
-            "Save the tokenizer that the model was trained with."
+            f"{checkpoint}: its tokenizer knows {len(theirs):,} tokens, but its model only "
+            f"{known:,}. Save the tokenizer that the model was trained with."
         )
     given = (theirs.pad_token_id, model.config.pad_token_id)
     # The first ids are special tokens in most vocabularies.
@@ -122,9 +122,9 @@ def open_classifier(
     tokenizer.check(checkpoint, max_length)
     if pools and pools.lowercase and theirs.tokenize("Ä B") != theirs.tokenize("ä b"):
         raise BadClassifier(
-            f"{checkpoint}: do_lower_case in its sentence-transformers config is not a setting of "
-            "its tokenizer. Load it with sentence-transformers 5 or later and save it again, which "
-            "puts it there."
+            f"{checkpoint}: its sentence-transformers config sets do_lower_case, but its tokenizer "
+            "does not. Load it with sentence-transformers 5 or later and save it again, which "
+            "corrects that."
         )
     return Classifier(
         source=checkpoint.source,
@@ -151,7 +151,7 @@ def cut(classifier: Classifier) -> str | None:
         return None
     return (
         f"Texts are truncated to {classifier.max_length:,} tokens, but this model can read "
-        f"{classifier.longest:,}: --max-length {classifier.longest} keeps them whole, and long "
+        f"{classifier.longest:,}. --max-length {classifier.longest} keeps them whole, but long "
         "texts take longer."
     )
 
@@ -162,8 +162,8 @@ def prompts(classifier: Classifier) -> str | None:
         return None
     given = ", ".join(f"{name}: {text!r}" for name, text in classifier.pooling.prompts)
     return (
-        f"This model was trained with prompts ({given}). Nothing is added to texts here, so put "
-        "them before yours, in --data and in requests."
+        f"This model was trained with prompts ({given}). We add nothing to your texts, so put the "
+        "prompts before them yourself, in --data and in requests."
     )
 
 
@@ -181,7 +181,7 @@ def activation(classifier: Classifier) -> str | None:
     back = "p = 1 / (1 + exp(−logit))" if is_value else "logit = log(p / (1 − p))"
     return (
         f"By config.json, sentence-transformers returns {told.get(name, f'{name} of the logit')}, "
-        f"and here the answer is {told.get(ours, 'its sigmoid')}: the same order, other numbers. "
+        f"but here the answer is {told.get(ours, 'its sigmoid')}: same order, different numbers. "
         f"{back} converts them."
     )
 
@@ -190,11 +190,11 @@ def _pooling(checkpoint: Checkpoint, mode: str | None, normalize: bool) -> Pooli
     """How vectors are pooled, from the folder or the arguments; None for a classifier."""
     own, ways = checkpoint.pooling, ", ".join(MODES)
     if mode not in (None, *MODES):
-        raise InvalidArgument(f"--pooling {mode} is unknown: give one of {ways}.")
+        raise InvalidArgument(f"--pooling {mode} is unknown. Give one of {ways}.")
     if own:
         if mode not in (None, own.mode):
             raise InvalidArgument(
-                f"{checkpoint} says itself that it pools by {own.mode} (modules.json), so leave "
+                f"{checkpoint} already says that it pools by {own.mode} (modules.json), so leave "
                 f"out --pooling {mode}."
             )
         return replace(own, normalize=own.normalize or normalize)

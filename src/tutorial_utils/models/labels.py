@@ -21,7 +21,7 @@ def names_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """
     given, numbers, count = (config.get(f) for f in ("id2label", "label2id", "num_labels"))
     if count is not None and (not isinstance(count, int) or count < 1):
-        raise InvalidArgument(f"`num_labels` is {count!r}: give how many outputs the head has")
+        raise InvalidArgument(f"`num_labels` is {count!r}: give the number of outputs of the head")
     if isinstance(given, list):
         given = dict(enumerate(given))
     if not given and isinstance(numbers, dict):
@@ -82,7 +82,7 @@ def _in_order(given: Any) -> tuple[str, ...]:
             name = str(name)
         if not isinstance(name, str) or not name.strip():
             raise InvalidArgument(
-                f"`id2label` names label {number} {name!r}, which is no text: put a name in quotes"
+                f"`id2label` names label {number} {name!r}, which is not text: put it in quotes"
             )
         if name in names:
             raise InvalidArgument(

@@ -53,7 +53,7 @@ def load(checkpoint: Checkpoint, pooling: Pooling | None):
     _check_layers(checkpoint, model, report)
     if adapters := [name for name in report["unexpected_keys"] if "lora_" in name]:
         raise BadClassifier(
-            f"{checkpoint} holds an adapter beside its weights ({adapters[0]}). Merge it with "
+            f"{checkpoint} has an adapter beside its weights ({adapters[0]}). Merge it with "
             "merge_and_unload(), and save the result."
         )
     missing = sorted(report["missing_keys"])
@@ -61,8 +61,8 @@ def load(checkpoint: Checkpoint, pooling: Pooling | None):
         missing = [name for name in missing if not name.startswith("pooler.")]
     if missing:
         raise BadClassifier(
-            f"{checkpoint} holds no trained {'encoder' if pooling else 'classification head'}, or "
-            f"not all weights: {len(missing)} would be random ({', '.join(missing[:4])}). "
+            f"{checkpoint} has no trained {'encoder' if pooling else 'classification head'}, or "
+            f"some weights are missing: {len(missing)} would be random ({', '.join(missing[:4])}). "
             "Fine-tune it first, and save it with model.save_pretrained(folder)."
         )
     return model.eval()
@@ -82,7 +82,7 @@ def _check_layers(checkpoint: Checkpoint, model, report: Mapping[str, Collection
         held = number - missing[name] + more[name]
         if held > number or (0 < held < number and whole):
             raise BadClassifier(
-                f"{checkpoint}: by config.json it has {number} layers, and its weights hold "
+                f"{checkpoint}: config.json says {number} layers, but the weights hold "
                 f"{held} ({name}). Correct `{field}`, or give the config.json that "
                 "was saved with the weights. To leave out layers, save the smaller model with "
                 "save_pretrained."
@@ -105,7 +105,7 @@ def longest(
         answering = Pooled(model, pooling) if pooling else model
         tables, outputs = positions.read(answering, token)
     if len(outputs) != 1:
-        raise BadClassifier(f"{checkpoint} returns {', '.join(outputs)}, and not logits only.")
+        raise BadClassifier(f"{checkpoint} returns {', '.join(outputs)} instead of logits only.")
     by_folder = pooling.max_length if pooling else None
     by_model = tables or getattr(model.config, "max_position_embeddings", None)
     limits = (by_model, by_folder or by_tokenizer)

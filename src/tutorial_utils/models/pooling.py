@@ -88,9 +88,9 @@ def read(get: Callable[[str], Any]) -> tuple[str, Pooling] | None:
         return None
     if not theirs or short not in (_MODULES[:2], _MODULES):
         raise InvalidArgument(
-            f"modules.json lists {', '.join(short if theirs else kinds)}, and only Transformer, "
-            "Pooling and Normalize of sentence-transformers can be computed, in this order. Save "
-            "the model without the others, and apply them to its vectors"
+            f"modules.json lists {', '.join(short if theirs else kinds)}, but only Transformer, "
+            "Pooling and Normalize of sentence-transformers are supported, in this order. Save the "
+            "model without the others, and apply them to its vectors yourself"
         )
     paths = [f"{module['path']}/" if module["path"] else "" for module in modules]
     given = get(f"{paths[1]}config.json")
@@ -101,8 +101,8 @@ def read(get: Callable[[str], Any]) -> tuple[str, Pooling] | None:
         told = " and ".join(map(str, ways)) or "nothing"
         told += "" if given.get("include_prompt", True) else " without the prompt's tokens"
         raise InvalidArgument(
-            f"{paths[1]}config.json pools by {told}, and only {', '.join(MODES)} can be computed, "
-            "of all tokens"
+            f"{paths[1]}config.json pools by {told}, but only {', '.join(MODES)} are supported, "
+            "over all tokens"
         )
     files = (get(f"{paths[0]}sentence_{family}_config.json") for family in _FAMILIES)
     reading: dict[str, Any] = next(filter(None, files), {})

@@ -33,7 +33,7 @@ def of_source(source: str, revision: str | None = None):
             tokenizer = AutoTokenizer.from_pretrained(source, config=name.config, revision=revision)
         # Without its files the library makes an empty tokenizer, to which every word is unknown.
         if tokenizer.is_fast and folder.is_dir() and not any((folder / f).exists() for f in _FILES):
-            raise FileNotFoundError("no file of a vocabulary")
+            raise FileNotFoundError("there is no vocabulary file")
         if not isinstance(tokenizer.model_max_length, (int, float)):
             raise InvalidArgument(
                 f"model_max_length is {tokenizer.model_max_length!r}, not a number"
@@ -42,7 +42,7 @@ def of_source(source: str, revision: str | None = None):
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         if pieces := next(folder.glob("*.model"), None):
             fix = (
-                f"It is a slow tokenizer only ({pieces.name}). To convert it, pip install "
+                f"It has only a slow tokenizer ({pieces.name}). To convert it, pip install "
                 "sentencepiece protobuf, then run AutoTokenizer.from_pretrained(folder)"
                 ".save_pretrained(folder), which writes tokenizer.json."
             )
@@ -51,7 +51,7 @@ def of_source(source: str, revision: str | None = None):
         ) from None
     if not tokenizer.is_fast:
         raise BadClassifier(
-            f"{name} has a slow tokenizer only ({type(tokenizer).__name__}, in Python), which "
+            f"{name} has only a slow tokenizer ({type(tokenizer).__name__}, in Python), which "
             "Transformers cannot convert. Build one that gives the same tokens with the library "
             "`tokenizers`, and save it with PreTrainedTokenizerFast(tokenizer_object=…)"
             ".save_pretrained(folder)."
@@ -86,7 +86,7 @@ def check(checkpoint: Checkpoint, max_length: int) -> None:
         segments = list(getattr(found, "segments", None) or [0] * len(found))
         if (found, segments) != (called["input_ids"], called.get("token_type_ids", segments)):
             raise BadClassifier(
-                f"{checkpoint}: its tokenizer.json alone gives other tokens than Transformers does "
+                f"{checkpoint}: its tokenizer.json gives different tokens from Transformers "
                 f"for {short!r}. A setting in tokenizer_config.json, such as "
                 "`split_special_tokens`, changes them. Put it into tokenizer.json or remove it."
             )

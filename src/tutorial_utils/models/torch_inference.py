@@ -11,7 +11,7 @@ Predict = Callable[[dict[str, np.ndarray]], np.ndarray]  # padded inputs → log
 
 
 def torch_predict(model: str) -> Predict:
-    """Inputs → logits, by a PyTorch model of the series: ``classifier`` or ``bert-base``."""
+    """Inputs → logits, by a PyTorch model of the course: ``classifier`` or ``bert-base``."""
     from tutorial_utils.models import finetuning
 
     return predictor({"classifier": finetuning.load, "bert-base": finetuning.bert_base}[model]())

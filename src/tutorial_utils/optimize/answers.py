@@ -25,7 +25,7 @@ REFERENCE, REFERENCE_LONG = "reference.npy", "reference_long.npy"
 
 
 class NotFinite(TutorialError, ArithmeticError):
-    """A file gives answers that are no numbers."""
+    """A file gives answers that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def of_file(
     recipe: how to run it; by default as on the target. indices: of the texts; all by default.
 
     Raises:
-        NotFinite: an answer is NaN or infinite. Compared like any other it would mean some label.
+        NotFinite: an answer is NaN or infinite. A comparison would turn it into some label.
     """
     recipe = recipe or job.recipe()
     recipe = replace(recipe, session=replace(recipe.session, huge_pages=False))
@@ -97,7 +97,7 @@ def of_file(
 class Flips:
     """How far answers depend on the texts that share a batch with them.
 
-    share: of the texts, those with another answer. near: least ``Task.nearness`` of an answer in a
+    share: of the texts with a different answer. near: lowest ``Task.nearness`` of an answer in a
     batch to that of the text alone; None if the task has none.
     """
 

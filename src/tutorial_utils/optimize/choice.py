@@ -1,7 +1,7 @@
-"""Which candidate is promoted: the fastest that passes the gate; of equally fast ones the smallest.
+"""Choose what to promote: the fastest that passes the gate; of equally fast, the smallest.
 
-Each is judged on its own, on texts that no earlier choice has used. At most four are tried, so the
-chance that a bad one passes is at most four times that of one candidate.
+Each is judged by itself, on texts that no earlier choice has used. At most four are tried. So the
+chance that a bad one passes is at most four times as large as for one candidate.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Judged:
 
     @property
     def noisy(self) -> bool:
-        """Whether nothing but noise is in its way."""
+        """Whether noise is all that keeps it from passing."""
         return bool(self.missed) and all(check.noisy for check in self.missed)
 
 

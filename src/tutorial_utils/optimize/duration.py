@@ -1,4 +1,4 @@
-"""About how long ``optimize`` takes here, from the size of the model and of the texts."""
+"""Estimate how long ``optimize`` takes here, from the size of the model and the texts."""
 
 import time
 
@@ -11,7 +11,7 @@ from tutorial_utils.optimize.texts import Texts
 
 # What a run costs, thorough or quick: seconds to start processes and for their rounds; seconds for
 # each million parameters, which are written and read in several files; and how often all texts are
-# run, in runs of PyTorch's. It rests on runs of the series' classifier with 2,000 texts, two cores:
+# run, in runs of PyTorch's. It rests on runs of our own classifier with 2,000 texts, on two cores:
 # 3.5 processor minutes with --quick, and 10.7 without. Nine families at base size took 0.6 to 1.7
 # times what it says of --quick (benchmarks/results/…/families.md).
 _COST = {True: (320, 0.9, 4.0), False: (120, 0.5, 2.0)}

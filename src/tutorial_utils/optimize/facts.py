@@ -1,7 +1,7 @@
 """Collect the facts of an ``Overview``, without exporting anything.
 
-``describe`` takes what is open anyway; ``optimize`` prints it. ``inspect`` opens model and data. If
-one of them cannot be used, the overview says why, beside all that could be found out.
+``describe`` takes what is already open, and ``optimize`` prints it. ``inspect`` opens model and
+data. If one of them cannot be used, the overview says why, next to everything else it found out.
 """
 
 import json
@@ -28,7 +28,7 @@ from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.tasks import named
 
 T = TypeVar("T")
-UNKNOWN = 0.05  # share of tokens; more of them are told
+UNKNOWN = 0.05  # share of tokens; above it, there is a remark
 
 
 def inspect(
@@ -116,7 +116,7 @@ def describe(
 
 
 def remarks(classifier: Classifier, texts: Texts | None) -> Iterator[str]:
-    """What people may not expect of the answers."""
+    """What may surprise people about the answers."""
     told = (classifiers.prompts(classifier), classifiers.activation(classifier))
     yield from filter(None, told)
     theirs = tokenizer.of_source(classifier.source, classifier.revision)

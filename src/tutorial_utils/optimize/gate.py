@@ -1,4 +1,4 @@
-"""May this version be promoted? Checks each limit and says in words which one was missed.
+"""May this version be promoted? Check each limit and say in words which ones were missed.
 
 A time passes only if its whole interval is below the limit plus ``RESOLUTION``, so noise cannot
 hide a slow-down. A measurement that is too noisy to decide is refused, and the check says so.
@@ -119,10 +119,10 @@ def answers(found: Answers, limits: Limits) -> list[Check]:
 
 
 def likely(found: Answers, limits: Limits) -> bool:
-    """Whether answers to a few texts promise that those to others will pass.
+    """Whether the answers to a few texts suggest that the answers to others will pass.
 
-    At most half of the allowed disagreement, since other texts may show more. A score varies more
-    between few texts: it must keep to the limit, and not be worse for certain.
+    At most half of the allowed disagreement, because other texts may show more. A score varies more
+    between few texts. It must stay within the limit, and must not be certainly worse.
     """
     agreement = (1 + limits.agreement) / 2
     close = (replace(one, least=(1 + one.least) / 2) for one in found.close)
@@ -178,7 +178,7 @@ def keeps_to(time: Ratio, limit: float) -> bool | None:
 
     True: the whole interval is below ``limit`` × (1 + ``RESOLUTION``). False: all of it is above.
     RESOLUTION is added because smaller differences cannot be measured. A time below
-    ``IMPLAUSIBLE`` means that the machine stood still while the other was timed.
+    ``IMPLAUSIBLE`` means that the machine froze while the other one was timed.
     """
     bound = limit * (1 + RESOLUTION)
     if time.low < IMPLAUSIBLE:

@@ -29,7 +29,9 @@ class Effort:
 
     def __post_init__(self) -> None:
         if self.rounds < 2 or not self.seconds > 0 or self.max_texts < FEWEST:
-            raise InvalidArgument(f"Give at least 2 rounds, some seconds, and {FEWEST} texts.")
+            raise InvalidArgument(
+                f"Give at least 2 rounds, more than 0 seconds, and at least {FEWEST} texts."
+            )
 
 
 QUICK = Effort(rounds=5, seconds=0.1, max_texts=2_000, thorough=False)

@@ -1,7 +1,7 @@
 """Inputs of the greatest length, which the texts of the data may never reach.
 
-Attention in windows, or a wrong position, shows only there. A few rows are enough, since a file
-that computes something else does so for each of them.
+Attention in windows, or a wrong position, shows only there. A few rows are enough, because a wrong
+file is wrong for each of them.
 """
 
 from collections.abc import Callable

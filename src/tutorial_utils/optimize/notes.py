@@ -1,4 +1,4 @@
-"""The notes of a report: what the figures rest on, and what people may not expect."""
+"""The notes of a report: what the figures are based on, and what may surprise people."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ from tutorial_utils.optimize.job import Job
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.tasks import Truth, named
 
-SAME_VECTOR = 0.9999  # cosine from which two vectors of a text differ by rounding only
-WIDE = 2.0  # high over low end of an interval of times from which a report warns of it
+SAME_VECTOR = 0.9999  # from this cosine on, two vectors of a text differ by rounding only
+WIDE = 2.0  # high end over low end of a time's interval; above it, the report warns
 BESIDE_CPU = (
-    "PyTorch ran on the CPU, because its build here knows no GPU. So the times relative to it say "
+    "PyTorch ran on the CPU, because its build here has no CUDA. So the times relative to it say "
     "nothing about PyTorch on the GPU."
 )
 
@@ -23,7 +23,9 @@ def flips(job: Job, best: Judged, recipe: Recipe) -> str:
     if recipe.token_budget == 1:
         return "Each text is run alone, so its answer does not depend on others."
     found = answers.flips(job, job.file(best.candidate.name), recipe)
-    note = f"{found.share:.1%} of {found.texts} texts get another answer alone than in some batch."
+    note = (
+        f"{found.share:.1%} of {found.texts} texts get a different answer alone than in some batch."
+    )
     depends = found.share > 0
     if found.near is not None:
         depends = found.near < SAME_VECTOR
@@ -59,7 +61,7 @@ def doubt(job: Job) -> str | None:
 
 
 def measurement(job: Job, judged: tuple[Judged, ...], limits: gate.Limits) -> list[str]:
-    """Remarks on how the figures came about, and how far they can be relied on."""
+    """Remarks on how the figures were measured, and how far you can trust them."""
     texts, notes = job.texts, []
     if any(time.high > WIDE * time.low for time in judged[0].evidence.time.values()):
         notes.append(

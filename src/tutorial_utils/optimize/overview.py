@@ -1,4 +1,4 @@
-"""What can be known before anything is exported, as facts for programs and as lines for people."""
+"""What we know before anything is exported, as facts for programs and as lines for people."""
 
 from dataclasses import dataclass
 
@@ -25,9 +25,9 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Data:
-    """A file as it was understood. reads: ``text`` or ``pair``. skipped: rows that were left out.
+    """A data file, as we read it. reads: ``text`` or ``pair``. skipped: rows that were left out.
 
-    majority: share of the most frequent label; None of values. truncated: share of longer texts.
+    majority: share of the most frequent label; None for numbers. truncated: share of longer texts.
     """
 
     file: str

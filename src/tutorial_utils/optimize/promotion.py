@@ -48,7 +48,7 @@ def find_previous(
     theirs = manifest.forms[0].recipe.session.provider
     if theirs != provider:
         raise InvalidArgument(
-            f"Version {newest.name} of {folder.name!r} is made for {theirs}, and this run for "
+            f"Version {newest.name} of {folder.name!r} is for {theirs}, but this run is for "
             f"{provider}. Services follow a name, so each provider needs one of its own: give "
             "another --model."
         )
@@ -111,7 +111,7 @@ def promote(
 
 
 def digest(version: Path) -> str:
-    """Which version this is, whatever its number: from its manifest, which has all checksums."""
+    """Identify a version whatever its number: from its manifest, which has all checksums."""
     return hashing.sha256(version / registry.MANIFEST)[:16]
 
 

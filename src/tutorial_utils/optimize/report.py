@@ -52,9 +52,9 @@ def markdown(outcome: Outcome) -> str:
         f"![Bars: time of each step relative to PyTorch, for each workload.]({GAINS})",
         "## What was tried",
         "Each candidate was compared with the best file of earlier stages. Rejected candidates "
-        "are listed too, with the reason. Agreement and score are those of the texts that "
-        "choose, a quarter, so the gate's, on the others, can differ. The words are explained in "
-        "docs/reading-the-report.md.",
+        "are listed too, with the reason. Agreement and score come from a quarter of the texts; "
+        "the gate uses the others, so its figures can differ. docs/reading-the-report.md explains "
+        "the terms.",
         trial_table(outcome).markdown(),
         "## The recipe",
         f"Steps: {', '.join(recipe.steps)}. Batches of {recipe.token_budget:,} tokens, sorted by "
@@ -69,7 +69,7 @@ def markdown(outcome: Outcome) -> str:
 
 
 def judged_table(outcome: Outcome) -> Table:
-    """The candidates that the gate was asked about, the one above first."""
+    """The candidates that the gate checked; the chosen one is first."""
     rows = [
         (
             one.candidate.name,

@@ -50,7 +50,7 @@ class Candidate:
     """A file that the gate may promote.
 
     source: the fp32 file that it was made from, perhaps itself. fidelity: on the texts for
-    choosing; None of an fp32 file, which was compared with PyTorch already.
+    choosing; None for an fp32 file, which was already compared with PyTorch.
     """
 
     name: str
@@ -108,5 +108,5 @@ class Found:
         return job.recipe(budget, steps=(*candidate.steps, "tuned"))
 
     def tried(self, *trials: Trial) -> "Found":
-        """These results and more trials."""
+        """These results with more trials."""
         return replace(self, trials=self.trials + trials)

@@ -1,7 +1,7 @@
 """From a classifier to a promoted version: all stages in order, then the gate.
 
 The results of each stage are stored, so a run that was killed continues where it stopped. They are
-used again only if model, data, code, libraries, machine and effort are the same.
+reused only if model, data, code, libraries, machine and effort are the same.
 """
 
 import hashlib
@@ -214,9 +214,9 @@ def _run(job: Job, progress: Callable[[str], None]) -> Found:
 
 
 def _judged(job: Job, progress: Callable[[str], None]) -> tuple[Found, tuple[Judged, ...]]:
-    """Run all stages and ask the gate; if only noise is in the way, measure once more, for longer.
+    """Run all stages and ask the gate. If only noise is in the way, measure once more, for longer.
 
-    A machine that does something else meanwhile would otherwise decide.
+    Otherwise, a machine that is busy with something else would decide.
     """
     baseline = f"{job.target.baseline} on the CPU" if job.target.beside_cpu else "PyTorch"
     found = _run(job, progress)

@@ -46,7 +46,7 @@ def fuse(job: Job, found: Found) -> Found:
 
 
 def quantize(job: Job, found: Found) -> Found:
-    """Quantize every fp32 file, because the fastest one may be another in INT8."""
+    """Quantize every fp32 file, because a different one may be fastest in INT8."""
     graphs = found.graphs if job.effort.thorough else (found.fp32,)
     return _fastest(job, found, "quantize", {g: variants.int8(job, g) for g in graphs}, "int8")
 
@@ -65,9 +65,9 @@ def protect(job: Job, found: Found) -> Found:
 
 
 def to_fp16(job: Job, found: Found) -> Found:
-    """Convert to fp16: on a GPU every fp32 file, because the fastest may be another there.
+    """Convert to fp16: on a GPU every fp32 file, because a different one may be fastest there.
 
-    CPUs of x86 compute in fp32 all the same, but the file is half as large.
+    x86 CPUs still compute in fp32, but the file is half as large.
     """
     if not job.effort.thorough and any(one.promising(job.limits) for one in found.smaller):
         return found
@@ -173,7 +173,7 @@ def _trial(
 
 
 def _wrong(close: Fidelity) -> str | None:
-    """Why a candidate's answers make another one preferable, or None if they do not."""
+    """Why a candidate's answers rule it out, or None if they do not."""
     if close.agreement < LEAST_AGREEMENT:
         return f"answers differ too often: {close.agreement:.2%} agree"
     if close.score and close.score.worsening[1] > 0:  # the whole interval is worse

@@ -1,4 +1,4 @@
-"""Where a version is to run: its provider, the precision of its files, and PyTorch beside it."""
+"""Where a version will run: its provider, the precision of its files, and PyTorch beside it."""
 
 import tempfile
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Target:
 
     @property
     def provider(self) -> str:
-        """What its versions are made for: the name of a target."""
+        """What its versions are for: the name of a target."""
         return "cuda" if self.accelerated else "cpu"
 
     @property
@@ -70,7 +70,7 @@ class Target:
                 session.run(None, {"x": np.zeros(1, np.float32)})
             except Exception as error:  # a GPU that ONNX Runtime has no kernels for
                 reason = device_failure(error) or str(error)
-                raise ProviderUnavailable(f"Nothing can be run on the device: {reason}") from error
+                raise ProviderUnavailable(f"The device cannot run anything: {reason}") from error
 
 
 CPU = Target(
@@ -78,7 +78,7 @@ CPU = Target(
     SessionRecipe(disabled_optimizers=UNFUSED, huge_pages=True),
     (1024, 256, 512, 2048, 4096),
 )
-# Threads have nothing to do beside a GPU, so they should not spin.
+# Threads have nothing to do while a GPU works, so they should not spin.
 CUDA = Target(
     "fp16",
     SessionRecipe("cuda", spinning=False),
@@ -90,7 +90,7 @@ TARGETS = {"cpu": CPU, "cuda": CUDA}
 
 
 def torch_device(wanted: str) -> str:
-    """``wanted`` if PyTorch has it here, else ``cpu``: its usual build knows no GPU."""
+    """``wanted`` if PyTorch has it here, else ``cpu``: its usual build has no CUDA."""
     import torch
 
     return wanted if wanted == "cpu" or torch.cuda.is_available() else "cpu"

@@ -47,7 +47,7 @@ class Texts:
         rows = tuple(classifier.encode(texts))
         if lost := [text for text, row in zip(texts, rows, strict=True) if not len(row)]:
             raise BadData(
-                f"{len(lost)} texts have no token for this model's tokenizer. Remove them from the "
+                f"This model's tokenizer finds no token in {len(lost)} texts. Remove them from the "
                 f"data; the first is {reprlib.repr(lost[0])}."
             )
         labels, groups = (None if a is None else a[order] for a in (data.labels, data.groups))

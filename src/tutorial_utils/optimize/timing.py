@@ -23,7 +23,7 @@ ONE_TEXT, ONE_BATCH, TEXTS = "one text", "one batch", "texts"
 
 
 class TooLittleMemory(TutorialError, MemoryError):
-    """Memory, of the machine or of its GPU, was not enough."""
+    """The machine or its GPU had too little memory."""
 
 
 def workloads(job: Job, budget: int | None = None) -> dict[str, Rows]:
@@ -47,7 +47,7 @@ def compare(job: Job, entries: Mapping[str, Entry], rows: Rows) -> timer.Compari
         if not memory.is_allocation_failure(error):
             raise
         raise TooLittleMemory(
-            "Files that are timed side by side need more memory than there is. Free some, or give "
+            "Timing the files side by side needs more memory than is free. Free some, or give "
             "fewer texts (--max-texts)."
         ) from error
 

@@ -1,4 +1,4 @@
-"""The files that ``optimize`` chooses from, built from one classifier and checked with PyTorch.
+"""The files that ``optimize`` chooses from, built from one classifier and compared with PyTorch.
 
 Nothing is timed here. A variant that cannot be built or gives other answers is returned with its
 problem, and the run continues with the others.
@@ -77,7 +77,7 @@ def fused(job: Job) -> list[Variant]:
         if job.target.precision == "fp16" and job.classifier.padding.side == "right":
             fusion.count_tokens(path, path)
     except Exception as error:  # on graphs of unknown families, rewriters raise any type
-        note = f"Fusing {family} failed, so its file is unfused."
+        note = f"Fusing {family} failed, so its file is not fused."
         return [Variant("fused", f"cannot be fused: {cause(error)}", note)]
     return [Variant(name, answers.problem(job, job.file(name)), n) for name, n in notes.items()]
 
@@ -91,7 +91,7 @@ def int8(job: Job, source: str) -> Variant:
 def mixed(job: Job, source: str, enough: Callable[[Fidelity], bool]) -> Variant:
     """As ``int8``, but the products that lose most in 8 bits stay in fp32.
 
-    As few as make the file good ``enough``, and at most half of them.
+    As few as needed to make the file good ``enough``, and at most half of them.
     """
     inputs, path = _calibration(job), job.file(f"{source}_mixed")
     note = ""

@@ -87,7 +87,7 @@ def load(registry: Path, name: str, version: str = "latest", gpu_memory: int = 0
     manifest = read_manifest(folder)
     if (manifest.name, manifest.version) != (name, folder.name):
         raise BadModel(
-            f"{name} {folder.name}: its manifest calls it {manifest}, and answers would "
+            f"{name} {folder.name}: its manifest calls it {manifest}, so answers would "
             f"name the wrong model. {FIX}"
         )
     form = choose(manifest)
@@ -117,7 +117,7 @@ def _open(folder: Path, manifest: Manifest, form: ModelForm) -> LoadedModel:
     """One form of a version, run once."""
     if WEIGHTS_FOLDER in form.recipe.session.config:
         raise BadModel(
-            f"{manifest}: its recipe sets {WEIGHTS_FOLDER}, and weights from another folder are "
+            f"{manifest}: its recipe sets {WEIGHTS_FOLDER}, but weights from another folder are "
             f"not verified. Save the model with its weights beside it. {FIX}"
         )
     why = (
@@ -144,7 +144,7 @@ def _slowed(form: ModelForm) -> bool:
 
 
 def choose(manifest: Manifest) -> ModelForm:
-    """The first form whose provider and processor features are here, or else the first for a CPU.
+    """The first form whose provider and processor features are here, else the first one for a CPU.
 
     Processor features are a preference: ONNX Runtime runs a CPU's file on every processor. A
     single form is taken as it is; opening it shows what this machine lacks.
@@ -232,15 +232,15 @@ class _NoDevice(BadModel):
 
 @contextmanager
 def _explained(manifest: Manifest, form: ModelForm, why: str) -> Iterator[None]:
-    """Name the device or its memory if an error says that they fail; otherwise, say ``why``."""
+    """Blame the device or its memory if an error says so; otherwise, say ``why``."""
     try:
         yield
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
         if memory.is_allocation_failure(error):
             raise BadModel(
                 f"{manifest} cannot answer a text of {form.recipe.max_length} tokens on "
-                f"{form.provider}: there is too little memory. Free or allow more, or serve a "
-                "version for a CPU."
+                f"{form.provider}: there is too little memory. Free some, allow the service "
+                "more, or serve a version for a CPU."
             ) from error
         if isinstance(error, ProviderUnavailable):
             raise _NoDevice(f"{manifest} cannot be opened: {error}") from error
@@ -254,13 +254,13 @@ def _warm_texts(manifest: Manifest) -> Sequence[Text]:
 
 
 def _warm_up(model: LoadedModel) -> None:
-    """Run once: a fault shows here and not to the first caller, and memory is allocated."""
+    """Run once, to allocate memory, and so that a fault shows here and not to the first caller."""
     with _explained(model.manifest, model.form, f"fails when run. {FIX}"):
         rows = model.encode(_warm_texts(model.manifest))
         logits = model.logits(batching.pad(rows, padding=model.recipe.padding))
     expected = (len(WARM_UP), model.width)
     if logits.shape != expected or not np.isfinite(logits).all():
         raise BadModel(
-            f"{model.manifest} answers with an array {logits.shape}; expected were finite numbers "
-            f"{expected}, a row for each text and a column for each label or dimension. {FIX}"
+            f"{model.manifest} answers with an array {logits.shape}; expected finite numbers of "
+            f"shape {expected}, with a row per text and a column per label or dimension. {FIX}"
         )

@@ -1,4 +1,4 @@
-"""Which models a registry holds, and what to tell somebody who asks for one that is not there."""
+"""Which models a registry holds, and what to say if someone asks for one that is not there."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def only_model(registry: Path) -> str:
 
 
 def nothing_of(registry: Path, name: str) -> BadModel:
-    """The error for a model without any version: says what the registry holds instead."""
+    """The error for a model without any version; it says what the registry holds instead."""
     others = models(registry)
     if not others:
         return nothing_in(registry)
@@ -43,7 +43,7 @@ def nothing_of(registry: Path, name: str) -> BadModel:
 
 
 def nothing_in(registry: Path) -> BadModel:
-    """The error for a folder without models: proposes one nearby that has some."""
+    """The error for a folder without models; it suggests one nearby that has some."""
     folder = Path(registry)
     what = "holds no models" if folder.is_dir() else "does not exist"
     parent = folder.parent  # the folder of a model or a version may be given, or of `optimize`

@@ -26,7 +26,7 @@ from tutorial_utils.tasks import TASKS
 FORMAT = 2
 READS = ("text", "pair")
 FIX = (
-    "Write the version again (`optimize` for your own model, `publish` for the one of the series), "
+    "Write the version again (`optimize` for your own model, `publish` for the course's model), "
     "or serve another one."
 )
 
@@ -88,7 +88,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Read a manifest of any format that there has been.
+        """Read a manifest of any format so far.
 
         Raises:
             ValueError, KeyError, TypeError, AttributeError: it is not a manifest.
@@ -120,8 +120,8 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a version's folder, with all files verified against their checksums.
 
     ONNX Runtime reads no weights from outside the model's folder, see ``loading.load``. So the
-    folder may hold only files that were verified. Those with the weights of large models are
-    among ``files`` as any other.
+    folder may hold only files that were verified. Files with the weights of large models are
+    listed in ``files`` like any other.
 
     Raises:
         BadModel: the manifest or a file is missing, changed or unreadable, or the folder holds
@@ -146,7 +146,7 @@ def read_manifest(folder: Path) -> Manifest:
     for path in folder.iterdir():
         if path.name not in {MANIFEST, WITHDRAWN, *manifest.files}:
             raise BadModel(
-                f"{folder.name}: {MANIFEST} does not list {path.name}, so it is not verified, and "
+                f"{folder.name}: {MANIFEST} does not list {path.name}, so it is not verified, but "
                 f"the model could read weights from it. Remove it. {FIX}"
             )
     return manifest

@@ -22,7 +22,7 @@ NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 class BadName(TutorialError, ValueError):
-    """This cannot be the name of a model in a registry; the message says what can."""
+    """This cannot be the name of a model in a registry. The message says which names can."""
 
 
 def check_name(name: str) -> str:
@@ -123,7 +123,7 @@ def withdrawn(registry: Path, name: str) -> dict[str, str]:
 
 
 def withdraw(registry: Path, name: str, version: str, reason: str) -> None:
-    """Take a version out of use, for every reader of this registry, until ``restore``.
+    """Take a version out of use for every reader of this registry, until ``restore``.
 
     A service that follows the registry goes back to the newest version before it.
 
@@ -138,7 +138,7 @@ def withdraw(registry: Path, name: str, version: str, reason: str) -> None:
 
 
 def restore(registry: Path, name: str, version: str) -> None:
-    """Bring a withdrawn version back into use; nothing changes when it is in use.
+    """Bring a withdrawn version back into use. Nothing changes if it is in use already.
 
     Raises:
         BadModel: there is no such version.

@@ -1,17 +1,17 @@
 """A version of the registry as Triton's ONNX Runtime backend reads it: token ids in, logits out.
 
     OUT/NAME/config.pbtxt     how it is called and run
-            /labels.txt       a label a line, in the order of the logits; vectors have none
+            /labels.txt       one label per line, in the order of the logits; vectors have none
             /tokenizer.json   for the caller: Triton tokenizes nothing here
             /N/model.onnx     version N of the registry, as ONNX Runtime runs it here
 
-The backend has levels of graph rewrites, and cannot leave out single ones as a recipe can. So the
-graph is rewritten here, once, and the backend is told to rewrite nothing.
+The backend has levels of graph rewrites, but cannot leave out single ones as a recipe can. So we
+rewrite the graph here, once, and tell the backend to rewrite nothing.
 
 Triton batches requests of equal shape only, and counts requests, not tokens. Its *ragged* batches
-need a model that takes one flat row of tokens, which BERT's attention does not. So a caller pads,
-best to a few fixed lengths. Sources: Triton's model configuration (``model_config.proto``) and the
-README of its ONNX Runtime backend.
+need a model that takes one flat row of tokens, which BERT's attention does not. So callers pad,
+preferably to a few fixed lengths. Sources: Triton's model configuration (``model_config.proto``)
+and the README of its ONNX Runtime backend.
 """
 
 import json
@@ -53,7 +53,7 @@ def write(registry: Path, name: str, target: Path, version: str = "latest") -> P
     model_folder = store.model_folder(target, name)
     folder = model_folder / manifest.version
     if folder.exists():
-        raise FileExistsError(f"{name} {manifest.version} is there already: remove it first.")
+        raise FileExistsError(f"{name} {manifest.version} already exists: remove it first.")
     model_folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=model_folder, prefix=".incomplete-") as scratch:
         complete = Path(scratch, manifest.version)

@@ -1,7 +1,7 @@
 """Which sentences go through the model together, and how much of the work is padding.
 
-A batch is as wide as its longest sentence. Batches of sentences of similar length, limited by
-tokens instead of sentences, waste little, and each costs about the same.
+A batch is as wide as its longest sentence. If batches hold sentences of similar length and are
+limited by tokens instead of sentences, they waste little, and each costs about the same.
 """
 
 import math
@@ -44,7 +44,7 @@ def by_tokens(
 ) -> list[list[int]]:
     """Length-sorted batches of at most ``budget`` tokens, padding included; the shortest first.
 
-    A sentence longer than the budget has a batch of its own: nothing is dropped.
+    A sentence longer than the budget gets a batch of its own: nothing is dropped.
     overhead: the fixed cost of one run of the model, in tokens. Where padding a batch to its next
     sentence would cost more, that sentence begins a new batch. The best cut needs
     dynamic programming (Fang et al., TurboTransformers, PPoPP 2021); this rule comes close to it
@@ -55,7 +55,7 @@ def by_tokens(
         ValueError: the budget is not positive.
     """
     if budget < 1:
-        raise InvalidArgument(f"A batch needs a budget of at least one token, not {budget}.")
+        raise InvalidArgument(f"The token budget of a batch must be at least 1, not {budget}.")
     batches: list[list[int]] = []
     tokens = width = 0  # of the last batch: without padding, and its longest sentence
     order = range(len(lengths))
@@ -78,8 +78,8 @@ def next_batch(
 
     Of all batches of at most ``budget`` tokens, the one with the shortest texts: it answers the
     most callers for its time. But that would starve long texts.
-    lengths: tokens of each text, in order of arrival; at least one. late: the oldest text must wait
-    no longer, so its batch is the one. overhead: as in ``by_tokens``, and so is what is raised.
+    lengths: tokens of each text, in order of arrival; at least one. late: the oldest text must not
+    wait any longer, so its batch goes next. overhead, and what is raised: as in ``by_tokens``.
     """
     batches = by_tokens(lengths, budget, overhead)
     return next(batch for batch in batches if 0 in batch) if late else batches[0]
@@ -114,7 +114,7 @@ def run(
 ) -> np.ndarray:
     """Answers in the order of ``rows``, not of the batches.
 
-    predict: padded inputs of one batch → one answer a row. width: fixed padding, as in ``pad``.
+    predict: padded inputs of one batch → one answer per row. width: fixed padding, as in ``pad``.
     workers: batches that run at the same time, each called from a thread of its own.
 
     Raises:
@@ -122,7 +122,9 @@ def run(
     """
     flat = [i for batch in batches for i in batch]
     if sorted(flat) != list(range(len(rows))):
-        raise InvalidArgument(f"Batches must hold each of {len(rows)} rows once, not {len(flat)}.")
+        raise InvalidArgument(
+            f"The batches must hold each of the {len(rows)} rows once; they hold {len(flat)}."
+        )
     if not rows:
         return np.empty(0)
 

@@ -1,6 +1,6 @@
-"""Weights in huge pages: a small batch reads all of them and computes little with each.
+"""Put weights into huge pages: a small batch reads all of them and computes little with each.
 
-A processor caches the addresses of some thousand pages (TLB). The 86 MB of BERT-base's int8
+A processor caches the addresses of a few thousand pages (TLB). The 86 MB of BERT-base's int8
 layers are 21,000 pages of 4 KB, looked up again in each run, but only 41 pages of 2 MB. Linux can
 move memory that is already in use (``MADV_COLLAPSE``, from version 6.1; madvise(2)).
 """
@@ -16,7 +16,7 @@ _COLLAPSE = 25  # MADV_COLLAPSE of Linux, which Python's mmap module does not na
 
 
 def collapse(pages: Iterable[int]) -> int:
-    """Move memory of this process into huge pages; return how many bytes lie in them now.
+    """Move memory of this process into huge pages; return how many bytes are in them now.
 
     pages: addresses, as ``anonymous()`` gives them. Where the system has no huge pages or none
     free, nothing is moved: that costs time, never a result.

@@ -1,4 +1,4 @@
-"""Batches that fit into the memory of a device: found by trying, since kernels need memory too."""
+"""Batches that fit into a device's memory, found by trying, because kernels need memory too."""
 
 import logging
 from collections.abc import Callable, Sequence

@@ -28,7 +28,7 @@ class Recipe:
     def in_bulk(self) -> SessionRecipe:
         """The session for many batches: each of ``workers`` calls it and has its own cores.
 
-        A single text is answered sooner by ``session``, with all cores.
+        For a single text, ``session`` is faster, because it has all cores.
         """
         if self.workers == 1:
             return self.session

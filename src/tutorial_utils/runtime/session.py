@@ -1,4 +1,4 @@
-"""One ONNX Runtime session from a recipe. What was asked for is what runs, or an error says why."""
+"""Open an ONNX Runtime session from a recipe. You get what you asked for, or an error says why."""
 
 import contextlib
 import ctypes
@@ -138,7 +138,7 @@ def open_session(
 def device_failure(error: BaseException) -> str | None:
     """What CUDA or its libraries say in an error, as "CUDA failure 35: …"; None for other errors.
 
-    Too little memory is another matter, see ``memory.is_allocation_failure``.
+    Too little memory is handled elsewhere, see ``memory.is_allocation_failure``.
     """
     found = _DEVICE.search(str(error))
     return found[0].strip() if found and not memory.is_allocation_failure(error) else None
@@ -171,7 +171,7 @@ def provider_problem(provider: str) -> str | None:
 
 @functools.cache
 def _load_cuda() -> None:
-    """Load the CUDA libraries that NVIDIA's packages or PyTorch brought, where there are any."""
+    """Load the CUDA libraries that come with NVIDIA's packages or PyTorch, if there are any."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what is missing
         ort.preload_dlls()
 

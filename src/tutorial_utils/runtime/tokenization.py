@@ -1,4 +1,4 @@
-"""Texts to token ids: one set-up for every tokenizer. Needs only the package ``tokenizers``."""
+"""Turn texts into token ids, with one setup for every tokenizer. Needs only ``tokenizers``."""
 
 from collections.abc import Sequence
 from pathlib import Path

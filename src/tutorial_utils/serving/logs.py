@@ -1,7 +1,7 @@
 """One JSON line for each request, with its id and none of its text.
 
-Lines of the libraries (uvicorn, asyncio) have the same form. Of an exception only its type and the
-places it passed are logged: messages may contain what a caller sent.
+Lines of the libraries (uvicorn, asyncio) have the same form. We log only the type of an exception
+and the places it passed, because messages may contain what a caller sent.
 """
 
 import logging
@@ -20,7 +20,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger that takes keyword arguments, over the standard library's logger of that name."""
+    """A logger that takes keyword arguments, on top of the standard library's logger."""
     return structlog.wrap_logger(
         logging.getLogger(name),
         processors=[

@@ -1,12 +1,12 @@
 """The same service as a Ray Serve deployment: replicas on many machines behind one address.
 
-Each replica is what ``serve`` starts, with a registry, an engine and a micro-batcher of its own;
-Ray spreads the requests over them, replaces those that die, and changes their number. Ray's own
-batching is not used: it counts requests, the engine counts tokens.
+Each replica is what ``serve`` starts, with its own registry, engine and micro-batcher. Ray spreads
+requests over the replicas, replaces those that die, and changes their number. We don't use Ray's
+own batching: it counts requests, while the engine counts tokens.
 
     serve run tutorial_utils.serving.ray_serve:application registry=build/registry
 
-Nothing else of the service imports Ray. Source of the options: the documentation of Ray Serve,
+Nothing else in the service imports Ray. Source of the options: the documentation of Ray Serve,
 "Configure Ray Serve deployments".
 """
 
@@ -46,14 +46,14 @@ class ScaleSettings(Settings):
     def _no_admin(cls, token: SecretStr | None) -> SecretStr | None:
         if token is not None:
             raise InvalidArgument(
-                "a request to /admin would reach one replica of many: change the registry or the "
-                "settings, which all replicas follow"
+                "a request to /admin would reach only one of many replicas: change the registry "
+                "or the settings, which all replicas follow"
             )
         return token
 
 
 class BehindProxy:
-    """The service for Ray's proxy, which adds the request's id to each answer by itself."""
+    """The service behind Ray's proxy, which itself adds the request's id to each answer."""
 
     def __init__(self, service: app.Service):
         self.service = service
@@ -82,7 +82,7 @@ class Replica:
 
 
 def application(settings: ScaleSettings) -> serve.Application:
-    """What ``serve run`` and ``serve deploy`` start; a config file may override the options.
+    """What ``serve run`` and ``serve deploy`` start. A config file may override the options.
 
     The engine counts texts and answers 429, so Ray lets through as many requests as there could be
     texts. Ray queues the rest while all replicas are full, and refuses with the same status.
@@ -125,7 +125,7 @@ def service(settings: ScaleSettings) -> app.Service:
 def expose(metrics: Metrics, first: int) -> int:
     """Serve ``/metrics`` of this replica on the first free port from ``first`` on; return it.
 
-    A request to ``/metrics`` of the service reaches any replica, so that counters would jump.
+    A request to the service's ``/metrics`` reaches any replica, so counters would jump.
 
     Raises:
         OSError: none of ``PORTS`` ports is free.

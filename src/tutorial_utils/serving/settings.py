@@ -18,47 +18,63 @@ PROGRAM = "python -m tutorial_utils serve"
 
 
 class BadSettings(TutorialError, ValueError):
-    """A setting is missing or out of its range; the message names it, its flag and its variable."""
+    """A setting is missing or out of range. The message names its flag and its variable."""
 
 
 class Settings(BaseSettings):
-    """Start the service over a registry of models. Times in seconds, sizes in bytes."""
+    """Start the service for a registry of models. Times are in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True, extra="forbid")
 
     registry: Path = Field(description="folder of models")
     model: Annotated[str, AfterValidator(check_name)] | None = Field(
-        None, description="its name; not needed where there is only one"
+        None, description="name of the model; not needed if there is only one"
     )
     version: str = Field(
-        LATEST, pattern=r"^(latest|[0-9]{1,9})$", description="a number stays; latest follows"
+        LATEST,
+        pattern=r"^(latest|[0-9]{1,9})$",
+        description="number of a version; latest follows the registry",
     )
-    fallback: str = Field("", pattern=r"^[0-9]{0,9}$", description="answers when that one cannot")
+    fallback: str = Field(
+        "", pattern=r"^[0-9]{0,9}$", description="version that answers if this one fails"
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=0, le=65_535, description="0: any free one")
+    port: int = Field(8000, ge=0, le=65_535, description="0 picks a free one")
 
-    max_texts: int = Field(32, ge=1, description="texts in one request")
-    max_characters: int = Field(20_000, ge=1, description="of one text; the model reads 512 tokens")
-    max_body: int = Field(2_000_000, ge=1_000, description="bytes of one request")
-    max_waiting_texts: int = Field(256, ge=1, description="accepted and not yet answered")
-    deadline: float = Field(5.0, gt=0, description="a request that waits longer is a 504")
-    max_age: float = Field(0.1, gt=0, description="limit for shorter texts to overtake a long one")
-    gpu_memory: int = Field(0, ge=0, description="bytes that it may use of a GPU; 0: what is free")
-    hang_after: float = Field(5.0, gt=0, description="limit for one run of model or tokenizer")
-    breaker_failures: int = Field(3, ge=1, description="in a row that open the circuit breaker")
-    breaker_cooldown: float = Field(5.0, gt=0, description="until the model is probed again")
-    patience: float = Field(10.0, gt=0, description="for the bytes of one request to arrive")
+    max_texts: int = Field(32, ge=1, description="texts in one request, at most")
+    max_characters: int = Field(20_000, ge=1, description="characters in one text, at most")
+    max_body: int = Field(2_000_000, ge=1_000, description="bytes in one request, at most")
+    max_waiting_texts: int = Field(
+        256, ge=1, description="texts accepted but not answered; more get 429"
+    )
+    deadline: float = Field(5.0, gt=0, description="a request that takes longer gets 504")
+    max_age: float = Field(0.1, gt=0, description="how long short texts may overtake a long one")
+    gpu_memory: int = Field(0, ge=0, description="bytes to use of a GPU; 0: all that is free")
+    hang_after: float = Field(
+        5.0, gt=0, description="time for one run of the model or tokenizer, at most"
+    )
+    breaker_failures: int = Field(3, ge=1, description="failures in a row that open the breaker")
+    breaker_cooldown: float = Field(5.0, gt=0, description="time until the model is probed again")
+    patience: float = Field(10.0, gt=0, description="time for a whole request to arrive, at most")
 
-    watch: float = Field(2.0, ge=0, description="between two looks into the registry; 0: none")
-    canary: str = Field("", pattern=r"^[0-9]{0,9}$", description="a version to try")
-    canary_share: float = Field(0.0, ge=0, le=1, description="of the callers that a canary answers")
-    shadow_share: float = Field(0.0, ge=0, le=1, description="of answers compared with a canary's")
-    salt: str = Field("", max_length=100, description="another one divides the callers anew")
-    max_errors: float = Field(0.05, ge=0, le=1, description="share above the stable version's")
-    min_agreement: float = Field(0.9, ge=0, lt=1, description="share of texts labelled alike")
+    watch: float = Field(2.0, ge=0, description="time between two looks at the registry; 0: never")
+    canary: str = Field("", pattern=r"^[0-9]{0,9}$", description="version to try")
+    canary_share: float = Field(
+        0.0, ge=0, le=1, description="share of callers that the canary answers"
+    )
+    shadow_share: float = Field(
+        0.0, ge=0, le=1, description="share of answers to compare with the canary's"
+    )
+    salt: str = Field("", max_length=100, description="change it to split callers differently")
+    max_errors: float = Field(
+        0.05, ge=0, le=1, description="errors of a canary above the stable version's, as a share"
+    )
+    min_agreement: float = Field(
+        0.9, ge=0, lt=1, description="share of texts with the same answer, at least"
+    )
 
-    grace: float = Field(1.0, ge=0, description="serving on after SIGTERM, while not ready")
-    drain: float = Field(6.0, ge=0, description="then, at most, for what was accepted")
+    grace: float = Field(1.0, ge=0, description="time to keep serving after SIGTERM")
+    drain: float = Field(6.0, ge=0, description="time for accepted requests after that, at most")
     admin_token: SecretStr | None = Field(None, description="enables /admin")
     log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
 

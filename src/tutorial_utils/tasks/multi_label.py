@@ -27,8 +27,8 @@ class MultiLabel(SingleLabel):
         words = [told for value in several(given, known) if (told := word(value))]
         if len(set(words)) < len(words):
             raise ValueError(
-                f"{given!r} holds a label twice. Give the names or numbers of those labels that "
-                "hold, not 0 or 1 for each"
+                f"{given!r} holds a label twice. Give the names or numbers of the labels that "
+                "apply, not 0 or 1 for each"
             )
         for one in words:
             parts = re.split(r"\s*[,;/]\s*|\s+", one)

@@ -35,8 +35,8 @@ class SingleLabel(Task):
         several = len(parts) > 1 and all(is_known(part, known) for part in parts)
         if len(values) != 1 or (several and not is_known(values[0], known)):
             raise ValueError(
-                f"label {given!r} is not one label, and this model gives one a text. A model for "
-                "several says `problem_type` multi_label_classification in config.json"
+                f"label {given!r} is not one label, but this model gives one label per text. For "
+                "several, set `problem_type` to multi_label_classification in config.json"
             )
         return find(values[0], known)
 

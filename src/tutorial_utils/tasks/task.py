@@ -122,7 +122,7 @@ class Task(ABC):
         found, reference = np.asarray(found), np.asarray(reference)
         if found.shape != reference.shape or found.ndim != 2:
             raise InvalidArgument(
-                f"Give two arrays (n, width), not {found.shape} and {reference.shape}."
+                f"Give two arrays of shape (n, width), not {found.shape} and {reference.shape}."
             )
         return self._same(found, reference, spread)
 
@@ -181,8 +181,8 @@ def number(given: Any, known: Known) -> float:
         raise ValueError(f"label {given!r} is not a number: use a decimal point, not a comma")
     if not np.isfinite(value):
         raise ValueError(
-            f"label {given!r} is not a finite number, as this model needs; --label-map gives words "
-            "a value"
+            f"label {given!r} is not a finite number, which this model needs; --label-map gives "
+            "words a value"
         )
     return value
 

@@ -1,1 +1,1 @@
-"""One version that answers: admission, batching, workers, supervisor, circuit breaker."""
+"""One running version: admission, batching, workers, supervisor, circuit breaker."""

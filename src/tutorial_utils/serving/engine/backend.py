@@ -1,4 +1,4 @@
-"""A model with its circuit breaker: the engine has one, and perhaps another as the fallback."""
+"""A model with its circuit breaker: the engine has one, and maybe a second as the fallback."""
 
 import logging
 import re
@@ -30,12 +30,12 @@ def kind(error: BaseException) -> str:
 
 
 def probe(manifest: Manifest) -> Text:
-    """A harmless question, of the kind that the model reads."""
+    """A harmless input, of the kind that the model reads."""
     return (PROBE, PROBE) if manifest.reads == "pair" else PROBE
 
 
 class Backend:
-    """What may answer. fallback: its tokenizer and labels may differ from those of the first."""
+    """A model that may answer. A fallback may have a different tokenizer and different labels."""
 
     def __init__(self, model: LoadedModel, breaker: Breaker, fallback: bool = False):
         self.model, self.breaker, self.fallback = model, breaker, fallback
@@ -59,7 +59,7 @@ class Backend:
         return self.fallback and len(rows) * max(map(len, rows)) > self.model.recipe.token_budget
 
     def well(self) -> bool:
-        """Does the model answer a harmless question?"""
+        """Does the model answer a harmless input?"""
         try:
             self.logits(self.model.encode([probe(self.model.manifest)]))
         except Exception as error:

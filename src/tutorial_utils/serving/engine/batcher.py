@@ -1,11 +1,12 @@
 """Admission control and the queue: texts of many requests, batched as a policy says.
 
-A request that could not be answered in time is refused on arrival (load shedding). If it were
-admitted, it would wait in vain. In a queue so long that each text in it is too late, all work would
-be wasted.
+A request that could not be answered in time is refused on arrival (load shedding). Otherwise it
+would wait for nothing. In a queue so long that each text in it is too late, all work would be
+wasted.
 
-The worker that takes texts also tokenizes them, but only those that the policy considers: off the
-event loop, without another thread to wake, and not at all for callers who have left or are late.
+The worker that takes texts also tokenizes them, but only those that the policy considers. This
+keeps tokenization off the event loop and needs no second thread. Callers who have left or are late
+cost nothing.
 """
 
 import itertools
@@ -50,7 +51,7 @@ class Batcher:
         self._queue: dict[Item, None] = {}  # in the order of arrival
         self._worked = self._done = 0.0  # seconds and tokens of the last runs, fading
         self._characters, self._tokens = 100 * CHARACTERS, 100.0  # of the last texts, fading
-        self.work_since = -math.inf  # when the queue was empty last, and a text came
+        self.work_since = -math.inf  # when a text last came into an empty queue
         self.closed = False
 
     @property
@@ -84,7 +85,7 @@ class Batcher:
             self._changed.notify()
 
     def full(self, seconds: float) -> Overloaded | None:
-        """Why a request of some texts with so much time would not be admitted; None when it would.
+        """Why a request with this much time would not be admitted, or None if it would.
 
         How many texts it has is unknown before it is read, and reading costs more than refusing.
         """
@@ -132,8 +133,8 @@ class Batcher:
     def took(self, tokens: int, seconds: float) -> None:
         """Learn from a batch of ``tokens``, padding aside, that took the worker ``seconds``.
 
-        Large batches weigh more, as they do in the time that a queue takes. A batch whose callers
-        have all left is ignored.
+        Large batches have more weight, because they take more of a queue's time. A batch whose
+        callers have all left is ignored.
         """
         if not tokens:
             return
@@ -142,7 +143,7 @@ class Batcher:
             self._done = PACE_DECAY * self._done + tokens
 
     def close(self) -> None:
-        """Wake the workers for the last time, and fail what no worker has taken."""
+        """Wake the workers one last time, and fail what no worker has taken."""
         with self._changed:
             self.closed = True
             left = list(self._queue)

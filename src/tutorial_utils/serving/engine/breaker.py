@@ -1,8 +1,8 @@
-"""A circuit breaker: a model that keeps failing is not asked for a while, then tried once.
+"""A circuit breaker: a model that keeps failing is left alone for a while, then tried once.
 
 After M. Nygard, *Release It!* (2nd ed., 2018), chapter 5. The worker looks at ``closed``; the
-supervisor asks ``admit_probe``, which is true once after each cooldown. So no caller's text is ever
-the trial.
+supervisor asks ``admit_probe``, which is true once after each cooldown. So a trial never uses a
+caller's text.
 """
 
 import threading
@@ -33,11 +33,11 @@ class Breaker:
 
     @property
     def closed(self) -> bool:
-        """May the model be asked?"""
+        """May the model be used?"""
         return self._state == CLOSED
 
     def admit_probe(self) -> bool:
-        """True for exactly one caller after the cooldown, until that one reports how it went."""
+        """True for exactly one caller after the cooldown, until that caller reports the result."""
         with self._lock:
             rested = self._clock() - self._opened >= self._cooldown
             if self._state != OPEN or not rested:
@@ -46,13 +46,13 @@ class Breaker:
             return True
 
     def success(self) -> None:
-        """The model answered. While open this changes nothing: only a probe can close."""
+        """The model answered. This does not close an open breaker: only a probe does."""
         with self._lock:
             if self._state != OPEN:
                 self._state, self._failed = CLOSED, 0
 
     def failure(self) -> None:
-        """The model failed; a failed probe begins the cooldown anew."""
+        """The model failed. A failed probe restarts the cooldown."""
         with self._lock:
             self._failed += 1
             if self._state == HALF_OPEN or self._failed >= self._limit:

@@ -1,4 +1,4 @@
-"""From texts to probabilities, off the event loop, bounded in waiting texts and in time.
+"""From texts to probabilities, off the event loop, with limits on waiting texts and on time.
 
 A request is admitted to the queue (``batcher``). The worker's thread (``worker``) tokenizes it,
 puts its texts into batches, runs the model, and resolves the request's future.
@@ -25,13 +25,13 @@ FRESH = 1.0  # seconds for which an answer shows that the engine is well
 
 
 class Engine:
-    """One version of a model, and perhaps a fallback that answers when it cannot.
+    """One version of a model, and maybe a fallback that answers if it fails.
 
     One worker: a session already uses all cores, and two runs at once would only share them.
-    fallback: another version. Before it, the model's own form for a CPU is asked, if it runs on
-    another device. metrics: where to count; an
-    engine without them counts for itself. policy: how to batch; ``TokenBudget`` with the recipe's
-    budget if not given. observer: watches for drift, if the model has a profile.
+    fallback: a second version. If the model runs on another device, its own CPU form comes before
+    the fallback. metrics: where to count; an engine without them counts for itself. policy: how to
+    batch; by default ``TokenBudget`` with the recipe's budget. observer: watches for drift, if the
+    model has a profile.
     """
 
     def __init__(
@@ -73,27 +73,27 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """Texts that are admitted and not answered, dropped or failed yet."""
+        """Texts that were admitted, and have not been answered, dropped or failed."""
         return self._batcher.waiting
 
     @property
     def queued(self) -> tuple[int, int]:
-        """Texts that are in no batch yet, and about how many tokens."""
+        """Texts that are not in a batch yet, and roughly how many tokens they have."""
         return self._batcher.queued
 
     @property
     def answering(self) -> Backend | None:
-        """What is asked first now: the model, its fallback while its breaker is not closed."""
+        """What answers now: the model, or its fallback while the model's breaker is not closed."""
         return next((backend for backend in self.backends if backend.breaker.closed), None)
 
     def ready(self) -> bool:
-        """Is there a live worker, and a model that it may ask? Costs nothing; see ``probe``."""
+        """Is there a live worker, and a model it may use? This costs nothing; see ``probe``."""
         return self._supervisor.ready()
 
     def turn_away(self) -> failures.Overloaded | None:
         """What ``predict`` would raise now, before any text is read; counted as a refused request.
 
-        None while there is more than next to no room.
+        None while there is enough room.
         """
         refusal = self._batcher.full(self._settings.deadline)
         if refusal:
@@ -107,9 +107,9 @@ class Engine:
 
         Raises:
             WrongKind: the model reads single texts, and this is a pair, or the other way round.
-            Overloaded: too many texts wait already; decided at once, before any work.
-            DeadlineExceeded: not done within the deadline. Work not begun by then is dropped.
-            InferenceFailed: the model raised (the log says what), or no model may be asked.
+            Overloaded: too many texts are waiting; decided at once, before any work.
+            DeadlineExceeded: not done within the deadline. Work that has not begun is dropped.
+            InferenceFailed: the model raised (the log says what), or all breakers are open.
         """
         reads = self.model.manifest.reads
         if any(isinstance(text, tuple) != (reads == "pair") for text in texts):
@@ -135,10 +135,10 @@ class Engine:
                 request.future.cancel()  # the caller has left, if it is not answered
 
     async def probe(self) -> None:
-        """Ask the model something through the whole engine; raises what ``predict`` raises.
+        """Send a probe through the whole engine; raises what ``predict`` raises.
 
-        Under load the load is the probe: a full queue must not take a service that answers out of
-        its balancer, whose other services would be the next to fill up.
+        Under load, the load itself is the probe. A full queue must not take a service that answers
+        out of its load balancer, because the other services would fill up next.
 
         Raises:
             Unavailable: the engine knows already that it is not ready.
@@ -156,7 +156,7 @@ class Engine:
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """Finish the batch that has begun, fail the rest; once is enough, twice is harmless."""
+        """Finish the batch that has begun, and fail the rest. Calling it twice is harmless."""
         self._supervisor.stop(self._settings.deadline)
         if self.observer:
             self.observer.close()

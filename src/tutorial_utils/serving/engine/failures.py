@@ -4,7 +4,7 @@ from tutorial_utils.core.errors import TutorialError
 
 
 class Overloaded(TutorialError, RuntimeError):
-    """More texts wait than the service takes; try again after ``retry_after`` seconds."""
+    """Too many texts are waiting; try again after ``retry_after`` seconds."""
 
     def __init__(self, retry_after: int = 1):
         super().__init__(f"too many texts are waiting; try again in {retry_after} s")
@@ -16,11 +16,11 @@ class WrongKind(TutorialError, ValueError):
 
 
 class NoAnswer(TutorialError, RuntimeError):
-    """A request was admitted, and the version did not answer it."""
+    """A request was admitted, but the version did not answer it."""
 
 
 class DeadlineExceeded(NoAnswer):
-    """The answer was not there in time."""
+    """The answer did not come in time."""
 
 
 class InferenceFailed(NoAnswer):
@@ -28,6 +28,6 @@ class InferenceFailed(NoAnswer):
 
 
 class Unavailable(InferenceFailed):
-    """No model may be asked now: each breaker is open, or the engine was closed."""
+    """No model can answer now: all breakers are open, or the engine was closed."""
 
     retry_after = 1

@@ -1,7 +1,7 @@
 """What the service tells Prometheus about itself.
 
-One ``Metrics`` for an application; each engine counts under its model's name and version, so that
-versions can be compared while one replaces the other. Counters of a version stay when its engine
+There is one ``Metrics`` per application. Each engine counts under its model's name and version, so
+you can compare versions while one replaces the other. A version's counters stay when its engine
 closes, as counters must. Gauges are collected from the engines that are open.
 """
 
@@ -55,7 +55,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory, processor time, open files; on Linux
-        self.refused = 0  # requests refused for want of room
+        self.refused = 0  # requests refused for lack of room
         self.shown: list[EngineMetrics] = []  # of the engines that are open
         counter = partial(Counter, namespace="serve", registry=self.registry)
         seconds = partial(Histogram, namespace="serve", registry=self.registry, buckets=SECONDS)
@@ -105,7 +105,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Gauges of the open engines; of two engines of one version, those of the newer one.
+        """Gauges of the open engines. If two engines run one version, the newer one counts.
 
         The protocol of prometheus_client's custom collectors.
         """
@@ -183,7 +183,7 @@ class EngineMetrics:
         self.all.unanswered.labels(*self.version, reason).inc()
 
     def batch(self, texts: int, tokens: int, computed: int) -> None:
-        """Count a run of the model over ``computed`` tokens, of which ``tokens`` are no padding."""
+        """Count a run of the model over ``computed`` tokens; ``tokens`` of them are not padding."""
         self._texts.observe(texts)
         self._tokens.observe(computed)
         self._padding.inc(computed - tokens)

@@ -1,7 +1,7 @@
-"""Drift watched beside the service: answers go into a queue, a thread puts them into windows.
+"""Watch for drift beside the service: answers go into a queue, a thread puts them into windows.
 
-Nothing that a caller waits for is done here. When the thread does not keep up, texts are left out
-and counted: a sample of the traffic drifts as the traffic does.
+No caller waits for anything here. If the thread cannot keep up, texts are left out and counted.
+That does no harm: a sample of the traffic drifts just as the traffic does.
 """
 
 import logging
@@ -42,7 +42,7 @@ class Observer:
         self._put((rows, probabilities), len(rows))
 
     def disagreed(self, differs: Sequence[bool]) -> None:
-        """Take for each text whether another version's answer differs (``Task.same``)."""
+        """Take, for each text, whether another version answered differently (``Task.same``)."""
         self._put((None, differs), len(differs))
 
     def settle(self) -> None:
@@ -50,7 +50,7 @@ class Observer:
         self._waiting.join()
 
     def close(self) -> None:
-        """Put what waits into its window, and end the thread."""
+        """Put the waiting answers into their window, and end the thread."""
         self._waiting.put(None)
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""Batching policies: which of the waiting texts go through the model together. Pure functions."""
+"""Batching policies choose which waiting texts go through the model together. Pure functions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class BatchingPolicy(Protocol):
         ...
 
     def consider(self, tokens: Iterable[int]) -> int:
-        """How many of the oldest texts to choose among; ``tokens``: of each, some estimated."""
+        """How many of the oldest texts to choose from. tokens: of each, some of them estimated."""
         ...
 
     def choose(self, lengths: Sequence[int], age: float, token_seconds: float) -> Sequence[int]:
@@ -41,7 +41,7 @@ class TokenBudget:
 
     No timer: a lone request starts at once, and batches form while the worker is busy. The batch
     of the shortest texts answers the most callers for its time, but would starve long texts.
-    max_age: longest time, in seconds, that shorter texts may overtake a longer one. run_cost: the
+    max_age: for how many seconds shorter texts may overtake a longer one. run_cost: the
     tokens of padding that cost as much as another run.
     """
 
@@ -55,7 +55,7 @@ class TokenBudget:
     def consider(self, tokens: Iterable[int]) -> int:
         """Enough texts to find some of similar length.
 
-        Not the whole queue: younger texts could otherwise overtake one of a rare length forever.
+        Not the whole queue: otherwise, younger texts could overtake a text of rare length forever.
         """
         count = total = 0
         for of_text in tokens:

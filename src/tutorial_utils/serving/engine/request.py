@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 class Prediction:
     """Probabilities, float32 (texts, labels), where the milliseconds went, and who answered.
 
-    The three times add up to the time from admission to the answer. ``manifest`` is the answering
-    model's: with ``fallback``, that of another model than was asked, with labels of its own.
-    truncated: positions of the texts that this model did not read to their end.
+    The three times add up to the time from admission to the answer. ``manifest`` belongs to the
+    model that answered; with ``fallback``, that is a different model, with its own labels.
+    truncated: positions of the texts that this model did not read to the end.
     """
 
     probabilities: np.ndarray
@@ -59,9 +59,9 @@ class Item:
 
 
 class Request:
-    """Texts that are answered together, by one model, or fail together.
+    """Texts that are answered together by one model, or fail together.
 
-    ``future`` resolves once: whatever comes second (a late worker, a deadline) changes nothing.
+    ``future`` resolves once. What comes later (a slow worker, a deadline) changes nothing.
     Times are in seconds of ``time.perf_counter``.
     """
 
@@ -89,7 +89,7 @@ class Request:
         self.tokenized, self.tokenize_seconds = True, time.perf_counter() - began
 
     def fail(self, error: Exception) -> None:
-        """Fail, unless it is answered or was cancelled already."""
+        """Fail, unless the request was already answered or cancelled."""
         with suppress(InvalidStateError):
             self.future.set_exception(error)
 

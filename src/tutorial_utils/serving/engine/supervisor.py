@@ -2,8 +2,8 @@
 
 A thread that hangs in native code cannot be stopped. It is abandoned instead: its callers fail, its
 model's breaker opens, another thread takes over, and a late result of the old one is ignored. A
-breaker lets one trial run at a time, in a thread of its own. So a model that hangs for good holds
-two threads at most, and no caller waits for a trial.
+breaker lets one trial run at a time, in its own thread. So a model that hangs for good holds at
+most two threads, and no caller waits for a trial.
 """
 
 import logging
@@ -37,7 +37,7 @@ class Supervisor(threading.Thread):
         super().start()
 
     def ready(self) -> bool:
-        """Is there a live worker that has had an answer, and a model that it may ask?"""
+        """Is there a live worker that has had an answer, and a model it may use?"""
         may_ask = any(backend.breaker.closed for backend in self._backends)
         return self.worker.is_alive() and self.worker.proven and may_ask
 

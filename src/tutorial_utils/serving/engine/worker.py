@@ -1,9 +1,9 @@
-"""The thread that runs the model, and what becomes of a batch that fails.
+"""The thread that runs the model, and what happens to a batch that fails.
 
-A batch that fails is halved, and the halves are tried: one that was too large for memory then fits,
-and a text that breaks the model is found, so that exactly its caller fails. When a single text
-fails, either the text or the model is at fault. So the model is asked a harmless question: if it
-answers, the text is at fault. If not, its breaker counts a failure, and the next backend is asked.
+A batch that fails is halved, and each half is tried. If the batch was too large for memory, a half
+fits. If one text breaks the model, we find it, and only its caller fails. If a single text fails,
+either the text or the model is at fault. So we send the model a harmless input. If it answers, the
+text is at fault. If not, its breaker counts a failure, and the next backend gets the text.
 """
 
 import logging
@@ -25,17 +25,17 @@ log = logging.getLogger(__name__)
 
 
 class Abandoned(BaseException):
-    """Ends a worker that was replaced while it was stuck: it must touch nothing more.
+    """Ends a worker that was replaced while it was stuck; it must not touch anything any more.
 
-    No ``Exception``, so that what handles a failing model lets it pass.
+    Not an ``Exception``, so that code that handles a failing model lets it through.
     """
 
 
 class Worker(threading.Thread):
     """Takes batches and answers them, until the batcher is closed or the supervisor abandons it.
 
-    proven: it has got an answer from a model. A worker that replaces another asks for one before
-    it touches callers' texts. answered: when it last got one (``time.perf_counter``).
+    proven: it has got an answer from a model. A worker that replaces another one gets an answer
+    first, before it touches callers' texts. answered: when it last got one (``time.perf_counter``).
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Worker(threading.Thread):
         self.batch = []
 
     def _prove(self) -> None:
-        """Get an answer from the first model that gives one, until there is none to ask."""
+        """Get an answer from the first model that gives one, until there is none left."""
         while not self.proven and not self._batcher.closed:
             backend = next((each for each in self._backends if each.breaker.closed), None)
             if backend is None:
@@ -106,7 +106,7 @@ class Worker(threading.Thread):
             return stuck
 
     def answer(self, items: Sequence[Item], backends: Backends) -> None:
-        """Answer each text by the first backend that may be asked, or fail its request."""
+        """Answer each text with the first backend whose breaker is closed, or fail its request."""
         items = [item for item in items if not item.request.future.done()]
         backends = [backend for backend in backends if backend.breaker.closed]
         if not items:
@@ -166,8 +166,8 @@ class Worker(threading.Thread):
         items[0].request.fail(InferenceFailed("the model raised"))
 
     def _deliver(self, backend: Backend, items: Sequence[Item], logits: np.ndarray) -> None:
-        self._batcher.release(items)  # before the answer: whoever has it finds the place free
-        # A request is answered by one model: what another has answered of it is asked anew.
+        self._batcher.release(items)  # before the answer, so that its caller finds the place free
+        # One model answers a request: texts that another one has answered are run again.
         changed = {i.request for i in items if i.request.backend not in (None, backend)}
         for item, row in zip(items, logits, strict=True):
             item.request.answer(item, row, backend)

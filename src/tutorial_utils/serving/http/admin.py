@@ -1,4 +1,4 @@
-"""Changing versions by hand. These routes exist only if a token is set."""
+"""Change versions by hand. These routes exist only if a token is set."""
 
 import hmac
 from typing import Annotated
@@ -14,13 +14,13 @@ from tutorial_utils.serving.rollout.registry_watcher import Watcher
 
 
 class Switch(BaseModel, extra="forbid"):
-    """A version to serve: a number pins it, ``latest`` follows the registry again."""
+    """The version to serve: a number pins it, ``latest`` follows the registry again."""
 
     version: Annotated[str, Field(pattern=r"^(latest|[0-9]{1,9})$")]
 
 
 class Try(BaseModel, extra="forbid"):
-    """A version to try: the share of callers it answers, and of answers it is compared with."""
+    """The version to try, and its shares: of callers it answers, and of answers to compare."""
 
     version: Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
     share: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -1,4 +1,4 @@
-"""The routes. What a caller asks goes to the versions that run."""
+"""The routes. They pass what a caller asks to the running versions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ class Service(Observed):
     deployment: Deployment
 
     async def probe(self, version: str | None = None) -> str:
-        """Ask a model something: a live process must not hide a dead engine.
+        """Send a model a probe: a live process must not hide a dead engine.
 
         Returns the version that was asked.
 
@@ -53,7 +53,7 @@ class Service(Observed):
 
 
 def create(settings: Settings) -> Service:
-    """The application over the versions that the settings name.
+    """The application for the versions that the settings name.
 
     Raises:
         BadModel: the registry has no such version, or several models and none is named, or the
@@ -121,7 +121,7 @@ def create(settings: Settings) -> Service:
     ]
 
     class Texts(BaseModel, extra="forbid"):
-        """What the model is asked."""
+        """The texts to answer."""
 
         texts: checked_texts
 

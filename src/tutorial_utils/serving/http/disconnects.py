@@ -1,4 +1,4 @@
-"""Callers who disconnect: their work is dropped, because nobody would read the answer."""
+"""Drop the work of callers who disconnect, because nobody would read the answer."""
 
 import asyncio
 from collections.abc import Awaitable

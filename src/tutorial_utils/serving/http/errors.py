@@ -68,7 +68,7 @@ async def known(_: Request, error: Exception) -> JSONResponse:
 async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
     """The answer to a request that does not fit its schema, or whose body was not read as JSON.
 
-    It has no values. The places are our own names, or those of unknown fields.
+    It repeats no values. The places are our own names, or those of unknown fields.
     """
     if isinstance(error.body, bytes):  # FastAPI reads a body only under the right content type
         return JSONResponse({"error": "send the header content-type: application/json"}, 415)
@@ -78,7 +78,7 @@ async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         problem = found["msg"]
         if found["type"] == "extra_forbidden":
             place = place if PLAIN.fullmatch(place[-1]) else place[:-1]
-            problem = "there is no such field; /docs shows those there are"
+            problem = "there is no such field; /docs lists all fields"
         problems.append({"where": ".".join(map(str, place)), "problem": problem})
     return JSONResponse({"error": "invalid request", "problems": problems}, 422)
 

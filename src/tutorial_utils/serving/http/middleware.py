@@ -1,4 +1,4 @@
-"""Around every request: its id, its time, its log line, and refusals before its body is read."""
+"""For every request: its id, its time, its log line, and refusals before its body is read."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ log = logs.logger(__name__)
 
 
 class Observed(FastAPI):
-    """An application that sees every request, and that no exception leaves.
+    """Wraps the application: it sees every request and lets no exception out.
 
     It does so in its own call, because Starlette's ``BaseHTTPMiddleware`` runs each request in a
     further task, which costs more than everything here.
@@ -65,7 +65,7 @@ class Observed(FastAPI):
                     log.info("request", method=scope["method"], route=route, status=status, ms=ms)
 
     def _refusal(self, headers: Headers) -> ASGIApp | None:
-        """The answer to a request that is refused for its headers alone."""
+        """The answer to a request that is refused because of its headers."""
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
             return _error("compressed bodies are not accepted: send it uncompressed", 415)

@@ -1,8 +1,8 @@
-"""The Open Inference Protocol, version 2: what clients of Triton, KServe and MLServer speak.
+"""The Open Inference Protocol, version 2, which clients of Triton, KServe and MLServer speak.
 
-One input, ``text`` (BYTES, one element a text, two a pair), and the outputs of the task: ``label``
-(BYTES, one a text) and ``probabilities`` (FP32, texts × labels), or others. Tensors are JSON;
-Triton's extension for binary tensors would gain nothing for texts.
+One input, ``text`` (BYTES, one element per text, two per pair), and the outputs of the task:
+``label`` (BYTES, one per text) and ``probabilities`` (FP32, texts × labels), or others. Tensors are
+JSON; Triton's extension for binary tensors would gain nothing for texts.
 Source: the specification "Open Inference Protocol" (kserve/open-inference-protocol).
 """
 
@@ -146,7 +146,7 @@ def router(
     async def known(request: Request, model: str) -> LoadedModel:
         served = deployment.model
         if model != served:
-            raise UnknownVersion(f"no such model is served here; there is: {served}")
+            raise UnknownVersion(f"no such model is served here; this one is: {served}")
         return deployment.find(request.path_params.get("version")).model
 
     asked_for = Annotated[LoadedModel, Depends(known)]
@@ -185,7 +185,7 @@ def router(
         version = request.path_params.get("version")
         there = outputs(deployment.find(version).model)
         if not there.keys() >= {w.name for w in asked.outputs}:  # type: ignore[attr-defined]
-            raise HTTPException(422, f"outputs: there are only {', '.join(there)}")
+            raise HTTPException(422, f"outputs: the model has only {', '.join(there)}")
         work = deployment.predict(given.data, x_caller_id, version)
         prediction = await disconnects.unless_gone(request, work)
         metrics.prediction(prediction)

@@ -1,4 +1,4 @@
-"""What is checked in a text, and what answers of ``/predict``, ``/embed``, ``/info`` tell."""
+"""The checks on a text, and the answers of ``/predict``, ``/embed`` and ``/info``."""
 
 from typing import Annotated
 
@@ -43,8 +43,8 @@ class Timings(BaseModel):
 class Answered(BaseModel):
     """Which version answered, and how long it took.
 
-    truncated: positions of the texts that are longer than ``max_tokens`` of ``/info``: the model
-    did not read them to their end.
+    truncated: positions of the texts that are longer than ``max_tokens`` of ``/info``. The model
+    did not read them to the end.
     """
 
     model: str
@@ -85,9 +85,9 @@ class Answering(BaseModel):
 class Info(BaseModel):
     """The stable version, in the form that was opened. figures: measured at promotion.
 
-    reads: ``text``, or ``pair`` for two texts at a time. answering: what answers for it now:
-    itself, or its fallback after failures; null: nothing. watched: features whose drift is
-    watched. withdrawn: versions that are in use here, and no longer elsewhere.
+    reads: ``text``, or ``pair`` for two texts at a time. answering: what answers for it now: the
+    version itself, or its fallback after failures; null: nothing. watched: features that are
+    watched for drift. withdrawn: versions still in use here, and no longer elsewhere.
     """
 
     model: str

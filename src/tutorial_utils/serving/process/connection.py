@@ -1,8 +1,8 @@
 """A caller's connection: time limits for its bytes, and refusals before a request is read.
 
-Beyond capacity most requests are refused, and the cost of each refusal is taken from the admitted
-ones. So when the queue is nearly full, a request to ``/predict`` is refused as soon as its head is
-there, before the application sees it. That costs a fraction of reading a request.
+Beyond capacity, most requests are refused, and each refusal takes time from the admitted ones. So
+if the queue is nearly full, a request to ``/predict`` is refused as soon as its head has arrived,
+before the application sees it. That costs a fraction of reading a request.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ ANSWERED = cast(
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that is closed when no whole head arrives in time; uvicorn would wait forever.
+    """A connection that closes if no whole head arrives in time; uvicorn would wait forever.
 
     The head is limited in bytes too: httptools, which costs far less than a parser in Python, has
     no such limit.
@@ -70,7 +70,7 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
 
     def _can_be_refused(self) -> bool:
-        """Does it ask the model, not pipelined, on a connection that is kept?"""
+        """Is this a request to the model, not pipelined, on a connection that stays open?"""
         kept = self.parser.should_keep_alive() and not self._service.leaving
         asks = self.url in ROUTES and self.parser.get_method() == b"POST"
         return asks and kept and self.cycle.response_complete and not self.expect_100_continue
@@ -106,7 +106,7 @@ class Connection(HttpToolsProtocol):
 
 @lru_cache(maxsize=64)
 def refusal_of(retry_after: int) -> tuple[bytes, bytes]:
-    """Status and headers, and the body, of the answer to ``Overloaded``."""
+    """Status, headers and body of the answer to ``Overloaded``."""
     answer = errors.answer(Overloaded(retry_after))
     headers = (b"%b: %b\r\n" % pair for pair in answer.raw_headers)
     return b"".join((b"HTTP/1.1 429 Too Many Requests\r\n", *headers)), bytes(answer.body)

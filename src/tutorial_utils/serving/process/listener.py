@@ -1,11 +1,10 @@
-"""Holding off new connections, so that a listening socket can close without losing one.
+"""Hold off new connections, so that a listening socket can close without losing one.
 
 The system completes a connection before the program accepts it. If the listening socket closes in
 between, the system resets the connection, and the caller loses what it has sent. So before the
-socket closes, the system is told to begin no new connections, and those that have begun are
-accepted.
+socket closes, we tell the system not to begin new connections, and accept those that have begun.
 
-How many of 3,000 connections were lost at shutdown, with 600 new ones a second:
+How many of 3,000 connections were lost at shutdown, with 600 new ones per second:
 
     round trip     without it    with it
     1 ms                    4          0
@@ -27,9 +26,9 @@ DROP_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 
 
 
 def hold_off(listening: socket.socket) -> None:
-    """Let no connection begin, on Linux; those that have begun are not affected.
+    """On Linux, let no new connection begin; those that have begun are not affected.
 
-    The system of a new caller tries again after a second, and is refused once the socket is closed.
+    A new caller's system tries again after a second, and is refused once the socket is closed.
     """
     if not sys.platform.startswith("linux"):
         return

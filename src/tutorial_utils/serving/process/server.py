@@ -1,8 +1,8 @@
-"""The process around the application: its signals and its shutdown.
+"""The process that runs the application: its signals and its shutdown.
 
 On a signal, uvicorn closes the listening socket at once, while a load balancer still sends to it,
-and then waits for running requests without a limit. Here ``/readyz`` fails first, and everything
-is still served for a grace period. Then the listening socket closes, and accepted requests have a
+and then waits for running requests without a limit. Here, ``/readyz`` fails first, and everything
+is still served for a grace period. Then the listening socket closes, and accepted requests get a
 limited time.
 """
 
@@ -33,7 +33,7 @@ TICKS = 10  # of uvicorn's, a second
 
 
 class Server(uvicorn.Server):
-    """Serves ``application`` until a signal; then grace period, drain, end.
+    """Serves ``application`` until a signal arrives; then grace period, drain, end.
 
     After a signal the process ends even if a thread hangs.
     """
@@ -111,7 +111,7 @@ def serve(settings: Settings, application: app.Service | None = None) -> None:
 
 
 def _end(state: uvicorn.server.ServerState) -> None:
-    """End the process at once: a thread that hangs in a model cannot be stopped."""
+    """End the process at once, because a thread that hangs in a model cannot be stopped."""
     log.error("hung: the process ends with work undone", requests=len(state.tasks))
     logging.shutdown()
     os._exit(HUNG)

@@ -1,1 +1,1 @@
-"""Which version answers whom: deployment, canary, shadow, the registry's watcher."""
+"""Decides which version answers whom: deployment, canary, shadow, registry watcher."""

@@ -1,7 +1,7 @@
-"""The running versions: switched without losing requests, tried on a share, rolled back on failure.
+"""Switches versions without losing requests, tries them on a share, rolls back on failure.
 
-All methods are called on the event loop, so a switch is one assignment between two requests. What
-takes long (reading, verifying, opening and closing a version) runs in other threads.
+All methods are called on the event loop, so a switch is one assignment between two requests. Slow
+work (reading, verifying, opening and closing a version) runs in other threads.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class NothingToDo(TutorialError, RuntimeError):
 
 
 class Deployment:
-    """The stable version, perhaps a candidate beside it, and the rules by which they change.
+    """The stable version, maybe a candidate beside it, and the rules by which they change.
 
     taken_back: versions that failed here; only an operator can use them again.
     """
@@ -75,7 +75,7 @@ class Deployment:
 
     @property
     def follows(self) -> bool:
-        """Is the registry's newest version wanted? False as soon as an operator asks for a pin."""
+        """Does this follow the registry's newest version? False once an operator asks for a pin."""
         return self._follows and not self._pinning
 
     @property
@@ -101,10 +101,10 @@ class Deployment:
             if version in (None, engine.version):
                 return engine
         known = ", ".join(sorted(self.roles, key=int))
-        raise UnknownVersion(f"no such version runs here; there are: {known}")
+        raise UnknownVersion(f"no such version runs here; these do: {known}")
 
     def turn_away(self) -> Overloaded | None:
-        """Why a request is refused unread: there is next to no room. Counted as a refused one.
+        """Why a request is refused unread: the queue is nearly full. Counts as a refused request.
 
         None while there is a candidate, which may have room.
         """
@@ -113,7 +113,7 @@ class Deployment:
     async def predict(
         self, texts: Sequence[Text], caller: str | None = None, version: str | None = None
     ) -> Prediction:
-        """An answer from the version asked for, or from the one whose share ``caller`` is in.
+        """An answer from the given version, or from the one whose share ``caller`` is in.
 
         A caller without a name is assigned at random each time. If the canary does not answer in
         its part of the deadline, the stable version is asked in the time that is left, unless the
@@ -142,15 +142,15 @@ class Deployment:
         return prediction
 
     async def switch(self, version: str = LATEST) -> None:
-        """Load a version beside the stable one, then let it answer; the old one drains and closes.
+        """Load a version beside the stable one, then let it answer. The old one drains and closes.
 
-        A number pins the version: newer ones are not taken up until a switch to ``latest``.
+        A number pins the version: newer ones are not used until a switch to ``latest``.
 
         Raises:
             BadModel: it is broken or not there; nothing has changed then.
         """
         pin = version != LATEST
-        self._pinning += pin  # at once: what the watcher is loading now is not taken up
+        self._pinning += pin  # at once: do not use what the watcher is loading now
         try:
             async with self.changing:
                 self.place(await self.load(version))
@@ -161,7 +161,7 @@ class Deployment:
         log.info("version %s answers and is %s", self.stable.version, state)
 
     async def try_out(self, version: str, share: float, shadow: float) -> None:
-        """Put a version on trial, instead of an earlier candidate.
+        """Put a version on trial. It replaces an earlier candidate.
 
         Raises:
             BadModel: it is broken or not there.
@@ -203,7 +203,7 @@ class Deployment:
     def place(
         self, model: LoadedModel, share: float = 0.0, shadow: float = 0.0, by_hand: bool = False
     ) -> None:
-        """Let a loaded model answer: all requests, or those of its share of callers on trial.
+        """Let a loaded model answer all requests or, on trial, those of its share of callers.
 
         Hold ``changing`` from the loading of the model until this returns.
 
@@ -236,7 +236,7 @@ class Deployment:
         self._note_taken_back(failed, reason)
 
     async def close(self) -> None:
-        """Finish the batches that have begun, fail the rest; every engine is closed afterwards."""
+        """Finish the batches that have begun, fail the rest, and close every engine."""
         await self.shadow.close()
         for task in self._draining.values():
             task.cancel()
@@ -278,7 +278,7 @@ class Deployment:
     def _judge(
         self, candidate: Candidate, error: bool, agrees: Sequence[bool] = (), by_both: bool = False
     ) -> None:
-        """Count an answer of the candidate, and end its trial if that shows it to be worse.
+        """Count an answer of the candidate, and end its trial if it has proved to be worse.
 
         agrees: which of its texts both versions answer alike. by_both: the stable version failed
         them too.
@@ -293,7 +293,7 @@ class Deployment:
             self.take_back(reason)
 
     def _change(self, stable: Engine, candidate: Candidate | None = None) -> None:
-        """Let these take the requests from now on; an engine that no longer does, drains."""
+        """Let these take the requests from now on. Engines that no longer do are drained."""
         before, old = self._running, self.stable
         self.stable, self.candidate = stable, candidate
         running = [engine for engine, _ in self._running]
@@ -353,6 +353,6 @@ def _check_callers(model: LoadedModel, used: LoadedModel) -> None:
     )
     if kind != expected:
         raise BadModel(
-            f"{model.manifest} {kind}, and {used.manifest}, the version in use, {expected}: its "
+            f"{model.manifest} {kind}, but {used.manifest}, the version in use, {expected}: its "
             "callers would be refused. Serve it under another name."
         )

@@ -1,4 +1,4 @@
-"""New versions in the registry, put into use while the service runs."""
+"""Puts new versions of the registry into use while the service runs."""
 
 import asyncio
 import logging
@@ -12,10 +12,10 @@ log = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Looks into the registry for a deployment that follows it.
+    """Watches the registry for a deployment that follows it.
 
     refused: version → stamp of its files when it was refused; it is read again when they change.
-    withdrawn: version → why, of those that are in use here nevertheless.
+    withdrawn: version → why, of those that are still in use here.
     """
 
     def __init__(self, deployment: Deployment):
@@ -24,7 +24,7 @@ class Watcher:
         self.withdrawn: dict[str, str] = {}
 
     async def run(self, seconds: float) -> None:
-        """Look regularly, even after a look has failed."""
+        """Look regularly, even if a look fails."""
         while True:
             await asyncio.sleep(seconds)
             try:
@@ -33,12 +33,12 @@ class Watcher:
                 log.error("the registry cannot be read: %s", type(error).__name__)
 
     async def look(self) -> None:
-        """Stop using withdrawn versions; use the newest if it is newer than all that run.
+        """Stop using withdrawn versions, and use the newest one if it is newer than all that run.
 
-        A broken version is refused, and what runs stays. An operator comes first: a pinned version
-        and a trial begun by hand are left alone, and a version that was rolled back stays away,
-        also if that happens while the registry is read or a version loads. What stays in use
-        although it was withdrawn is logged once.
+        A broken version is refused, and the running one stays. Operators have priority: a pinned
+        version and a trial begun by hand are left alone. A version that was rolled back does not
+        return, even if that happened while the registry was read or a version loaded. A version
+        that stays in use although it was withdrawn is logged once.
         """
         gone, usable = await asyncio.to_thread(self._read)
         if self.deployment.follows:

@@ -1,8 +1,8 @@
-"""Sequential tests of a canary, with a bound on false alarms although every answer is looked at.
+"""Sequential tests of a canary, with a bound on false alarms although we look at every answer.
 
-A fixed limit that is checked again and again fails a good canary sooner or later. Both tests here
-roll back a canary that is as good as it should be in at most ``ALPHA`` of trials, however long the
-trial lasts. Both assume that texts are independent of each other.
+A fixed limit that is checked again and again eventually fails even a good canary. Both tests here
+roll back a canary that is good enough in at most ``ALPHA`` of trials, however long the trial lasts.
+Both assume that texts are independent of each other.
 
 Agreement: Wald's sequential probability ratio test (A. Wald, Ann. Math. Stat. 16, 1945) without
 its lower boundary: no trial ends as good. Its ratio is a non-negative martingale when the
@@ -51,7 +51,7 @@ def disagrees(agreeing: int, differing: int, limit: float) -> bool:
 
 
 def log_likelihood_ratio(agreeing, differing, limit: float):
-    """Log of how much likelier the counts are at ``limit - margin`` than at ``limit + margin``.
+    """Log of how much more likely the counts are at ``limit - margin`` than at ``limit + margin``.
 
     The counts may be numpy arrays.
     """

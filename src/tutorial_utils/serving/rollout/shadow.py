@@ -1,4 +1,4 @@
-"""A candidate's answers compared with the stable version's, in the background."""
+"""Compares a candidate's answers with the stable version's, in the background."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ Judge = Callable[
 
 
 class Shadow:
-    """Sends requests that the stable version has answered to a candidate too.
+    """Sends requests that the stable version has answered to a candidate as well.
 
     Callers do not wait for it, but it costs processor time: on a busy machine, sample less.
     """
@@ -48,7 +48,7 @@ class Shadow:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Cancel the comparisons that have begun, and begin no more."""
+        """Cancel the comparisons that have begun, and begin no new ones."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -104,7 +104,7 @@ def same_answers(expected: Prediction, found: Prediction) -> list[bool] | None:
     if task.measured_by_spread:
         known = next((p.manifest for p in (expected, found) if p.manifest.label_spread), None)
         if known is None:
-            log.warning("values are not compared: no manifest has label_spread; publish it anew")
+            log.warning("values are not compared: no manifest has label_spread; publish again")
             return None
         spread = by_name(np.array([known.label_spread]), known)[0]
     first, second = (by_name(p.probabilities, p.manifest) for p in (expected, found))

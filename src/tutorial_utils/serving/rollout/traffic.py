@@ -1,4 +1,4 @@
-"""Which version answers whom, and when a trial has failed. Nothing here runs a model."""
+"""Decides which version answers whom, and when a trial has failed. Nothing here runs a model."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def place(caller: str, salt: str) -> float:
     """A hash of the caller between 0 and 1, which depends on the salt.
 
     A canary with a share s answers the callers below s. So the split is sticky without a table,
-    all replicas decide alike, and a caller who is in at 10 % stays in at 20 %.
+    all replicas decide alike, and a caller that gets it at 10 % still gets it at 20 %.
     """
     digest = hashlib.sha256(f"{salt}\0{caller}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8]) / 2**64
@@ -28,11 +28,11 @@ def place(caller: str, salt: str) -> float:
 
 @dataclass
 class Trial:
-    """What a candidate and the stable version have answered beside each other.
+    """What a candidate and the stable version have answered side by side.
 
-    Callers are assigned at random, so texts that no version can answer are as frequent among the
-    stable version's callers as among the canary's. But one caller may send many of them. So errors
-    count only if the canary alone makes enough of them.
+    Callers are assigned at random, so both versions get about as many texts that neither can
+    answer. But a single caller may send many of them. So errors count only if the canary alone
+    makes enough of them.
 
     max_errors: share of errors by which a candidate may exceed the stable version.
     min_agreement: share of texts that it has to answer as the stable version does.
@@ -60,7 +60,7 @@ class Trial:
         self.stable = self.stable.plus(error)
 
     def compared(self, agrees: Sequence[bool]) -> None:
-        """Both answered these texts, alike or not."""
+        """Both answered these texts, with the same answer or not."""
         self.agreeing += sum(agrees)
         self.differing += len(agrees) - sum(agrees)
 
@@ -83,7 +83,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version on trial. Shares: of callers that it answers, and of answers it is asked for too.
+    """A version on trial. Shares: of callers that it answers, and of answers to compare.
 
     by_hand: an operator began the trial, not the registry's watcher.
     """
@@ -104,7 +104,7 @@ class Candidate:
 
 
 class TrafficMetrics:
-    """Versions, roles and trials, as Prometheus sees them."""
+    """Versions, roles and trials, in the form that Prometheus reads."""
 
     def __init__(self, registry: CollectorRegistry):
         self.registry = registry
