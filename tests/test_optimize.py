@@ -704,6 +704,37 @@ def test_the_version_in_use_is_compared_with_its_own_tokenizer(exported, tmp_pat
     assert not np.allclose(answers.of_file(job, file), same, atol=1e-3)
 
 
+def test_for_the_gate_each_candidate_runs_once_and_so_does_the_version_in_use(
+    exported, tmp_path, monkeypatch
+):
+    classifier = exported.classifier
+    texts = tuple(f"{WORDS[i % 12]} {WORDS[i % 5]}" for i in range(40))
+    data = labelled.Labelled(texts, np.arange(40) % 2)
+    job = replace(exported, texts=Texts.of(classifier, data), limits=gate.Limits(latency=0.5))
+    answers.store_reference(job)
+    tokenizer, other = tmp_path / "tokenizer.json", job.file("other")
+    classifier.tokenizer().save(str(tokenizer))
+    shutil.copy(job.file("exported"), other)
+    version = write_version(tmp_path / "r", "m", [ModelForm(other)], tokenizer, classifier.labels)
+    ran = []
+    for name in ("of_file", "of_version"):
+        run_it = getattr(answers, name)
+        monkeypatch.setattr(
+            answers,
+            name,
+            lambda job, file, *more, f=run_it: ran.append(file) or f(job, file, *more),
+        )
+    times = {"one text": {name: results.Measured(1, 1, 1, 1) for name in ("exported", "other")}}
+    smaller = (results.Candidate("other", "exported"),)
+    found = results.Found(1.0, ("exported",), "exported", smaller, times=times)
+    judged = choice.choose(replace(job, previous=version), found)
+    assert [bool(one.missed) for one in judged] == [True, True]
+    assert ran == [version, other, job.file("exported")]
+    for one in judged:
+        assert one.evidence.close[0].value == 1
+        assert one.evidence.score == one.evidence.previous_score
+
+
 def test_a_folder_without_a_model_ends_with_code_2_and_says_why(tmp_path, capsys):
     assert cli.main(["optimize", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "BadClassifier" in capsys.readouterr().err

@@ -91,10 +91,11 @@ def recipe(step: str) -> Recipe:
     return Recipe(steps=done, session=session, token_budget=256, workers=machine.cores())
 
 
-def publish(registry: Path, name: str = "sentiment") -> Path:
+def publish(registry: Path, name: str = "sentiment", sentences: int = PROFILE_SENTENCES) -> Path:
     """Add the tuned classifier to a registry as a new version; return the version's folder.
 
-    The version includes a drift profile, made from sentences that the model was not trained on.
+    The version includes a drift profile, made from so many test ``sentences``, which the model was
+    not trained on.
 
     Raises:
         BadName: ``name`` cannot be a model's name; nothing is built then.
@@ -105,7 +106,7 @@ def publish(registry: Path, name: str = "sentiment") -> Path:
 
     file, how = ensure("tuned"), recipe("tuned")
     tokenizer = assets.fetch(assets.ENCODER) / "tokenizer.json"
-    texts = reviews.splits().test.texts[:PROFILE_SENTENCES]
+    texts = reviews.splits().test.texts[:sentences]
     normal = profile.of_model(file, how, tokenizer, texts).to_dict()
     form = ModelForm(file, how, "int8", machine.describe().features)
     return write_version(registry, name, [form], tokenizer, reviews.LABELS, profile=normal)

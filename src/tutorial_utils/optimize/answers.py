@@ -172,10 +172,15 @@ def fidelity(
     Raises:
         NotFinite: as ``of_file``.
     """
-    task, labels = named(job.classifier.task), job.texts.labels
     chosen = job.texts.choosing if indices is None else indices
-    theirs = (reference(job) if against is None else against)[chosen]
-    ours, theirs = task.answers(of_file(job, path, recipe, chosen)), task.answers(theirs)
+    theirs = reference(job) if against is None else against
+    return compared(job, of_file(job, path, recipe, chosen), theirs[chosen], chosen)
+
+
+def compared(job: Job, logits: np.ndarray, others: np.ndarray, chosen: np.ndarray) -> Fidelity:
+    """How close logits are to others, both of the texts with the indices ``chosen``."""
+    task, labels = named(job.classifier.task), job.texts.labels
+    ours, theirs = task.answers(logits), task.answers(others)
     score = None
     if labels is not None:
         groups = None if job.texts.groups is None else job.texts.groups[chosen]

@@ -6,6 +6,8 @@ chance that a bad one passes is at most four times as large as for one candidate
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tutorial_utils.bench.intervals import RESOLUTION, Ratio
 from tutorial_utils.graph import inspection
 from tutorial_utils.optimize import answers, gate, timing
@@ -43,13 +45,14 @@ def choose(job: Job, found: Found, baseline: str = "PyTorch") -> tuple[Judged, .
     that misses the fewest limits is first.
     """
     times = {one.name: timing.mean(_times(found, one.name)) for one in found.candidates}
+    theirs = answers.of_version(job, job.previous) if job.previous else None
     judged: list[Judged] = []
     for candidate in sorted(found.candidates, key=lambda one: times[one.name]):
         passed = [one for one in judged if not one.missed]
         if passed and times[candidate.name] > passed[0].time * (1 + RESOLUTION):
             break
         if not passed or _size(job, found, candidate) < passed[-1].evidence.size:
-            judged.append(_judge(job, found, candidate, baseline))
+            judged.append(_judge(job, found, candidate, baseline, theirs))
     passed = [one for one in judged if not one.missed]
     best = passed[-1] if passed else min(judged, key=lambda one: len(one.missed))
     return (best, *(one for one in judged if one is not best))
@@ -60,14 +63,17 @@ def refusal(judged: tuple[Judged, ...]) -> str:
     return "; ".join(f"{one.candidate.name}: {', '.join(map(str, one.missed))}" for one in judged)
 
 
-def _judge(job: Job, found: Found, candidate: Candidate, baseline: str) -> Judged:
+def _judge(
+    job: Job, found: Found, candidate: Candidate, baseline: str, theirs: np.ndarray | None
+) -> Judged:
+    """theirs: logits of the version in use for all texts."""
     file, judging = job.file(candidate.name), job.texts.judging
     recipe, before = found.recipe(job, candidate), None
     try:
-        close = answers.fidelity(job, file, judging, recipe=recipe)
-        if job.previous:
-            theirs = answers.of_version(job, job.previous)
-            before = answers.fidelity(job, file, judging, theirs, recipe).score
+        ours = answers.of_file(job, file, recipe, judging)
+        close = answers.compared(job, ours, answers.reference(job)[judging], judging)
+        if theirs is not None:
+            before = answers.compared(job, ours, theirs[judging], judging).score
     except answers.NotFinite as error:
         evidence = gate.Evidence((), {}, 0.0)
         return Judged(candidate, evidence, (gate.Check("answers", str(error), "numbers", False),))

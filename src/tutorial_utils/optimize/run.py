@@ -122,10 +122,10 @@ def optimize(
         *([note] if note else []),
         *remarks,
         *notes.measurement(job, judged, limits),
-        notes.flips(job, best, recipe),
     ]
     version, added = None, True
     if not best.missed:
+        told.append(notes.flips(job, best, recipe))  # a refused file will be in no batch
         version, added, more = promotion.promote(job, model_folder, found, best, recipe)
         told += more
     return Outcome(
