@@ -29,6 +29,18 @@ def test_has_five_questions_with_four_choices_of_which_one_is_right(lesson):
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
+def test_the_length_of_a_choice_does_not_give_the_right_one_away(lesson):
+    longest = shortest = 0
+    for question in quiz.read(lesson):
+        lengths = [len(choice.text) for choice in question.choices]
+        (of_right,) = (len(choice.text) for choice in question.choices if choice.right)
+        longest += of_right == max(lengths)
+        shortest += of_right == min(lengths)
+    assert longest <= 2
+    assert 1 <= shortest <= 2
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
 def test_the_right_letters_score_fully_and_the_next_ones_not_at_all(lesson):
     letters = right(lesson)
     assert quiz.quiz(lesson, letters).right == 5
