@@ -308,10 +308,10 @@ def test_another_activation_of_a_cross_encoder_is_told(fields, kind, told, tmp_p
     said = [line for line in found.remarks if "sentence-transformers returns" in line]
     assert (found.error, len(said)) == (None, told)
     if told and kind is None:
-        assert "returns the logit itself, and here the answer is its sigmoid" in said[0]
+        assert "returns the logit itself, but here the answer is its sigmoid" in said[0]
         assert "logit = log(p / (1 − p))" in said[0]
     if told and kind:
-        assert "returns Sigmoid of the logit, and here the answer is the logit itself" in said[0]
+        assert "returns Sigmoid of the logit, but here the answer is the logit itself" in said[0]
 
 
 def test_the_activation_of_a_head_with_several_labels_needs_no_remark(tmp_path):
