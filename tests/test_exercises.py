@@ -85,6 +85,37 @@ def test_an_answer_that_raises_does_not_stop_the_lesson(name):
     assert "RuntimeError: unfinished" in str(result)
 
 
+def test_a_name_from_a_cell_that_was_not_run_is_no_attempt(doubled):
+    for _ in range(4):
+        result = check(doubled.name, lambda x: by_status(x))  # noqa: F821
+        assert result.status is Status.UNDEFINED
+        assert "`by_status` is not defined. Run the cells above first" in str(result)
+        assert "Hint" not in str(result)
+    assert doubled.hints[0] in str(check(doubled.name, lambda x: None))
+
+
+def test_a_variable_that_is_used_before_it_is_set_is_a_wrong_answer(doubled):
+    def unset(x):
+        if x > 100:
+            twice = 2 * x
+        return twice
+
+    assert check(doubled.name, unset).status is Status.RAISED
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "told"),
+    [
+        ("07.in_share", 4, "8 bytes, which are 16 hex digits"),
+        ("07.in_share", 2, "exactly the callers that it should leave out"),
+        ("07.in_share", 5, "not between 0 and 1"),
+        ("07.differing", 2, "Take the output *named* `label`"),
+    ],
+)
+def test_a_frequent_mistake_is_named(name, number, told):
+    assert told in str(check(name, module(WRONG / "w07.py").WRONG[name][number]))
+
+
 @pytest.mark.parametrize("name", sorted(EXERCISES))
 def test_the_notebooks_stub_has_the_name_and_arguments_of_the_solution(name):
     number, function = name.split(".")

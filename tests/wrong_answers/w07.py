@@ -11,6 +11,10 @@ def _place(name):
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
 
 
+def _hex_place(caller, salt, digits):
+    return int(hashlib.sha256(f"{salt}\0{caller}".encode()).hexdigest()[:digits], 16) / 2**64
+
+
 def _counts(text, route="/predict"):
     return {
         sample.labels["status"]: sample.value
@@ -67,6 +71,8 @@ WRONG = {
         lambda caller, share, salt: _place(caller) < share,  # no salt: the same callers each time
         lambda caller, share, salt: _place(f"{salt}\0{caller}") > share,  # the other callers
         lambda caller, share, salt: _place(salt + caller) < share,  # salt and name run together
+        lambda caller, share, salt: _hex_place(caller, salt, 8) < share,  # 8 hex digits are 4 bytes
+        lambda caller, share, salt: _hex_place(caller, salt, 64) < share,  # not between 0 and 1
     ],
     "07.error_rate": [
         lambda before, after: _share(_counts(after)),  # since the start, not between the two

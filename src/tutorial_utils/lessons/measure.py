@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +21,7 @@ from tutorial_utils.runtime.inference import onnx_predict
 
 ONE_BY_ONE = 20  # texts a call where each is padded and run alone: all take the same time
 TOGETHER = 500  # texts a call where they are sorted and batched
+REVIEWS = 500  # of products: texts of a kind that no step is scored on
 
 
 def latency_candidate(step: str, batch: int = 1, length: int = 128) -> timer.Candidate:
@@ -57,27 +59,42 @@ def _pace(texts: int) -> int:
 def predictions(step: str, first: int | None = None) -> np.ndarray:
     """Labels that a step's classifier gives the ``first`` test sentences, or all: int64 (n,)."""
     if step == "pytorch":
-        return _pytorch_predictions()[:first]
+        return _kept(_answers_of_pytorch)[:first]
     recipe, texts = pipeline.recipe(step), reviews.splits().test.texts[:first]
     predict = onnx_predict(pipeline.ensure(step), recipe.in_bulk())
     return label(texts, predict, budget=recipe.token_budget, workers=recipe.workers)
 
 
-def _pytorch_predictions() -> np.ndarray:
-    """PyTorch's answers, which every step is compared with; stored until weights or code change."""
+def product_reviews() -> tuple[tuple[str, ...], np.ndarray]:
+    """Texts of another kind than the test sentences, and the labels that PyTorch gives them."""
+    few = slice(_pace(REVIEWS))
+    return _product_reviews()[few], _kept(_product_answers_of_pytorch)[few]
+
+
+def _kept(make: Callable[[], np.ndarray]) -> np.ndarray:
+    """Answers of PyTorch, which others are compared with; stored until weights or code change."""
     weights = hashing.sha256(pipeline.ensure("pytorch") / "model.safetensors")
-    made_by = f"{weights}{provenance.of(_answers_of_pytorch)}".encode()
+    made_by = f"{weights}{provenance.of(make)}".encode()
     name = hashlib.sha256(made_by).hexdigest()[:16]
     kept = paths.home() / "models" / f"pytorch-answers-{name}.npy"
     if not kept.exists():
         with paths.replacing(kept) as temporary:
-            np.save(temporary, _answers_of_pytorch())
+            np.save(temporary, make())
     return np.load(kept)
 
 
 def _answers_of_pytorch() -> np.ndarray:
     budget = pipeline.recipe("pytorch").token_budget
     return label(reviews.splits().test.texts, torch_predict("classifier"), budget=budget)
+
+
+def _product_reviews() -> tuple[str, ...]:
+    return reviews.load("amazon").texts[:REVIEWS]
+
+
+def _product_answers_of_pytorch() -> np.ndarray:
+    budget = pipeline.recipe("pytorch").token_budget
+    return label(_product_reviews(), torch_predict("classifier"), budget=budget)
 
 
 def evaluate(step: str) -> quality.Quality:

@@ -29,6 +29,7 @@ class Status(Enum):
 
     NOT_ATTEMPTED = "not attempted yet"
     RAISED = "raises"
+    UNDEFINED = "needs something that is not defined"
     WRONG = "not yet right"
     RIGHT = "right"
 
@@ -73,6 +74,10 @@ class Result:
 
 
 TRY_FIRST = "Write it and run the cell again: if it is wrong, you see where, with a hint."
+RUN_ABOVE = (
+    "Run the cells above first. If the name is your own, check its spelling. This does not count "
+    "as an attempt."
+)
 EXERCISES: dict[str, Exercise] = {}
 _checked: dict[str, Callable] = {}  # the last answer to each exercise
 _handed_out: list[Callable] = []  # references, which are nobody's answers
@@ -87,7 +92,8 @@ def check(name: str, answer: Callable) -> Result:
     """Compare the function ``answer`` with the reference of exercise ``name``.
 
     A function that returns ``...``, as the stubs do, has not been attempted, and gets no hint; a
-    wrong answer does. An exception in the answer is reported, not raised: a lesson goes on.
+    wrong answer does. An exception in the answer is reported, not raised: a lesson goes on. A name
+    that is not defined is no wrong answer: mostly, a cell above was not run.
 
     Raises:
         InvalidArgument: there is no such exercise.
@@ -99,6 +105,8 @@ def check(name: str, answer: Callable) -> Result:
         return Result(status, task.passed)
     if status is Status.NOT_ATTEMPTED:
         return Result(status, f"{name}: {status.value}. {TRY_FIRST}")
+    if status is Status.UNDEFINED:
+        return Result(status, f"{name}: {told} {RUN_ABOVE}")
     attempts = progress.change(lambda now: _one_more(now, name)).attempts[name]
     hint = task.hints[min(attempts, len(task.hints)) - 1]
     more = f' solution("{name}") shows one way.' if attempts >= OPENS_AFTER else ""
@@ -159,6 +167,10 @@ def _judge(task: Exercise, answer: Callable) -> tuple[Status, str]:
                 wrong = judge()
         except _NotAttempted:
             return Status.NOT_ATTEMPTED, ""
+        except NameError as error:
+            if isinstance(error, UnboundLocalError):  # a mistake in the answer itself
+                return Status.RAISED, f"raises {type(error).__name__}: {error}"
+            return Status.UNDEFINED, f"`{error.name}` is not defined."
         except Exception as error:
             return Status.RAISED, f"raises {type(error).__name__}: {error}"
         if wrong:

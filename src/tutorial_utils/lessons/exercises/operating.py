@@ -8,18 +8,48 @@ from tutorial_utils.lessons.exercises import solutions
 from tutorial_utils.lessons.exercises.comparison import difference
 from tutorial_utils.lessons.exercises.core import exercise
 
+_CALLERS = [
+    *(("caller 7", share / 10, "blue") for share in range(11)),
+    *((f"caller {i}", 0.25, "blue") for i in range(12)),
+    *((f"caller {i}", 0.25, "green") for i in range(12)),
+    ("Zoë 🚲", 0.5, "blue"),
+]
+
+
+def _judge_in_share(answer: Callable) -> str | None:
+    """Compare it with the reference, and name the mistakes that are made most."""
+    right = solutions.function("07.in_share")
+    given = [answer(*case) for case in _CALLERS]
+    expected = [right(*case) for case in _CALLERS]
+    wrong = [(c, difference(g, e)) for c, g, e in zip(_CALLERS, given, expected, strict=True)]
+    first = next(((case, told) for case, told in wrong if told), None)
+    if first is None:
+        return None
+    inside = [share > 0 for _, share, _ in _CALLERS]
+    pythons = [hash(f"{salt}\0{c}") % 2**64 / 2**64 < share for c, share, salt in _CALLERS]
+    mistakes = (
+        (
+            inside,
+            "Every caller gets the canary: the place is next to 0. Take 8 "
+            "bytes, which are 16 hex digits, before you divide by 2**64.",
+        ),
+        ([False] * len(inside), "No caller gets the canary: the place is not between 0 and 1."),
+        (pythons, "It still uses Python's hash()."),
+        ([not one for one in expected], "It takes exactly the callers that it should leave out."),
+    )
+    told = next((mistake for answers, mistake in mistakes if given == answers), None)
+    return told or f"For {first[0]} it {first[1]}."
+
+
 exercise(
     "07.in_share",
-    [
-        *(("caller 7", share / 10, "blue") for share in range(11)),
-        *((f"caller {i}", 0.25, "blue") for i in range(12)),
-        *((f"caller {i}", 0.25, "green") for i in range(12)),
-        ("Zoë 🚲", 0.5, "blue"),
-    ],
-    "Python's hash() of a text is different in each process. The digest of hashlib.sha256 is not.",
+    (),
+    "It takes two steps: a digest that is the same in every process, which Python's hash() is not, "
+    "and a number between 0 and 1 from its first 8 bytes.",
     'hashlib.sha256(f"{salt}\\0{caller}".encode()).digest() gives 32 bytes. Turn the first 8 into '
     "a number with int.from_bytes.",
     "place = int.from_bytes(digest[:8]) / 2**64, and the answer is place < share.",
+    judge=_judge_in_share,
 )
 
 
@@ -131,6 +161,19 @@ def _service():
     return app
 
 
+def _apart_in_first_output(client, texts: Sequence[str], first: str, second: str) -> int | None:
+    """What an answer gives that takes ``outputs[0]``, which has two numbers for each text."""
+    asked = {"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": texts}
+    answers = [
+        client.post(f"/v2/models/sentiment/versions/{v}/infer", json={"inputs": [asked]}).json()
+        for v in (first, second)
+    ]
+    if not all("outputs" in answer for answer in answers):
+        return None
+    pairs = zip(*(answer["outputs"][0]["data"] for answer in answers), strict=True)
+    return sum(a != b for a, b in pairs)
+
+
 def _judge_differing(answer: Callable) -> str | None:
     """Ask an application with it, over HTTP."""
     from fastapi.testclient import TestClient
@@ -146,7 +189,10 @@ def _judge_differing(answer: Callable) -> str | None:
     ]
     with TestClient(_service()) as client:
         for first, second, texts, expected, what in cases:
-            if wrong := difference(answer(client, texts, first, second), expected):
+            found = answer(client, texts, first, second)
+            if wrong := difference(found, expected):
+                if found == _apart_in_first_output(client, texts, first, second):
+                    return "It compares the first output. Take the output *named* `label`."
                 return f"For {what} it {wrong}."
     return None
 
@@ -154,7 +200,8 @@ def _judge_differing(answer: Callable) -> str | None:
 exercise(
     "07.differing",
     (),
-    "Ask each version once with all texts. Then compare the two lists of labels, text by text.",
+    "Ask each version once with all texts. Compare labels by their names, text by text, and think "
+    "of a version that does not answer.",
     "The answer's `outputs` come in no fixed order: take the one with the name `label`. Look at "
     "`status_code` before you read an answer.",
     "client.post(f'/v2/models/sentiment/versions/{version}/infer', json={'inputs': [{'name': "
