@@ -25,6 +25,16 @@ def test_it_goes_on_until_it_is_stopped_and_each_request_has_an_answer(tmp_path)
     assert load.answered_by("2") == 0
 
 
+def test_a_seed_changes_the_moments_and_not_the_order():
+    def moments(seed):
+        load = Steady("http://127.0.0.1:9/predict", BODIES, rate=200, seed=seed)
+        while len(load.answers) < 3:
+            time.sleep(0.01)
+        return [a.due for a in sorted(load.stop().answers, key=lambda a: a.number)][:3]
+
+    assert moments(0) == moments(0) != moments(1)
+
+
 def test_a_refused_connection_is_an_answer_too():
     load = Steady("http://127.0.0.1:9/predict", BODIES, rate=200)
     while len(load.answers) < 3:

@@ -20,14 +20,21 @@ LONGEST = 120.0  # seconds: a lesson that fails half-way leaves no load behind
 class Steady:
     """Requests at random moments of a mean rate, from now on until ``stop``.
 
-    It is an open loop, as ``load_generator.offer``. ``bodies`` and ``callers`` are taken in turn.
+    It is an open loop, as ``load_generator.offer``. ``bodies`` and ``callers`` are taken in turn:
+    request ``number`` has ``bodies[number % len(bodies)]``. seed: of the moments.
     """
 
     def __init__(
-        self, url: str, bodies: Sequence[dict], rate: float, callers: Sequence[str] = ("",)
+        self,
+        url: str,
+        bodies: Sequence[dict],
+        rate: float,
+        callers: Sequence[str] = ("",),
+        seed: int = 0,
     ):
         self.answers: list[Answer] = []
         self._url, self._bodies, self._rate, self._callers = url, bodies, rate, callers
+        self._seed = seed
         self._stopped = Event()
         self._thread = ThreadPoolExecutor(1)
         self._run = self._thread.submit(asyncio.run, self._offer())
@@ -46,7 +53,7 @@ class Steady:
 
     async def _offer(self) -> Load:
         connections = Connections(self._url)
-        random = np.random.default_rng(0)
+        random = np.random.default_rng(self._seed)
         start = time.perf_counter()
         due, number = 0.0, 0
 
