@@ -214,6 +214,16 @@ def test_a_time_that_cannot_be_means_that_the_machine_stood_still():
     assert gate.keeps_to(Ratio(0.01, 0.01, 0.01), 1.0) is True
 
 
+def test_a_time_that_cannot_be_is_told_in_milliseconds_with_what_to_do(clock, tmp_path, capsys):
+    clock.update({"pytorch": 320.0, "exported": 0.5, "fused": 0.4, "fused_paying": 0.35})
+    clock.update({"int8": 0.3})
+    assert cli.main(command(tmp_path, "--quick")) == 1
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("Refused: "))
+    assert "0.00094 × the time [0.00094, 0.00094]; PyTorch took 320 ms, the file 0.3 ms" in line
+    assert "too far apart to be believed. Is the machine busy? Run it again" in line
+    assert "0.00 [" not in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
 def test_a_candidate_whose_answers_are_no_numbers_is_refused_and_the_next_one_tried(
     clock, tmp_path, monkeypatch
 ):
