@@ -33,7 +33,7 @@ RIGHT = {
     "05.service": [],
     "05.admit": [],
     "05.next_batch": [[2, 0, 4], [3, 0], [0, 1], [0, 1, 2, 3, 4, 5], [1, 2], [0], [0, 2]],
-    "06.score_missed": [False, True, True, False, False, False],
+    "06.score_missed": [False, True, True, False, False, False, False],
     "06.f1_difference": [],  # judged by its intervals
     "06.gate": [],  # judged on files
     "06.same_everywhere": [],  # judged on encoders

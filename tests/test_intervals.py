@@ -61,6 +61,21 @@ def test_a_verdict_needs_the_whole_interval(low, high, word):
     assert Ratio((low * high) ** 0.5, low, high).word == word
 
 
+@given(st.floats(1e-300, 1e3))
+def test_a_printed_ratio_is_never_zero_and_has_at_least_two_significant_digits(ratio):
+    shown = Ratio(ratio, ratio, ratio)
+    (printed,) = {shown.cell.split()[0], str(shown).split()[0], shown.interval[1:].split(",")[0]}
+    assert float(printed) == pytest.approx(ratio, rel=0.0501)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "printed"),
+    [(0.0, "0.00"), (0.00094, "0.00094"), (0.0996, "0.10"), (0.03, "0.030"), (1.234, "1.23")],
+)
+def test_small_ratios_have_two_significant_digits(ratio, printed):
+    assert Ratio(ratio, ratio, ratio).cell == f"{printed} [{printed}, {printed}]"
+
+
 def test_the_inverse_swaps_the_ends():
     assert Ratio(0.5, 0.4, 0.625).inverse() == Ratio(2.0, 1.6, 2.5)
 

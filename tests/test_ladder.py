@@ -15,7 +15,16 @@ from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.data import labelled
 from tutorial_utils.graph import inspection, quantization, sensitivity
 from tutorial_utils.models import classifiers
-from tutorial_utils.optimize import answers, choice, gate, results, timing, variants
+from tutorial_utils.optimize import (
+    answers,
+    choice,
+    gate,
+    results,
+    stages,
+    target,
+    timing,
+    variants,
+)
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.quality import Quality
@@ -126,6 +135,61 @@ def test_noise_alone_does_not_refuse(clock, tmp_path, monkeypatch, capsys):
     assert "the gain is uncertain" not in told
 
 
+@pytest.fixture
+def noise(clock, monkeypatch):
+    """Times that no gate can decide about, until it is cleared; rounds of each evaluation."""
+    told, rounds_of, noisy = timing.timer.compare, [], ["always"]
+
+    def compare(candidates, *, rounds, **options):
+        found = told(candidates, rounds=rounds, **options)
+        if "pytorch" not in candidates:
+            return found
+        rounds_of.append(rounds)
+        verdicts = {n: Ratio(0.5, 0.2, 1.3) for n in found.verdicts} if noisy else found.verdicts
+        return replace(found, verdicts=verdicts)
+
+    monkeypatch.setattr(timing.timer, "compare", compare)
+    return noisy, rounds_of
+
+
+def test_a_run_that_noise_refused_is_measured_again_by_the_next_run(noise, tmp_path, capsys):
+    noisy, rounds_of = noise
+    assert cli.main(command(tmp_path, "--quick")) == 1
+    told = capsys.readouterr().out
+    assert rounds_of == [5, 15]
+    assert "still too noisy to decide. Run the same command again" in told
+    assert "still too noisy" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+    assert cli.main(command(tmp_path, "--quick")) == 1  # as noisy as before
+    assert rounds_of == [5, 15, 15]
+
+    noisy.clear()
+    capsys.readouterr()
+    assert cli.main(command(tmp_path, "--quick")) == 0
+    told = capsys.readouterr().out
+    assert rounds_of == [5, 15, 15, 15]
+    assert re.findall(r"\] (\w+): kept", told) == [s.__name__ for s in stages.stages(target.CPU)]
+    assert told.index("measured again, for longer") < told.index("evaluate …")
+
+
+def test_a_longer_measurement_that_decided_is_kept_and_nothing_is_said_to_be_measured(
+    noise, tmp_path, capsys
+):
+    noisy, rounds_of = noise
+    assert cli.main(command(tmp_path, "--quick")) == 1
+    noisy.clear()
+    rest = "--quick", "--max-size", "0.01"  # refused, so that no version in use changes the times
+    assert cli.main(command(tmp_path, *rest)) == 1
+    assert rounds_of == [5, 15]  # not for its noise: no measurement can help
+    capsys.readouterr()
+    assert cli.main(command(tmp_path, "--quick", "--registry", str(tmp_path / "one"))) == 0
+    assert rounds_of == [5, 15, 15]
+    capsys.readouterr()
+    assert cli.main(command(tmp_path, "--quick", "--registry", str(tmp_path / "two"))) == 0
+    assert rounds_of == [5, 15, 15]
+    assert "measured again" not in capsys.readouterr().out
+
+
 def test_a_gain_within_a_wide_interval_is_told_with_a_warning(clock, tmp_path, monkeypatch):
     told = timing.timer.compare
 
@@ -148,6 +212,16 @@ def test_a_stage_that_has_nothing_to_do_says_so(clock, tmp_path, capsys):
 def test_a_time_that_cannot_be_means_that_the_machine_stood_still():
     assert gate.keeps_to(Ratio(0.0, 0.0, 0.0), 1.0) is None
     assert gate.keeps_to(Ratio(0.01, 0.01, 0.01), 1.0) is True
+
+
+def test_a_time_that_cannot_be_is_told_in_milliseconds_with_what_to_do(clock, tmp_path, capsys):
+    clock.update({"pytorch": 320.0, "exported": 0.5, "fused": 0.4, "fused_paying": 0.35})
+    clock.update({"int8": 0.3})
+    assert cli.main(command(tmp_path, "--quick")) == 1
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("Refused: "))
+    assert "0.00094 × the time [0.00094, 0.00094]; PyTorch took 320 ms, the file 0.3 ms" in line
+    assert "too far apart to be believed. Is the machine busy? Run it again" in line
+    assert "0.00 [" not in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_candidate_whose_answers_are_no_numbers_is_refused_and_the_next_one_tried(

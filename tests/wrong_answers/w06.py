@@ -100,6 +100,9 @@ WRONG = {
         lambda difference, low, tolerance, certain: difference < -tolerance,  # never certain
         lambda difference, low, tolerance, certain: low < -tolerance,  # always certain
         lambda difference, low, tolerance, certain: (low if certain else difference) < tolerance,
+        lambda difference, low, tolerance, certain: (  # at the tolerance too
+            (low if certain else difference) <= -tolerance
+        ),
         lambda difference, low, tolerance, certain: (  # inverted: says whether it passes
             (low if certain else difference) >= -tolerance
         ),

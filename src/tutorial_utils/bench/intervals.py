@@ -55,14 +55,28 @@ class Ratio:
     @property
     def cell(self) -> str:
         """For a table: ratio and interval without words."""
-        return f"{self.ratio:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{digits(self.ratio)} {self.interval}"
+
+    @property
+    def interval(self) -> str:
+        """For a table: both ends of the interval."""
+        return f"[{digits(self.low)}, {digits(self.high)}]"
 
     def inverse(self) -> Self:
         """The other way round: how many times faster."""
         return type(self)(1 / self.ratio, 1 / self.high, 1 / self.low)
 
     def __str__(self) -> str:
-        return f"{self.ratio:.2f} × the time [{self.low:.2f}, {self.high:.2f}]"
+        return f"{digits(self.ratio)} × the time {self.interval}"
+
+
+def digits(ratio: float) -> str:
+    """A ratio with two decimals, or two significant digits below 0.1: never 0.00 unless it is 0."""
+    exponent = f"{ratio:.1e}"
+    if not 0 < float(exponent) < 0.1:
+        return f"{ratio:.2f}"
+    place = int(exponent.partition("e")[2])
+    return f"{ratio:.{1 - place}f}" if place >= -5 else exponent
 
 
 def student(values: Array, quantile: float = QUANTILE) -> tuple[Array, Array, Array]:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import psutil
 
-from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.bench.intervals import Ratio, digits
 from tutorial_utils.core import machine
 from tutorial_utils.core.errors import InvalidArgument, TutorialError
 from tutorial_utils.core.tables import Table
@@ -102,7 +102,7 @@ class Comparison:
             row = [name, f"{t.calls:,}", *(f"{ms:.2f}" for ms in (t.p50_ms, t.p95_ms, t.mean_ms))]
             row += [f"{t.items_per_s:,.0f}", f"{t.peak_mb:,.0f}", "1", "–", "reference"]
             if v := self.verdicts.get(name):
-                row[-3:] = f"{v.ratio:.2f}", f"[{v.low:.2f}, {v.high:.2f}]", v.word
+                row[-3:] = digits(v.ratio), v.interval, v.word
             rows.append(row)
         return Table.of(headers, rows)
 

@@ -4,6 +4,7 @@ Each is judged by itself, on texts that no earlier choice has used. At most four
 chance that a bad one passes is at most four times as large as for one candidate.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from tutorial_utils.bench.intervals import RESOLUTION, Ratio
 from tutorial_utils.graph import inspection
 from tutorial_utils.optimize import answers, gate, timing
 from tutorial_utils.optimize.job import Job
-from tutorial_utils.optimize.results import Candidate, Found
+from tutorial_utils.optimize.results import BEFORE, PYTORCH, Candidate, Found, Measured
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,25 @@ def _judge(
         baseline=baseline,
         previous_score=before,
         previous_time={work: times[candidate.name] for work, times in found.against.items()},
+        p50_ms={
+            work: _p50_ms(job, times, candidate, baseline) for work, times in found.times.items()
+        },
     )
     return Judged(candidate, evidence, gate.check(evidence, job.limits))
 
 
 def _times(found: Found, name: str) -> dict[str, Ratio]:
     return {workload: times[name] for workload, times in found.times.items()}
+
+
+def _p50_ms(
+    job: Job, times: Mapping[str, Measured], candidate: Candidate, baseline: str
+) -> dict[str, float]:
+    """Of the candidate and what it is compared with, by the names in ``gate.Evidence``."""
+    names = {gate.OURS: candidate.name, baseline: PYTORCH}
+    if job.previous:
+        names[f"version {job.previous.name}"] = BEFORE
+    return {told: times[name].p50_ms for told, name in names.items()}
 
 
 def _size(job: Job, found: Found, candidate: Candidate) -> float:

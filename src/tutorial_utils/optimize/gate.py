@@ -17,6 +17,7 @@ from tutorial_utils.tasks import Close
 
 CONSTANTS = 0.01  # of the weights: what constants of the exporter may add to an fp32 file
 IMPLAUSIBLE = 0.005  # of PyTorch's time
+OURS = "the file"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Evidence:
 
     time, previous_time: workload → time relative to PyTorch, and to the version in use.
     score, previous_score: compared with PyTorch, and with the version in use.
-    previous: number of the version in use. baseline: what ``time`` is relative to.
+    previous: number of the version in use. baseline: what ``time`` is relative to. p50_ms: of the
+    candidate (``OURS``) and of what it is compared with, by name, for each workload.
     """
 
     close: tuple[Close, ...]
@@ -74,6 +76,7 @@ class Evidence:
     baseline: str = "PyTorch"
     previous_score: Quality | None = None
     previous_time: Mapping[str, Ratio] = field(default_factory=dict)
+    p50_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def check(evidence: Evidence, limits: Limits = Limits()) -> tuple[Check, ...]:
     """Check every limit for which there is evidence; a candidate is promoted if all pass."""
     checks = [
         *answers(evidence, limits),
-        *_times(evidence.baseline, evidence.time, limits.latency),
+        *_times(evidence, evidence.baseline, evidence.time, limits.latency),
         Check(
             "size of the weights against PyTorch",
             f"{evidence.size:.2f} ×",
@@ -108,7 +111,8 @@ def check(evidence: Evidence, limits: Limits = Limits()) -> tuple[Check, ...]:
     if evidence.previous_score:
         name = f"score against version {evidence.previous}"
         checks.append(_score(name, evidence.previous_score, limits))
-    checks += _times(f"version {evidence.previous}", evidence.previous_time, limits.slower)
+    name = f"version {evidence.previous}"
+    checks += _times(evidence, name, evidence.previous_time, limits.slower)
     return tuple(checks)
 
 
@@ -178,23 +182,40 @@ def keeps_to(time: Ratio, limit: float) -> bool | None:
 
     True: the whole interval is below ``limit`` × (1 + ``RESOLUTION``). False: all of it is above.
     RESOLUTION is added because smaller differences cannot be measured. A time below
-    ``IMPLAUSIBLE`` means that the machine froze while the other one was timed.
+    ``IMPLAUSIBLE`` means that something held up the other, such as another program.
     """
     bound = limit * (1 + RESOLUTION)
-    if time.low < IMPLAUSIBLE:
+    if _implausible(time):
         return None
     if time.high <= bound:
         return True
     return False if time.low > bound else None
 
 
-def _times(reference: str, times: Mapping[str, Ratio], limit: float) -> list[Check]:
+def _implausible(time: Ratio) -> bool:
+    return time.low < IMPLAUSIBLE
+
+
+def _times(
+    evidence: Evidence, reference: str, times: Mapping[str, Ratio], limit: float
+) -> list[Check]:
     upper = limit * (1 + RESOLUTION)
     bound = f"whole interval at most {upper:.2f} × ({limit:.2f} × and {RESOLUTION:.0%})"
     checks = []
     for workload, time in times.items():
         kept = keeps_to(time, limit)
         noisy = "; too noisy to decide, measure more rounds" if kept is None else ""
+        if _implausible(time):
+            noisy = f"; {_doubted(evidence.p50_ms.get(workload, {}), reference)}"
         name = f"latency against {reference}, {workload}"
         checks.append(Check(name, f"{time}{noisy}", bound, kept is True, kept is None))
     return checks
+
+
+def _doubted(p50_ms: Mapping[str, float], reference: str) -> str:
+    """Why an implausible time is not believed, and what to do."""
+    told = "the two are"
+    if {OURS, reference} <= p50_ms.keys():
+        theirs, ours = p50_ms[reference], p50_ms[OURS]
+        told = f"{reference} took {theirs:.3g} ms, {OURS} {ours:.2g} ms:"
+    return f"{told} too far apart to be believed. Is the machine busy? Run it again when it is idle"

@@ -5,6 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from tutorial_utils import plots
+from tutorial_utils.bench.intervals import digits
 from tutorial_utils.core import paths, records
 from tutorial_utils.core.tables import Table
 from tutorial_utils.optimize import choice, gate
@@ -73,7 +74,7 @@ def judged_table(outcome: Outcome) -> Table:
     rows = [
         (
             one.candidate.name,
-            f"{one.time:.2f} ×" if one.evidence.time else "–",
+            f"{digits(one.time)} ×" if one.evidence.time else "–",
             f"{one.evidence.size:.2f} ×",
             f"missed: {'; '.join(map(str, one.missed))}" if one.missed else "passed",
         )

@@ -27,6 +27,12 @@ from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import made_here
 
 LONGER = 3  # times the rounds, if the first measurement is too noisy to decide
+AGAIN = "The first times were too noisy to decide, so they were measured again, for longer."
+STILL = (
+    "The times are still too noisy to decide. Run the same command again when the machine is idle: "
+    "it keeps the other stages, and measures the times anew."
+)
+Stage = Callable[[Job, Found], Found]
 
 
 @dataclass(frozen=True)
@@ -183,49 +189,81 @@ def _machine(target: Target) -> str:
 
 
 def _run(job: Job, progress: Callable[[str], None]) -> Found:
-    """Run all stages; the results of stages that an earlier run finished are read from JSON."""
+    """Run all stages but the last; results of stages that an earlier run finished are read."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    found, todo = Found(budget=job.target.budget), stages(job.target)
-    for number, stage in enumerate(todo, 1):
-        label = f"[{number}/{len(todo)}] {stage.__name__}"
-        # What a stage depends on besides the job's fingerprint. Times are compared within one run,
-        # so another version in use needs a new measurement.
-        depends: tuple = ()
-        if stage in (protect, tune):
-            depends = job.limits, job.batch_invariant
-        elif stage is evaluate:
-            version = promotion.digest(job.previous) if job.previous else None
-            depends = job.batch_invariant, job.effort, version
-        key = hashlib.sha256(f"{depends} {records.dumps(found)}".encode()).hexdigest()[:8]
-        record = job.folder / f"{stage.__name__}_{key}.json"
-        if record.exists():
-            progress(f"{label}: kept from the run before")
-            found = records.loads(Found, record.read_text(encoding="utf-8"))
-            continue
-        progress(f"{label} …")
-        start, before = time.perf_counter(), len(found.trials)
-        found = stage(job, found)
-        for trial in found.trials[before:]:
-            progress(f"    {trial}")
-        paths.write(record, records.dumps(found))
-        told = "" if len(found.trials) > before or number in (1, len(todo)) else ": nothing to do"
-        progress(f"    {time.perf_counter() - start:.0f} s{told}")
+    found = Found(budget=job.target.budget)
+    for stage in stages(job.target)[:-1]:
+        found = _step(job, stage, found, progress)
     return found
+
+
+def _step(job: Job, stage: Stage, found: Found, progress: Callable[[str], None]) -> Found:
+    """Run one stage and store its results as JSON, or read those that are stored."""
+    record, todo = _record(job, stage, found), stages(job.target)
+    number = todo.index(stage) + 1
+    label = f"[{number}/{len(todo)}] {stage.__name__}"
+    if record.exists():
+        progress(f"{label}: kept from the run before")
+        return records.loads(Found, record.read_text(encoding="utf-8"))
+    progress(f"{label} …")
+    start, before = time.perf_counter(), len(found.trials)
+    found = stage(job, found)
+    for trial in found.trials[before:]:
+        progress(f"    {trial}")
+    paths.write(record, records.dumps(found))
+    told = "" if len(found.trials) > before or number in (1, len(todo)) else ": nothing to do"
+    progress(f"    {time.perf_counter() - start:.0f} s{told}")
+    return found
+
+
+def _record(job: Job, stage: Stage, found: Found) -> Path:
+    """Where the results of a stage are stored; ``found``: what it starts from.
+
+    The name has a hash of all that they depend on besides the job's fingerprint. Times are
+    compared within one run, so another version in use needs a new measurement.
+    """
+    depends: tuple = ()
+    if stage in (protect, tune):
+        depends = job.limits, job.batch_invariant
+    elif stage is evaluate:
+        version = promotion.digest(job.previous) if job.previous else None
+        depends = job.batch_invariant, job.effort, version
+    key = hashlib.sha256(f"{depends} {records.dumps(found)}".encode()).hexdigest()[:8]
+    return job.folder / f"{stage.__name__}_{key}.json"
 
 
 def _judged(job: Job, progress: Callable[[str], None]) -> tuple[Found, tuple[Judged, ...]]:
     """Run all stages and ask the gate. If only noise is in the way, measure once more, for longer.
 
-    Otherwise, a machine that is busy with something else would decide.
+    Otherwise, a machine that is busy with something else would decide. If the longer measurement
+    cannot decide either, it is forgotten, so that the next run makes it again.
     """
     baseline = f"{job.target.baseline} on the CPU" if job.target.beside_cpu else "PyTorch"
-    found = _run(job, progress)
-    judged = choice.choose(job, found, baseline)
-    if any(one.noisy for one in judged) and judged[0].missed:
+    ready = _run(job, progress)
+
+    def ask(job: Job) -> tuple[Found, tuple[Judged, ...]]:
+        found = _step(job, evaluate, ready, progress)
+        return found, choice.choose(job, found, baseline)
+
+    found, judged = ask(job)
+    if not _undecided(judged):
+        return found, judged
+    longer = replace(job, effort=replace(job.effort, rounds=LONGER * job.effort.rounds))
+    record, told = _record(longer, evaluate, ready), AGAIN
+    if record.exists():  # decided by an earlier run, though perhaps with other limits
+        found, judged = ask(longer)
+        if _undecided(judged):
+            record.unlink()
+    if not record.exists():
         progress("The times are too noisy to decide, so they are measured again, for longer.")
-        effort = replace(job.effort, rounds=LONGER * job.effort.rounds)
-        found = _run(replace(job, effort=effort), progress)
-        again = "The first times were too noisy to decide, so they were measured again, for longer."
-        found = replace(found, notes=(*found.notes, again))
-        judged = choice.choose(job, found, baseline)
-    return found, judged
+        found, judged = ask(longer)
+        if _undecided(judged):
+            record.unlink()
+            told = STILL
+            progress(told)
+    return replace(found, notes=(*found.notes, told)), judged
+
+
+def _undecided(judged: tuple[Judged, ...]) -> bool:
+    """Whether the gate refuses, and for one candidate only because of noise."""
+    return bool(judged[0].missed) and any(one.noisy for one in judged)
