@@ -1,1 +1,1 @@
-"""What only the series needs: pipeline, ledger, figures, exercises, preflight, notebooks."""
+"""What only the course needs: pipeline, ledger, figures, exercises, preflight, notebooks."""

@@ -1,4 +1,4 @@
-"""JupyterLab as the series wants it: the repository as its root, the contents open, no news."""
+"""JupyterLab as the course wants it: the repository as its root, the contents open, no news."""
 
 import json
 import os

@@ -24,7 +24,7 @@ class EmptyLedger(TutorialError, ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One step of the series.
+    """One step of the course.
 
     latency_ms (p50), size_mb: BERT-base shape with seeded weights, 1 × 128. texts_per_s, f1,
     agreement: the fine-tuned classifier on real test sentences, from text to label. latency,

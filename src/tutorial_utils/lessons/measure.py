@@ -1,4 +1,4 @@
-"""One step of the series measured beside the one before it: the row that goes into the ledger."""
+"""One step of the course measured beside the one before it: the row that goes into the ledger."""
 
 import hashlib
 import os

@@ -24,7 +24,7 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 
 
 def folder() -> Path:
-    """Folder of the series' notebooks."""
+    """Folder of the course's notebooks."""
     return paths.repository() / "notebooks"
 
 

@@ -1,4 +1,4 @@
-"""Will this machine run the series? Each check does a little real work and names the fix."""
+"""Will this machine run the course? Each check does a little real work and names the fix."""
 
 import importlib.metadata
 import platform
@@ -28,7 +28,7 @@ _ONEDNN_FIX = (
 
 @dataclass(frozen=True)
 class Check:
-    """One result. level: OK, WARN (the series runs, with something less) or FAIL."""
+    """One result. level: OK, WARN (the course runs, with something less) or FAIL."""
 
     name: str
     level: str

@@ -1,6 +1,6 @@
 """The challenge: a file and a recipe of your own for the classifier, scored against the reference.
 
-The reference is the series' ``tuned`` file and recipe. An entry is measured beside it, judged by
+The reference is the course's ``tuned`` file and recipe. An entry is measured beside it, judged by
 the gate that ``optimize`` uses, and kept in the learner's folder. A file that has only learned the
 test sentences by heart passes that gate; it fails on texts of another kind.
 """
