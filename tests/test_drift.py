@@ -96,7 +96,7 @@ def test_rarer_false_alarms_need_wider_limits_and_too_rare_ones_are_refused():
     limits = [calibrated(feature, 400, 250, 10, share).limit for share in (0.005, 0.001, 0.00025)]
     assert limits == sorted(set(limits))
     for share in (0.0002, 1):
-        with pytest.raises(BadProfile, match=r"give 0\.00025 or more"):
+        with pytest.raises(BadProfile, match=r"give a share of 0\.00025 or more"):
             calibrated(feature, 400, 250, 10, share)
 
 

@@ -143,7 +143,7 @@ def test_a_folder_of_sentence_transformers_says_how_it_pools(
     ("pooling", "more", "message"),
     [
         (older("mean_sqrt_len_tokens"), {}, r"1_Pooling/config.json pools by mean_sqrt_len_tokens"),
-        (older("lasttoken"), {}, "pools by lasttoken, and only mean, cls, max"),
+        (older("lasttoken"), {}, "pools by lasttoken, but only mean, cls, max"),
         (older("cls_token", "mean_tokens"), {}, "pools by cls and mean"),
         ({"pooling_mode": ["cls", "max"]}, {}, "pools by cls and max"),
         ({}, {}, "pools by nothing"),
@@ -196,7 +196,7 @@ def test_flags_that_contradict_the_model_are_refused(tmp_path):
         open_classifier(head, pooling="mean")
     with pytest.raises(InvalidArgument, match="--normalize"):
         open_classifier(head, normalize=True)
-    with pytest.raises(InvalidArgument, match=r"--pooling lasttoken is unknown: .*mean, cls, max"):
+    with pytest.raises(InvalidArgument, match=r"--pooling lasttoken is unknown\. .*mean, cls, max"):
         open_classifier(encoder(tmp_path / "bare"), pooling="lasttoken")
     folder = sentence_transformer(tmp_path / "model", older("mean_tokens"))
     with pytest.raises(InvalidArgument, match=r"pools by mean \(modules.json\).*--pooling cls"):

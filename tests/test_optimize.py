@@ -724,7 +724,8 @@ def test_for_the_gate_each_candidate_runs_once_and_so_does_the_version_in_use(
             name,
             lambda job, file, *more, f=run_it: ran.append(file) or f(job, file, *more),
         )
-    times = {"one text": {name: results.Measured(1, 1, 1, 1) for name in ("exported", "other")}}
+    names = (results.PYTORCH, results.BEFORE, "exported", "other")
+    times = {"one text": {name: results.Measured(1, 1, 1, 1) for name in names}}
     smaller = (results.Candidate("other", "exported"),)
     found = results.Found(1.0, ("exported",), "exported", smaller, times=times)
     judged = choice.choose(replace(job, previous=version), found)
