@@ -94,3 +94,12 @@ def test_counts_and_size_of_a_file_with_weights_beside_it(tmp_path):
     )
     assert inspection.op_counts(path) == {"MatMul": 1}
     assert inspection.megabytes(path) == pytest.approx(0.08, rel=0.05)
+
+
+def test_an_export_with_eager_attention_leaves_the_model_as_it_was(tiny_model, tiny_onnx, tmp_path):
+    before = tiny_model.config._attn_implementation
+    eager = export.export(tiny_model, tmp_path / "eager.onnx", attention="eager")
+    assert tiny_model.config._attn_implementation == before
+    assert "IsNaN" in inspection.op_counts(tiny_onnx)
+    assert "IsNaN" not in inspection.op_counts(eager)
+    assert export.parity(tiny_onnx, eager).within(1e-5)

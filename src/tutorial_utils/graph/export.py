@@ -3,8 +3,8 @@
 import inspect
 import logging
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,18 +64,26 @@ def export(
     opset: int = OPSET,
     inputs: dict[str, torch.Tensor] | None = None,
     output: str = "logits",
+    attention: str | None = None,
 ) -> Path:
     """Export a model with dynamic batch and sequence; return ``target``.
 
     inputs: what the model takes, as an example to trace with; BERT's three inputs by default. The
     example has no dimension of size 1, which ``torch.export`` would take for a constant. output:
     name of the model's only output in the file. Large weights are beside the file, see ``storage``.
+    attention: transformers' implementation to export, such as ``eager``, whose graph has none of
+    the ``IsNaN`` and ``Where`` that other tools' fusions do not know; None: the one it runs with.
     """
     from onnxscript.optimizer import fold_constants  # torch.onnx.export is written with onnxscript
 
     inputs = inputs or example_inputs()
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    with warnings.catch_warnings(), quiet_exporter(), storage.replacing(target) as temporary:
+    with (
+        warnings.catch_warnings(),
+        quiet_exporter(),
+        _with_attention(model, attention),
+        storage.replacing(target) as temporary,
+    ):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model.eval(),
@@ -96,6 +104,20 @@ def export(
         fold_constants(program.model, should_fold=lambda n: n.op_type == "Transpose" or None)
         program.save(temporary, external_data=storage.is_large(weights))
     return Path(target)
+
+
+@contextmanager
+def _with_attention(model: torch.nn.Module, name: str | None) -> Iterator[None]:
+    """Transformers models inside ``model`` compute attention that way meanwhile."""
+    found = [m for m in model.modules() if hasattr(m, "set_attn_implementation")] if name else []
+    before = [one.config._attn_implementation for one in found]
+    for one in found:
+        one.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        for one, implementation in zip(found, before, strict=True):
+            one.set_attn_implementation(implementation)
 
 
 def quiet_exporter() -> AbstractContextManager[None]:
