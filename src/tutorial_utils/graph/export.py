@@ -109,7 +109,9 @@ def export(
 @contextmanager
 def _with_attention(model: torch.nn.Module, name: str | None) -> Iterator[None]:
     """Transformers models inside ``model`` compute attention that way meanwhile."""
-    found = [m for m in model.modules() if hasattr(m, "set_attn_implementation")] if name else []
+    from transformers import PreTrainedModel
+
+    found = [m for m in model.modules() if isinstance(m, PreTrainedModel)] if name else []
     before = [one.config._attn_implementation for one in found]
     for one in found:
         one.set_attn_implementation(name)
