@@ -111,10 +111,10 @@ def _with_attention(model: torch.nn.Module, name: str | None) -> Iterator[None]:
     """Transformers models inside ``model`` compute attention that way meanwhile."""
     from transformers import PreTrainedModel
 
-    found = [m for m in model.modules() if isinstance(m, PreTrainedModel)] if name else []
+    found = [m for m in model.modules() if isinstance(m, PreTrainedModel)]
     before = [one.config._attn_implementation for one in found]
-    for one in found:
-        one.set_attn_implementation(name)
+    for one, implementation in zip(found, before, strict=True):
+        one.set_attn_implementation(name or implementation)
     try:
         yield
     finally:
