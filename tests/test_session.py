@@ -1,15 +1,20 @@
+import json
 import sys
 import types
 
+import numpy as np
 import onnxruntime as ort
 import pytest
 
 from tutorial_utils.core import records
-from tutorial_utils.runtime import inference, session
+from tutorial_utils.runtime import inference, openvino, session
 from tutorial_utils.runtime.session import ProviderUnavailable, SessionRecipe, open_session
 
 NO_CUDA = session.provider_problem("cuda")
 needs_no_cuda = pytest.mark.skipif(NO_CUDA is None, reason="CUDA works on this machine")
+
+NO_OPENVINO = session.provider_problem("openvino")
+needs_openvino = pytest.mark.skipif(NO_OPENVINO is not None, reason=str(NO_OPENVINO))
 
 
 def test_a_session_runs_what_was_asked_for(tiny_onnx):
@@ -17,6 +22,24 @@ def test_a_session_runs_what_was_asked_for(tiny_onnx):
     assert opened.get_providers() == ["CPUExecutionProvider"]
     (logits,) = opened.run(None, inference.random_inputs(2, 5))
     assert logits.shape == (2, 2)
+
+
+@needs_openvino
+@pytest.mark.parametrize("options", [{}, openvino.precision("f32")])
+def test_openvino_gives_the_answers_of_the_cpu_provider(tiny_onnx, options):
+    inputs = inference.random_inputs(3, 11)
+    recipe = SessionRecipe("openvino", options, threads=1)
+    expected = inference.onnx_predict(tiny_onnx)(inputs)
+    assert np.allclose(inference.onnx_predict(tiny_onnx, recipe)(inputs), expected, atol=0.02)
+
+
+def test_openvino_gets_its_threads_from_the_recipe_unless_its_own_options_say_otherwise():
+    hint = openvino.precision("bf16")
+    found = json.loads(openvino.options(hint, threads=3)[openvino.SETTINGS])
+    assert found == {"CPU": {"INFERENCE_NUM_THREADS": "3", "INFERENCE_PRECISION_HINT": "bf16"}}
+    given = {openvino.SETTINGS: json.dumps({"CPU": {"INFERENCE_NUM_THREADS": "1"}})}
+    found = json.loads(openvino.options(given, threads=3)[openvino.SETTINGS])
+    assert found == {"CPU": {"INFERENCE_NUM_THREADS": "1"}}
 
 
 @needs_no_cuda
@@ -42,11 +65,11 @@ def test_a_plugin_without_a_device_is_registered_once_and_said_to_have_none(monk
     monkeypatch.setattr(
         ort, "register_execution_provider_library", lambda *given: registered.append(given)
     )
-    session._openvino_plugin.cache_clear()
+    openvino.plugin.cache_clear()
     for _ in range(2):
         assert "no device for this processor" in session.provider_problem("openvino")
     assert registered == [("OpenVINO", "library")]
-    session._openvino_plugin.cache_clear()
+    openvino.plugin.cache_clear()
 
 
 def test_a_recipe_survives_json():

@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from tutorial_utils.core import machine
 from tutorial_utils.core.errors import TutorialError
-from tutorial_utils.runtime import huge_pages, memory
+from tutorial_utils.runtime import huge_pages, memory, openvino
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -27,7 +27,8 @@ _FIXES = {
     "tensorrt": 'Use a machine with an NVIDIA GPU, with pip install ".[gpu]" in the repository and '
     "TensorRT",
     "coreml": "Use onnxruntime on macOS",
-    "openvino": 'Install the plugin: pip install ".[openvino]" in the repository',
+    "openvino": 'Use a machine with an Intel processor, with pip install ".[openvino]" in the '
+    "repository",
 }
 LEVELS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -55,6 +56,8 @@ class ProviderUnavailable(TutorialError, RuntimeError):
 class SessionRecipe:
     """Everything that a session is opened with. Names follow ``onnxruntime.SessionOptions``.
 
+    provider_options: what ONNX Runtime takes with the provider. Those of OpenVINO are in JSON under
+    ``load_config``, see ``openvino``.
     threads: intra-op threads; 0 means one for each core this process may use.
     spinning: idle threads wait busily for the next operator. Faster on a free machine, slower on a
     shared one.
@@ -152,12 +155,10 @@ def provider_problem(provider: str) -> str | None:
     """
     if provider not in PROVIDERS:
         return f"there is no provider named {provider!r}"
-    if provider == "openvino":
-        if openvino_devices():
-            return None
-        there = "offers no device for this processor" if _openvino_plugin() else "is missing"
-        return f"its plugin (onnxruntime-ep-openvino) {there}"
-    if PROVIDERS[provider] not in ort.get_available_providers():
+    built_in = PROVIDERS[provider] in ort.get_available_providers()
+    if provider == "openvino" and not built_in:
+        return openvino.problem()
+    if not built_in:
         return "this ONNX Runtime build does not contain it"
     if provider in ("cuda", "tensorrt"):
         _load_cuda()
@@ -176,31 +177,15 @@ def _load_cuda() -> None:
         ort.preload_dlls()
 
 
-def openvino_devices() -> list:
-    """The CPU device of OpenVINO's plugin provider; [] without it, or where it finds none."""
-    name = _openvino_plugin()
-    devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
-    return [device for device in devices if device.ep_metadata.get("ov_device") == "CPU"]
-
-
-@functools.cache
-def _openvino_plugin() -> str | None:
-    """Name of the plugin's provider, registered once; a second time would be an error."""
-    try:
-        import onnxruntime_ep_openvino as plugin
-    except ImportError:
-        return None
-    ort.register_execution_provider_library(plugin.get_ep_name(), plugin.get_library_path())
-    return plugin.get_ep_name()
-
-
 def _open(
     path: Path | str, recipe: SessionRecipe, options: ort.SessionOptions
 ) -> ort.InferenceSession:
-    disabled = list(recipe.disabled_optimizers)
-    providers: list | None = [(PROVIDERS[recipe.provider], recipe.provider_options)]
-    if recipe.provider == "openvino":  # a plugin's devices are part of the options
-        options.add_provider_for_devices(openvino_devices(), recipe.provider_options)
+    disabled, given = list(recipe.disabled_optimizers), recipe.provider_options
+    if recipe.provider == "openvino":
+        given = openvino.options(given, recipe.threads or machine.cores())
+    providers: list | None = [(PROVIDERS[recipe.provider], given)]
+    if recipe.provider == "openvino" and (devices := openvino.devices()):
+        options.add_provider_for_devices(devices, given)  # a plugin's are part of the options
         providers = None
     before = huge_pages.anonymous() if recipe.huge_pages else set()
     # ONNX Runtime would print an error of a device, and go on with the CPU.
