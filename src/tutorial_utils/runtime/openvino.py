@@ -12,6 +12,9 @@ import onnxruntime as ort
 
 SETTINGS = "load_config"  # both take JSON under this name: device → OpenVINO's own properties
 
+# Asked before the plugin is registered, which adds itself to these.
+BUILT_IN = "OpenVINOExecutionProvider" in ort.get_available_providers()
+
 
 def precision(name: str) -> dict[str, str]:
     """Provider options to compute in ``name`` (as ``bf16``) what the file has in fp32."""
@@ -22,13 +25,13 @@ def options(given: dict[str, str], threads: int) -> dict[str, str]:
     """Provider options with a number of threads: OpenVINO does not read the session's."""
     settings = json.loads(given.get(SETTINGS, "{}"))
     settings["CPU"] = {"INFERENCE_NUM_THREADS": str(threads)} | settings.get("CPU", {})
-    device = {} if devices() else {"device_type": "CPU"}
+    device = {"device_type": "CPU"} if BUILT_IN else {}
     return device | given | {SETTINGS: json.dumps(settings)}
 
 
 def problem() -> str | None:
-    """Why the plugin cannot be used here, or None."""
-    if devices():
+    """Why OpenVINO's provider cannot be used here, or None."""
+    if BUILT_IN or devices():
         return None
     there = "offers no device for this processor" if plugin() else "is missing"
     return f"its plugin (onnxruntime-ep-openvino) {there}"

@@ -155,10 +155,9 @@ def provider_problem(provider: str) -> str | None:
     """
     if provider not in PROVIDERS:
         return f"there is no provider named {provider!r}"
-    built_in = PROVIDERS[provider] in ort.get_available_providers()
-    if provider == "openvino" and not built_in:
+    if provider == "openvino":
         return openvino.problem()
-    if not built_in:
+    if PROVIDERS[provider] not in ort.get_available_providers():
         return "this ONNX Runtime build does not contain it"
     if provider in ("cuda", "tensorrt"):
         _load_cuda()
