@@ -19,8 +19,8 @@ from tutorial_utils.optimize import (
     answers,
     choice,
     gate,
+    ladder,
     results,
-    stages,
     target,
     timing,
     variants,
@@ -168,7 +168,7 @@ def test_a_run_that_noise_refused_is_measured_again_by_the_next_run(noise, tmp_p
     assert cli.main(command(tmp_path, "--quick")) == 0
     told = capsys.readouterr().out
     assert rounds_of == [5, 15, 15, 15]
-    assert re.findall(r"\] (\w+): kept", told) == [s.__name__ for s in stages.stages(target.CPU)]
+    assert re.findall(r"\] (\w+): kept", told) == [s.__name__ for s in ladder.stages(target.CPU)]
     assert told.index("measured again, for longer") < told.index("evaluate …")
 
 

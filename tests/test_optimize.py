@@ -23,12 +23,12 @@ from tutorial_utils.optimize import (
     answers,
     choice,
     gate,
+    ladder,
     notes,
     promotion,
     report,
     results,
     run,
-    stages,
     timing,
     variants,
 )
@@ -48,6 +48,7 @@ from tutorial_utils.registry import (
 from tutorial_utils.runtime import batching
 from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.runtime.inference import onnx_predict
+from tutorial_utils.runtime.session import SessionRecipe
 from tutorial_utils.tasks import Close, named
 
 
@@ -548,14 +549,14 @@ def test_a_withdrawn_version_is_not_the_newest_and_is_not_compared_with(clock, f
 def test_another_version_of_the_same_number_is_measured_again(clock, finished, capsys):
     for _ in range(2):
         assert cli.main(command(finished)) == 0
-    assert stages_kept(capsys.readouterr().out) == len(stages.stages(CPU)) - 1 + len(
-        stages.stages(CPU)
+    assert stages_kept(capsys.readouterr().out) == len(ladder.stages(CPU)) - 1 + len(
+        ladder.stages(CPU)
     )
     manifest = finished / "out" / "registry" / "model" / "1" / "manifest.json"
     values = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(values | {"created": "in another registry"}))
     assert cli.main(command(finished)) == 0
-    assert stages_kept(capsys.readouterr().out) == len(stages.stages(CPU)) - 1
+    assert stages_kept(capsys.readouterr().out) == len(ladder.stages(CPU)) - 1
 
 
 def test_the_same_weights_with_another_recipe_are_another_version(finished, tmp_path):
@@ -683,7 +684,10 @@ def test_the_results_of_stages_are_the_same_after_writing_and_reading():
     close = answers.Fidelity((Close("agreement", 0.5, 0.98),), value(0.1))
     smaller = (results.Candidate("fused_int8", "fused", "int8", close),)
     found = results.Found(1.5, ("exported", "fused"), "fused", smaller, notes=("a note",))
-    for result in (results.Found(), found.tried(trial), replace(found, budget=256, times=times)):
+    others = (results.Candidate("other", "fused", "bf16", session=SessionRecipe("openvino")),)
+    tuned = {"openvino": results.Tuned(256, threads=1)}
+    more = replace(found, others=others, tuned=tuned, times=times)
+    for result in (results.Found(), found.tried(trial), more):
         assert records.loads(results.Found, records.dumps(result)) == result
 
 

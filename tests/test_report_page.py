@@ -3,19 +3,23 @@
 from pathlib import Path
 
 from tutorial_utils.bench.intervals import Ratio
-from tutorial_utils.optimize import QUICK, Effort, gate, stages, target, variants
+from tutorial_utils.optimize import QUICK, Effort, gate, ladder, target, variants
 from tutorial_utils.optimize.run import LONGER
 
 PAGE = (Path(__file__).parents[1] / "docs" / "reading-the-report.md").read_text(encoding="utf-8")
 WORDS = " ".join(PAGE.split())
 
 
+def listed(names):
+    *others, last = (f"*{name}*" for name in names)
+    return f"{', '.join(others)} and {last}"
+
+
 def test_each_stage_is_named_in_order_and_those_that_a_gpu_leaves_out():
-    names, on_gpu = ([s.__name__ for s in stages.stages(t)] for t in (target.CPU, target.CUDA))
-    listed = ", ".join(f"*{name}*" for name in names[:-1])
-    assert f"The stages are {listed} and *{names[-1]}*." in WORDS
-    left_out = " and ".join(f"*{name}*" for name in names if name not in on_gpu)
-    assert f"On a GPU, {left_out} are left out." in WORDS
+    names, on_gpu = ([s.__name__ for s in ladder.stages(t)] for t in (target.CPU, target.CUDA))
+    assert f"The stages are {listed(names)}." in WORDS
+    left_out = [name for name in names if name not in on_gpu]
+    assert f"On a GPU, {listed(left_out)} are left out." in WORDS
 
 
 def test_the_limits_are_quoted_as_the_gate_writes_them():

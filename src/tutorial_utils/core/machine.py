@@ -106,6 +106,17 @@ def cores() -> int:
     return most if granted is None else min(most, math.ceil(granted))
 
 
+@functools.cache
+def is_intel() -> bool:
+    """Whether the processor says that Intel made it."""
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        import cpuinfo
+
+        return cpuinfo.get_cpu_info().get("vendor_id_raw") == "GenuineIntel"
+
+
 def saturates() -> bool:
     """Whether fast products of unsigned and signed 8-bit numbers can be wrong here.
 

@@ -132,6 +132,19 @@ def _providers() -> Found:
     return ("OK" if "cpu" in usable else "FAIL"), found, "Reinstall ONNX Runtime."
 
 
+def _openvino() -> Found:
+    """The plugin is for Intel processors, and nobody has to have it."""
+    from tutorial_utils.runtime.session import provider_problem
+
+    if provider_problem("openvino") is None:
+        found = "`optimize` tries its provider as well"
+    elif machine.is_intel():
+        found = "optional; it often makes INT8 faster on this processor: `make openvino` adds it"
+    else:
+        found = "not needed: its plugin is for Intel processors"
+    return "OK", found, ""
+
+
 def _processor() -> Found:
     fix = "INT8 will gain little or nothing here: notebook 03 shows how to see it."
     found = ", ".join(machine.features()) or "none of note"
@@ -171,6 +184,7 @@ CHECKS: dict[str, Callable[[], Found]] = {
     "one ONNX Runtime": _one_onnxruntime,
     "export and inference": _inference,
     "providers": _providers,
+    "OpenVINO": _openvino,
     "processor features": _processor,
     "bf16 in PyTorch": _bf16,
     "memory": _memory,

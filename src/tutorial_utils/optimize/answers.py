@@ -228,13 +228,16 @@ def problem(job: Job, path: Path) -> str | None:
     return f"answers differently from PyTorch: a logit differs by {largest:.1e}{hint}"
 
 
-def problem_at_length(job: Job, path: Path) -> str | None:
+def problem_at_length(job: Job, path: Path, session: SessionRecipe | None = None) -> str | None:
     """Why a file in fewer bits cannot be used for long inputs, or None.
+
+    session: to run it with, by default the target's.
 
     Half of these rows must get PyTorch's answer. They are too few to measure agreement: of files
     that agree on 95 % of such rows, one in 2,000 is refused.
     """
-    task, session = named(job.classifier.task), replace(job.target.session, huge_pages=False)
+    task, session = named(job.classifier.task), session or job.target.session
+    session = replace(session, huge_pages=False)
     ours = task.answers(long_inputs.answers(job, onnx_predict(path, session)))
     theirs = task.answers(np.load(job.folder / REFERENCE_LONG))
     same = task.same(ours, theirs, spread(job))

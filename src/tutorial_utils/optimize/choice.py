@@ -1,7 +1,7 @@
 """Choose what to promote: the fastest that passes the gate; of equally fast, the smallest.
 
-Each is judged by itself, on texts that no earlier choice has used. At most four are tried. So the
-chance that a bad one passes is at most four times as large as for one candidate.
+Each is judged by itself, on texts that no earlier choice has used. At most six are tried. So the
+chance that a bad one passes is at most six times as large as for one candidate.
 """
 
 from collections.abc import Mapping
@@ -57,6 +57,24 @@ def choose(job: Job, found: Found, baseline: str = "PyTorch") -> tuple[Judged, .
     passed = [one for one in judged if not one.missed]
     best = passed[-1] if passed else min(judged, key=lambda one: len(one.missed))
     return (best, *(one for one in judged if one is not best))
+
+
+def for_any_machine(
+    job: Job, found: Found, judged: tuple[Judged, ...], baseline: str = "PyTorch"
+) -> Judged | None:
+    """What runs where the chosen one's provider is missing: the fastest for the target's own.
+
+    None if the chosen one needs no other provider, or if no such candidate passes the gate.
+    """
+    if judged[0].candidate.session is None:
+        return None
+    known = {one.candidate.name: one for one in judged}
+    own = [one for one in found.candidates if one.session is None]
+    for candidate in sorted(own, key=lambda one: timing.mean(_times(found, one.name))):
+        one = known.get(candidate.name) or _judge(job, found, candidate, baseline, None)
+        if not one.missed:
+            return one
+    return None
 
 
 def refusal(judged: tuple[Judged, ...]) -> str:

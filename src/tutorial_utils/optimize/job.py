@@ -10,6 +10,7 @@ from tutorial_utils.optimize.gate import Limits
 from tutorial_utils.optimize.target import CPU, Target
 from tutorial_utils.optimize.texts import Texts
 from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import SessionRecipe
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,16 @@ class Job:
         """Path of the candidate ``name``."""
         return self.folder / f"{name}.onnx"
 
-    def recipe(self, budget: int | None = None, steps: tuple[str, ...] = ()) -> Recipe:
-        """How a candidate runs, both when it is timed and in the registry."""
+    def recipe(
+        self,
+        budget: int | None = None,
+        steps: tuple[str, ...] = (),
+        session: SessionRecipe | None = None,
+    ) -> Recipe:
+        """How a candidate runs, both when it is timed and in the registry.
+
+        session: by default the target's.
+        """
         classifier, tokens = self.classifier, budget or self.target.budget
-        return Recipe(steps, self.target.session, tokens, classifier.max_length, classifier.padding)
+        session = session or self.target.session
+        return Recipe(steps, session, tokens, classifier.max_length, classifier.padding)

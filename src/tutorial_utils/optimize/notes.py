@@ -33,7 +33,7 @@ def flips(job: Job, best: Judged, recipe: Recipe) -> str:
             f"The vectors of a text alone and in some batch have a cosine of at least "
             f"{found.near:.4f} ({found.texts} texts)."
         )
-    if depends and best.candidate.precision == "int8":
+    if depends and best.candidate.dynamic:
         note += (
             " In INT8, the texts of a batch share the scales that are found for it. "
             "--batch-invariant prevents this."

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tutorial_utils import registry
+from tutorial_utils.bench.intervals import digits
 from tutorial_utils.core import hashing, machine, paths
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.drift import profile
@@ -46,6 +47,7 @@ def find_previous(
     except registry.BadModel as error:
         return None, f"{none}: {error}"
     theirs = manifest.forms[0].recipe.session.provider
+    theirs = "cpu" if theirs in (s.provider for s in CPU.also) else theirs
     if theirs != provider:
         raise InvalidArgument(
             f"Version {newest.name} of {folder.name!r} is for {theirs}, but this run is for "
@@ -64,9 +66,16 @@ def find_previous(
 
 
 def promote(
-    job: Job, folder: Path, found: Found, best: Judged, recipe: Recipe
+    job: Job,
+    folder: Path,
+    found: Found,
+    best: Judged,
+    recipe: Recipe,
+    spare: Judged | None = None,
 ) -> tuple[str, bool, list[str]]:
     """Write the next version into the registry, unless it would equal the version in use.
+
+    spare: what runs where the provider of ``best`` does not, see ``choice.for_any_machine``.
 
     Returns:
         The number of the version, whether it is new, and notes for the report.
@@ -84,11 +93,14 @@ def promote(
         figures[evidence.score.metric] = evidence.score.score
     features = () if job.target.accelerated else machine.describe().features
     forms = [registry.ModelForm(file, recipe, precision, features)]
-    if job.target.accelerated:
+    if spare:
+        own, how = spare.candidate, found.recipe(job, spare.candidate)
+        forms.append(registry.ModelForm(job.file(own.name), how, own.precision, features))
+    elif recipe.session.provider != "cpu":
         steps = tuple(dict.fromkeys((found.graphs[0], found.spare)))
         cpu = replace(recipe, steps=steps, session=CPU.session, token_budget=CPU.budget)
         forms.append(registry.ModelForm(job.file(found.spare), cpu, "fp32"))
-    outputs = answers.of_file(job, file)
+    outputs = answers.of_file(job, file, recipe)
     normal = _profile(job, outputs)
     written = registry.write_version(
         folder.parent,
@@ -107,7 +119,18 @@ def promote(
         others = _others(job, outputs, answers.of_version(job, job.previous)).mean()
         name = job.previous.name
         notes.append(f"{others:.1%} of the texts get another answer than from version {name}.")
+    if len(forms) > 1:
+        notes.append(_second(forms[1], spare))
     return written.name, True, notes
+
+
+def _second(form: registry.ModelForm, judged: Judged | None) -> str:
+    """A remark on the form for machines without the first one's provider."""
+    took = f", in {digits(judged.time)} × the time of {judged.evidence.baseline}" if judged else ""
+    return (
+        f"The version has a second file ({form.file.stem}, {form.precision}){took}. A service "
+        f"opens it where the first one's provider is missing."
+    )
 
 
 def digest(version: Path) -> str:

@@ -58,9 +58,9 @@ def markdown(outcome: Outcome) -> str:
         "the terms.",
         trial_table(outcome).markdown(),
         "## The recipe",
-        f"Steps: {', '.join(recipe.steps)}. Batches of {recipe.token_budget:,} tokens, sorted by "
-        f"length; texts truncated to {recipe.max_length} tokens, padded on the "
-        f"{recipe.padding.side}. "
+        f"Provider: {session.provider}. Steps: {', '.join(recipe.steps)}. Batches of "
+        f"{recipe.token_budget:,} tokens, sorted by length; texts truncated to {recipe.max_length} "
+        f"tokens, padded on the {recipe.padding.side}. "
         f"Optimizers disabled at load: {', '.join(session.disabled_optimizers) or 'none'}.",
         "## Notes",
         "\n".join(f"- {note}" for note in outcome.notes),
@@ -74,13 +74,14 @@ def judged_table(outcome: Outcome) -> Table:
     rows = [
         (
             one.candidate.name,
+            one.candidate.session.provider if one.candidate.session else outcome.provider,
             f"{digits(one.time)} ×" if one.evidence.time else "–",
             f"{one.evidence.size:.2f} ×",
             f"missed: {'; '.join(map(str, one.missed))}" if one.missed else "passed",
         )
         for one in outcome.judged
     ]
-    return Table.of(("candidate", "mean time", "size", "gate"), rows)
+    return Table.of(("candidate", "provider", "mean time", "size", "gate"), rows)
 
 
 def gain_table(outcome: Outcome) -> Table:
@@ -98,11 +99,13 @@ def trial_table(outcome: Outcome) -> Table:
     """Every candidate, kept and rejected."""
     close = outcome.judged[0].evidence.close
     agreement = close[0].name if close else "agreement"
-    headers = ("stage", "candidate", "", "time", "MB", agreement, "score", "why")
+    own = outcome.provider
+    headers = ("stage", "candidate", "provider", "", "time", "MB", agreement, "score", "why")
     rows = (
         (
             trial.stage,
             trial.name,
+            trial.provider or own,
             "kept" if trial.kept else "rejected",
             "; ".join(f"{workload} {ratio.cell}" for workload, ratio in trial.times.items())
             or None,

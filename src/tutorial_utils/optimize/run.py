@@ -16,11 +16,12 @@ from tutorial_utils.core import hashing, machine, paths, provenance, records
 from tutorial_utils.data import labelled
 from tutorial_utils.models import classifiers
 from tutorial_utils.models.classifiers import Classifier
-from tutorial_utils.optimize import choice, facts, gate, notes, promotion
+from tutorial_utils.optimize import choice, facts, gate, notes, promotion, providers
 from tutorial_utils.optimize.choice import Judged
 from tutorial_utils.optimize.job import Effort, Job
+from tutorial_utils.optimize.ladder import Stage, stages
 from tutorial_utils.optimize.results import Found, Measured, Trial
-from tutorial_utils.optimize.stages import evaluate, protect, stages, tune
+from tutorial_utils.optimize.stages import evaluate, protect, tune
 from tutorial_utils.optimize.target import CPU, Target, torch_device
 from tutorial_utils.registry import check_name
 from tutorial_utils.runtime.recipe import Recipe
@@ -32,7 +33,6 @@ STILL = (
     "The times are still too noisy to decide. Run the same command again when the machine is idle: "
     "it keeps the other stages, and measures the times anew."
 )
-Stage = Callable[[Job, Found], Found]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Outcome:
 
     judged: the candidates that the gate was asked about, the chosen one first; checks: its checks.
     times: workload → file → its time; PyTorch is first. quality: None without labels. baseline:
-    what times are relative to. added: False if the registry held the version before.
+    what times are relative to. added: False if the registry held the version before. provider: of
+    all that does not name another one.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Outcome:
     version: str | None
     baseline: str = CPU.baseline
     added: bool = True
+    provider: str = CPU.provider
 
     @property
     def promoted(self) -> bool:
@@ -132,7 +134,8 @@ def optimize(
     version, added = None, True
     if not best.missed:
         told.append(notes.flips(job, best, recipe))  # a refused file will be in no batch
-        version, added, more = promotion.promote(job, model_folder, found, best, recipe)
+        spare = choice.for_any_machine(job, found, judged, _baseline(target))
+        version, added, more = promotion.promote(job, model_folder, found, best, recipe, spare)
         told += more
     return Outcome(
         name=name,
@@ -149,6 +152,7 @@ def optimize(
         version=version,
         baseline=target.baseline,
         added=added,
+        provider=target.provider,
     )
 
 
@@ -191,7 +195,7 @@ def _machine(target: Target) -> str:
 def _run(job: Job, progress: Callable[[str], None]) -> Found:
     """Run all stages but the last; results of stages that an earlier run finished are read."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    found = Found(budget=job.target.budget)
+    found = Found()
     for stage in stages(job.target)[:-1]:
         found = _step(job, stage, found, progress)
     return found
@@ -225,6 +229,8 @@ def _record(job: Job, stage: Stage, found: Found) -> Path:
     depends: tuple = ()
     if stage in (protect, tune):
         depends = job.limits, job.batch_invariant
+    elif stage is providers.other_providers:
+        depends = job.limits, providers.state(job)
     elif stage is evaluate:
         version = promotion.digest(job.previous) if job.previous else None
         depends = job.batch_invariant, job.effort, version
@@ -238,12 +244,11 @@ def _judged(job: Job, progress: Callable[[str], None]) -> tuple[Found, tuple[Jud
     Otherwise, a machine that is busy with something else would decide. If the longer measurement
     cannot decide either, it is forgotten, so that the next run makes it again.
     """
-    baseline = f"{job.target.baseline} on the CPU" if job.target.beside_cpu else "PyTorch"
     ready = _run(job, progress)
 
     def ask(job: Job) -> tuple[Found, tuple[Judged, ...]]:
         found = _step(job, evaluate, ready, progress)
-        return found, choice.choose(job, found, baseline)
+        return found, choice.choose(job, found, _baseline(job.target))
 
     found, judged = ask(job)
     if not _undecided(judged):
@@ -262,6 +267,11 @@ def _judged(job: Job, progress: Callable[[str], None]) -> tuple[Found, tuple[Jud
             told = STILL
             progress(told)
     return replace(found, notes=(*found.notes, told)), judged
+
+
+def _baseline(target: Target) -> str:
+    """What the gate calls that which times are relative to."""
+    return f"{target.baseline} on the CPU" if target.beside_cpu else "PyTorch"
 
 
 def _undecided(judged: tuple[Judged, ...]) -> bool:

@@ -1,19 +1,27 @@
 """The stages of ``optimize`` in order. Each takes the results so far and adds its own.
 
 They build and time the candidates: INT8, INT8 with the most sensitive products in fp32, fp16, and
-fp32. ``choice`` then asks the gate which of them may be promoted.
+fp32, and those of ``providers``. ``choice`` then asks the gate which of them may be promoted.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import machine
 from tutorial_utils.graph import inspection
 from tutorial_utils.optimize import answers, timing, variants
 from tutorial_utils.optimize.answers import Fidelity
 from tutorial_utils.optimize.job import Job
-from tutorial_utils.optimize.results import BEFORE, PYTORCH, Candidate, Found, Measured, Trial
-from tutorial_utils.optimize.target import Target
+from tutorial_utils.optimize.results import (
+    BEFORE,
+    PYTORCH,
+    Candidate,
+    Found,
+    Measured,
+    Trial,
+    Tuned,
+)
 from tutorial_utils.optimize.timing import Entry, Ratios
 from tutorial_utils.optimize.variants import Variant
 
@@ -41,7 +49,7 @@ def fuse(job: Job, found: Found) -> Found:
     raced = timing.race(job, graphs)
     best = timing.fastest(raced, found.fp32)
     notes = tuple(v.note for v in made if v.note)
-    trials = (_trial(job, "fuse", variant, best, raced) for variant in made)
+    trials = (trial(job, "fuse", variant, best, raced) for variant in made)
     return replace(found, graphs=graphs, fp32=best, notes=notes).tried(*trials)
 
 
@@ -85,7 +93,7 @@ def _fastest(
     right = [name for name in usable if not _wrong(usable[name])] or list(usable)
     right.reverse()  # of equal ones the file with the most fusions
     best = min(right, key=lambda name: timing.mean(raced[name]) if raced else 0, default="")
-    trials = (_trial(job, stage, v, best, raced) for v in made.values())
+    trials = (trial(job, stage, v, best, raced) for v in made.values())
     found = found.tried(*trials)
     source = next((graph for graph, variant in made.items() if variant.name == best), None)
     if source is None:
@@ -95,30 +103,63 @@ def _fastest(
 
 
 def tune(job: Job, found: Found) -> Found:
-    """Find the fastest token budget of a batch. The session keeps all cores, see notebook 04.
+    """Find the fastest token budget of a batch and number of threads, for each provider.
 
-    For the first candidate that will probably pass the gate, and may run in batches.
+    For the first of its candidates that will probably pass the gate, and may run in batches.
     """
-    likely = (c for c in found.candidates if c.promising(job.limits) and c.budget(job, 0) == 0)
-    file = job.file(next(likely).name)
     if job.texts.texts is None or not job.effort.thorough:
         return found
-    most = answers.largest_budget(job, file)
+    likely: dict[str, Candidate] = {}
+    for candidate in found.candidates:
+        if candidate.promising(job.limits) and candidate.budget(job, 0) == 0:
+            likely.setdefault(candidate.provider(job), candidate)
+    for candidate in likely.values():
+        found = _threads(job, _budget(job, found, candidate), candidate)
+    return found
+
+
+def _budget(job: Job, found: Found, candidate: Candidate) -> Found:
+    most = answers.largest_budget(job, job.file(candidate.name))
     budgets = [budget for budget in job.target.budgets if budget <= most] or [most]
-    entries: dict[str, Entry] = {str(budget): (file, job.recipe(budget)) for budget in budgets}
+    settings = {f"batches of {budget} tokens": Tuned(budget) for budget in budgets}
+    return _best_setting(job, found, candidate, settings)
+
+
+def _threads(job: Job, found: Found, candidate: Candidate) -> Found:
+    """Half of the threads: where a core offers two, they share its units."""
+    if job.target.accelerated or machine.cores() == 1:
+        return found
+    best, half = found.best(job, candidate), machine.cores() // 2
+    settings = {"all threads": best, f"threads: {half}": replace(best, threads=half)}
+    return _best_setting(job, found, candidate, settings)
+
+
+def _best_setting(
+    job: Job, found: Found, candidate: Candidate, settings: Mapping[str, Tuned]
+) -> Found:
+    """Time the settings on the user's texts; the first is kept unless another is faster."""
+    provider, file = candidate.provider(job), job.file(candidate.name)
+
+    def entry(setting: Tuned) -> Entry:
+        tried = replace(found, tuned={**found.tuned, provider: setting})
+        return file, tried.recipe(job, candidate)
+
+    entries = {name: entry(setting) for name, setting in settings.items()}
     verdicts = timing.compare(job, entries, job.texts.rows[: timing.TEXTS_TIMED]).verdicts
     raced = {name: {timing.TEXTS: ratio} for name, ratio in verdicts.items()}
-    best = timing.fastest(raced, str(budgets[0]))
+    best = timing.fastest(raced, next(iter(settings)))
+    told = provider if candidate.session else ""
     trials = (
-        Trial("tune", f"batches of {n} tokens", n == best, timing.why(n, best, times), times)
-        for n, times in raced.items()
+        Trial("tune", name, name == best, timing.why(name, best, times), times, provider=told)
+        for name, times in raced.items()
     )
-    return replace(found, budget=int(best)).tried(*trials)
+    return replace(found, tuned={**found.tuned, provider: settings[best]}).tried(*trials)
 
 
 def evaluate(job: Job, found: Found) -> Found:
     """Time PyTorch, the exporter's file, each candidate, and the version in use, side by side."""
-    plain = job.recipe(found.budget)
+    budget = found.best(job, found.plain).budget
+    plain = job.recipe(budget)
     entries: dict[str, Entry] = {PYTORCH: (job.classifier, plain)}
     entries["exported"] = job.file("exported"), plain
     for candidate in reversed(found.candidates):
@@ -127,7 +168,7 @@ def evaluate(job: Job, found: Found) -> Found:
         entries[BEFORE] = answers.as_served(job.previous)
     times: dict[str, dict[str, Measured]] = {}
     against: dict[str, dict[str, Ratio]] = {}
-    for workload, rows in timing.workloads(job, found.budget).items():
+    for workload, rows in timing.workloads(job, budget).items():
         result = timing.compare(job, entries, rows)
         ratios = {PYTORCH: Ratio(1.0, 1.0, 1.0)} | result.verdicts
         times[workload] = {
@@ -140,24 +181,18 @@ def evaluate(job: Job, found: Found) -> Found:
     return replace(found, times=times, against=against)
 
 
-SMALLER = {"int8": (quantize, protect, to_fp16), "fp16": (to_fp16,)}
-
-
-def stages(target: Target) -> tuple[Callable[[Job, Found], Found], ...]:
-    """The stages for a target, in order."""
-    return (reference, export, fuse, *SMALLER[target.precision], tune, evaluate)
-
-
-def _trial(
+def trial(
     job: Job,
     stage: str,
     variant: Variant,
     best: str,
     raced: Mapping[str, Ratios],
+    provider: str = "",
 ) -> Trial:
+    """A file as it goes into the report. best: name of the one that was kept."""
     name, close = variant.name, variant.close
     if variant.problem:
-        return Trial(stage, name, False, variant.problem)
+        return Trial(stage, name, False, variant.problem, provider=provider)
     why = timing.why(name, best, raced[name]) if name in raced else ""
     note = variant.note if close else None  # those of fp32 files are in the report already
     return Trial(
@@ -169,6 +204,7 @@ def _trial(
         megabytes=_megabytes(job, name),
         agreement=close.agreement if close else None,
         difference=close.score.difference if close and close.score else None,
+        provider=provider,
     )
 
 

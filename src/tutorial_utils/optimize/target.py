@@ -27,7 +27,8 @@ class Target:
     provider. budgets: tokens of a batch to choose from; the first is the default. device: where
     PyTorch runs, with which the files are compared. accelerated: they run on a device with memory
     of its own, which can be missing or fail. So batches are fitted to that memory, and a version
-    gets a second form, fp32 for a CPU.
+    gets a second form, fp32 for a CPU. also: sessions of other providers for the same processor,
+    which are tried where they run.
     """
 
     precision: str
@@ -35,6 +36,7 @@ class Target:
     budgets: tuple[int, ...]
     device: str = "cpu"
     accelerated: bool = False
+    also: tuple[SessionRecipe, ...] = ()
 
     @property
     def beside_cpu(self) -> bool:
@@ -77,6 +79,7 @@ CPU = Target(
     "int8",
     SessionRecipe(disabled_optimizers=UNFUSED, huge_pages=True),
     (1024, 256, 512, 2048, 4096),
+    also=(SessionRecipe("openvino"),),
 )
 # Threads have nothing to do while a GPU works, so they should not spin.
 CUDA = Target(

@@ -20,11 +20,13 @@ from tutorial_utils.graph import (
     quantization,
     sensitivity,
     smoothquant,
+    static,
 )
 from tutorial_utils.optimize import answers
 from tutorial_utils.optimize.answers import Fidelity, cause, problem_at_length
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.session import SessionRecipe
 from tutorial_utils.tasks import named
 
 CALIBRATED = 512  # most texts for measuring the ranges of activations
@@ -56,13 +58,18 @@ def exported(job: Job) -> Variant:
     """
     family, path = job.classifier.family, job.file("exported")
     try:
-        output = named(job.classifier.task).output
-        export.export(job.classifier.module(), path, inputs=job.classifier.example(), output=output)
+        _export(job, path)
     except Exception as error:  # the exporter wraps causes of every type
         raise CannotExport(f"{family} cannot be exported: {cause(error)}") from error
     if problem := answers.problem(job, path):
         raise CannotExport(f"{family} was exported, but the file {problem}.")
     return Variant("exported")
+
+
+def _export(job: Job, path: Path, attention: str | None = None) -> None:
+    classifier, output = job.classifier, named(job.classifier.task).output
+    module, inputs = classifier.module(), classifier.example()
+    export.export(module, path, inputs=inputs, output=output, attention=attention)
 
 
 def fused(job: Job) -> list[Variant]:
@@ -120,6 +127,33 @@ def fp16(job: Job, source: str) -> Variant:
     return _made(job, path, lambda: half_precision.to_fp16(job.file(source), path))
 
 
+def plain(job: Job) -> Variant:
+    """The exporter's graph without our fusions, for providers with fusions of their own.
+
+    Of the last layer, only the position that is read is computed, as in the fused files.
+    """
+    path = job.file("openvino")
+    try:
+        _export(job, path, attention="eager")
+        fusion.narrow(path, path)
+    except Exception as error:  # not every model has eager attention
+        return Variant("openvino", f"cannot be exported: {cause(error)}")
+    return Variant("openvino", answers.problem(job, path))
+
+
+def calibrated(
+    job: Job, source: str, session: SessionRecipe, enough: Callable[[Fidelity], bool]
+) -> Variant:
+    """The file ``source`` in 8 bits with scales in the file (Q/DQ), run with ``session``."""
+    inputs, path = _calibration(job), job.file(f"{source}_int8")
+    return _made(job, path, lambda: static.recommended(job.file(source), path, inputs), session)
+
+
+def compared(job: Job, name: str, session: SessionRecipe) -> Variant:
+    """A file as it is, and how close it is to PyTorch on another provider."""
+    return _made(job, job.file(name), lambda: None, session)
+
+
 def _calibration(job: Job) -> list[dict[str, np.ndarray]]:
     """Batches to measure the ranges of activations on; the gate does not use their texts."""
     rows = [job.texts.rows[i] for i in job.texts.choosing[:CALIBRATED]]
@@ -127,12 +161,14 @@ def _calibration(job: Job) -> list[dict[str, np.ndarray]]:
     return [batching.pad([rows[i] for i in b], padding=job.classifier.padding) for b in batches]
 
 
-def _made(job: Job, path: Path, make: Callable[[], object]) -> Variant:
+def _made(
+    job: Job, path: Path, make: Callable[[], object], session: SessionRecipe | None = None
+) -> Variant:
     """Make a file in fewer bits, and compare it with PyTorch, on long inputs too."""
     try:
         make()
-        close = answers.fidelity(job, path)
-        return Variant(path.stem, problem_at_length(job, path), close=close)
+        close = answers.fidelity(job, path, recipe=job.recipe(session=session))
+        return Variant(path.stem, problem_at_length(job, path, session), close=close)
     except Exception as error:  # quantizer and converter assert on unknown graphs
         return Variant(path.stem, f"cannot be used: {cause(error)}")
 

@@ -31,6 +31,7 @@ from tutorial_utils.tasks import named
 log = logging.getLogger(__name__)
 
 WARM_UP = ["Warm.", "A sentence of ordinary length, so that no first caller waits for memory."]
+SAME_MEMORY = ("openvino",)  # providers of the processor itself, besides the CPU's own
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
@@ -74,7 +75,8 @@ def load(registry: Path, name: str, version: str = "latest", gpu_memory: int = 0
 
     version: a number, or ``latest`` for the newest in use. gpu_memory: bytes of a GPU's memory
     that it may use; 0: what is free. On a GPU, the recipe's token budget is lowered until a batch
-    fits, and the version's form for a CPU is opened as well.
+    fits, and the version's form for a CPU is opened as well. A form for OpenVINO runs on the same
+    processor, so the form for a CPU is opened only if that one cannot be.
 
     A model can keep weights in other files (``TensorProto.external_data``). ONNX Runtime refuses
     paths that leave the model's folder, and in the folder are only verified files.
@@ -103,14 +105,17 @@ def load(registry: Path, name: str, version: str = "latest", gpu_memory: int = 0
             log.warning("%s runs on the CPU, since %s does not here: %s", manifest, first, problem)
         return _open(folder, manifest, form)
     on_cpu = next((f for f in manifest.forms if f.recipe.session.provider == "cpu"), None)
-    spare = _open(folder, manifest, on_cpu) if on_cpu else None
+    with_memory = form.recipe.session.provider not in SAME_MEMORY
+    # A device with memory of its own may fail at any time, so another form is ready then.
+    spare = _open(folder, manifest, on_cpu) if on_cpu and with_memory else None
     try:
-        return replace(_fitted(_open(folder, manifest, _limited(form, gpu_memory))), spare=spare)
+        model = _open(folder, manifest, _limited(form, gpu_memory))
+        return replace(_fitted(model), spare=spare) if with_memory else model
     except _NoDevice as error:
-        if spare is None:
+        if on_cpu is None:
             raise
         log.warning("%s; its form for a CPU runs instead", error)
-        return spare
+        return spare or _open(folder, manifest, on_cpu)
 
 
 def _open(folder: Path, manifest: Manifest, form: ModelForm) -> LoadedModel:
@@ -227,7 +232,7 @@ def _fitted(model: LoadedModel) -> LoadedModel:
 
 
 class _NoDevice(BadModel):
-    """The device of a form is missing or fails, while its files are right."""
+    """The device or the provider of a form is missing or fails, while its files are right."""
 
 
 @contextmanager
@@ -244,7 +249,12 @@ def _explained(manifest: Manifest, form: ModelForm, why: str) -> Iterator[None]:
             ) from error
         if isinstance(error, ProviderUnavailable):
             raise _NoDevice(f"{manifest} cannot be opened: {error}") from error
-        if failure := device_failure(error):
+        failure = device_failure(error)
+        if (
+            form.recipe.session.provider in SAME_MEMORY
+        ):  # its file is verified, so it is not at fault
+            failure = failure or type(error).__name__
+        if failure:
             raise _NoDevice(f"{manifest} fails on {form.provider}: {failure}") from error
         raise BadModel(f"{manifest} {why} Cause: {type(error).__name__}.") from error
 

@@ -1,0 +1,116 @@
+"""OpenVINO as the provider of a version: built, judged, published, opened.
+
+Most of these need the provider. `make test-slow` runs them with a build of ONNX Runtime with it.
+"""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import service
+import tiny_models
+from optimizing import SPEED, command, data_of, fixed_times
+
+from tutorial_utils import cli, registry
+from tutorial_utils.core import machine
+from tutorial_utils.optimize import providers
+from tutorial_utils.registry import ModelForm, loading
+from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import ProviderUnavailable, SessionRecipe, provider_problem
+
+PROBLEM = provider_problem("openvino")
+needs_openvino = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
+WITHOUT = pytest.mark.skipif(PROBLEM is None, reason="OpenVINO's provider is here")
+LOW = ("--min-agreement", "0.9")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return fixed_times(monkeypatch)
+
+
+def two_forms(folder, features=()):
+    """A version in two forms: for OpenVINO, and for the CPU provider."""
+    service.publish(folder)
+    version = folder / "sentiment" / "1"
+    recipes = (
+        Recipe(("openvino",), SessionRecipe("openvino"), max_length=64),
+        Recipe(("cpu",), max_length=64),
+    )
+    forms = [ModelForm(version / "model.onnx", recipe, "fp32", features) for recipe in recipes]
+    tokenizer = version / "tokenizer.json"
+    registry.write_version(folder, "sentiment", forms, tokenizer, tiny_models.LABELS)
+    return folder
+
+
+@WITHOUT
+def test_a_service_without_the_provider_opens_the_other_form_and_says_why(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        model = registry.load(two_forms(tmp_path), "sentiment")
+    assert model.recipe.steps == ("cpu",)
+    assert f"runs on the CPU, since openvino does not here: {PROBLEM}" in caplog.text
+
+
+@WITHOUT
+def test_a_report_says_what_was_not_tried_and_why(clock, tmp_path):
+    assert cli.main(command(tmp_path, "--quick", *LOW)) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert f"OpenVINOExecutionProvider was not tried: {PROBLEM}." in text
+
+
+@needs_openvino
+def test_the_form_that_fits_the_processor_is_opened(tmp_path):
+    here = machine.describe().features
+    assert registry.load(two_forms(tmp_path / "a", here), "sentiment").recipe.steps == ("openvino",)
+    model = registry.load(two_forms(tmp_path / "b", ("none such",)), "sentiment")
+    assert model.recipe.steps == ("cpu",)
+
+
+@needs_openvino
+@pytest.mark.parametrize("error", [ProviderUnavailable("gone"), RuntimeError("cannot compile")])
+def test_what_openvino_cannot_open_runs_on_the_cpu_provider(tmp_path, monkeypatch, caplog, error):
+    opened = loading.open_session
+
+    def fails(path, recipe):
+        if recipe.provider == "openvino":
+            raise error
+        return opened(path, recipe)
+
+    folder = two_forms(tmp_path)
+    monkeypatch.setattr(loading, "open_session", fails)
+    with caplog.at_level(logging.WARNING):
+        model = registry.load(folder, "sentiment")
+    assert model.recipe.steps == ("cpu",)
+    assert "its form for a CPU runs instead" in caplog.text
+
+
+@needs_openvino
+def test_the_fastest_provider_is_promoted_with_a_form_for_machines_without_it(clock, tmp_path):
+    clock.clear()
+    clock.update({"openvino_int8": 0.1, "openvino": 0.3, **SPEED})
+    data = data_of(tmp_path)
+    assert cli.main(command(tmp_path, "--data", str(data), *LOW)) == 0
+    version = tmp_path / "out" / "registry" / "model" / "1"
+    ours, spare = registry.read_manifest(version).forms
+    assert ours.recipe.session.provider == "openvino"
+    assert ours.recipe.steps == ("openvino", "openvino_int8", "tuned")
+    assert (spare.recipe.session.provider, spare.precision) == ("cpu", "int8")
+    assert ours.features == spare.features == machine.describe().features
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    tried = {(t["name"], t["provider"]) for t in report["trials"] if t["stage"] == providers.STAGE}
+    assert tried == {("openvino_int8", "openvino"), ("openvino", "openvino")}
+    budgets = {t["provider"] for t in report["trials"] if t["stage"] == "tune"}
+    assert budgets == {"", "openvino"}
+    assert "The version has a second file" in (tmp_path / "out" / "report.md").read_text()
+
+    model = registry.load(tmp_path / "out" / "registry", "model")
+    assert model.session.get_providers()[0] == "OpenVINOExecutionProvider"
+    rows = [[2, 5, 3], [2, 6, 7, 8, 9, 3]]
+    other = loading._open(version, model.manifest, spare)
+    answers = [one.logits(batching.pad(rows)) for one in (model, other)]
+    assert np.allclose(*answers, atol=0.1)
+    # A second run compares with the version in use, and finds nothing new.
+    assert cli.main(command(tmp_path, "--data", str(data), *LOW)) == 0
+    assert registry.versions(version.parents[1], "model") == ["1"]
