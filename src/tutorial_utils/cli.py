@@ -150,7 +150,7 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder for the report and files")
     command.add_argument("--registry", type=Path, help="folder of models; by default OUT/registry")
     text = (
-        "where the model will run (%(default)s); cpu: OpenVINO is tried too, where it is installed; "
+        "where the model will run (%(default)s); cpu: OpenVINO is tried too, if it is installed; "
         "cuda: fp16 on an NVIDIA GPU, and a form for a CPU"
     )
     command.add_argument("--provider", choices=("cpu", "cuda"), default="cpu", help=text)
