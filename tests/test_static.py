@@ -7,7 +7,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from tutorial_utils.graph import export, inspection, static
+from tutorial_utils.graph import export, inspection, static, storage
 from tutorial_utils.runtime import inference
 
 BATCHES = [inference.random_inputs(2, 12, seed) for seed in range(4)]
@@ -171,3 +171,11 @@ def test_only_the_target_is_written_and_nothing_is_said(plain, tmp_path, capfd):
     assert [p.name for p in tmp_path.iterdir()] == ["int8.onnx"]
     assert hashlib.sha256(plain.read_bytes()).digest() == before
     assert capfd.readouterr() == ("", "")
+
+
+def test_large_weights_are_beside_the_graph(plain, quantized, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "LARGEST", 0)
+    target = static.recommended(plain, tmp_path / "int8.onnx", BATCHES)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["int8.onnx", "int8.onnx.data"]
+    assert target.stat().st_size < quantized.stat().st_size / 2
+    np.testing.assert_array_equal(answer(target), answer(quantized))
