@@ -113,11 +113,16 @@ def test_embedding_tables_are_in_8_bits_and_the_file_is_a_fourth(plain, quantize
 
 
 def test_an_excluded_product_stays_in_fp32(plain, tmp_path):
-    chosen = Graph(plain).products()[5].name
-    graph = Graph(static.recommended(plain, tmp_path / "mixed.onnx", BATCHES, exclude=[chosen]))
-    inputs = {node.name: [graph.before(n) for n in node.input[:2]] for node in graph.products()}
-    assert "DequantizeLinear" not in inputs.pop(chosen)
-    assert all(before == ["DequantizeLinear"] * 2 for before in inputs.values())
+    of_weights, of_attention = Graph(plain).products()[-3].name, static.attention_products(plain)
+    assert len(of_attention) == 4  # two in each layer
+    chosen = {of_weights, *of_attention}
+    graph = Graph(
+        static.recommended(plain, tmp_path / "mixed.onnx", BATCHES, exclude=sorted(chosen))
+    )
+    rounded = [[graph.before(n) == "DequantizeLinear" for n in node.input[:2]]
+               for node in graph.products()]  # fmt: skip
+    wanted = [[node.name not in chosen] * 2 for node in graph.products()]
+    assert rounded == wanted
 
 
 @pytest.mark.parametrize("write", [static.calibrated, static.recommended])

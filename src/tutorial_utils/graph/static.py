@@ -14,12 +14,13 @@ import onnx_ir as ir
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from tutorial_utils.core.errors import InvalidArgument
-from tutorial_utils.graph import quantization, rewrites, smoothquant, storage
+from tutorial_utils.graph import inspection, quantization, rewrites, smoothquant, storage
 from tutorial_utils.graph.rewrites import array_of, constant, is_constant
 
 PRODUCTS = ("MatMul", "Gemm")
-# Share of an outlier that goes to the weights. Fixed ranges must hold all outliers of all texts, so
-# it is larger than that of dynamic quantization.
+# Share of an outlier that goes to the weights: more than with dynamic quantization, because a fixed
+# range must hold the outliers of all texts. From 0.8 to 0.95 the error of the course's classifier
+# was the same within its noise; with 0.5 it was twice as large.
 ALPHA = 0.9
 
 Inputs = dict[str, np.ndarray]
@@ -44,9 +45,9 @@ def calibrated(
     range; embedding tables are int8 with one scale a row. All else stays fp32.
 
     source: as exported with ``export.export(..., attention="eager")``; not fused.
-    batches: inputs that look like real requests. A few hundred texts are enough. Batch them by
-        length, because the ranges of padding count too.
-    exclude: names of products that stay in fp32.
+    batches: inputs that look like real requests; a few hundred texts are enough. Batch texts of
+        similar length, because the values at padding widen the ranges.
+    exclude: names of products that stay in fp32, such as those of ``attention_products``.
 
     Raises:
         ValueError: there are no batches, or no product has a name in ``exclude``.
@@ -87,6 +88,13 @@ def recommended(
         smooth(source, temporary, batches)
         calibrated(temporary, temporary, batches, exclude=exclude)
     return Path(target)
+
+
+def attention_products(source: Path) -> list[str]:
+    """Names of the products of two activations: scores, and their product with the values."""
+    graph = inspection.load_structure(source).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    return [n.name for n in graph.node if n.op_type == "MatMul" and not constants & set(n.input)]
 
 
 def smooth(source: Path, target: Path, batches: Iterable[Inputs], alpha: float = ALPHA) -> int:
