@@ -7,6 +7,7 @@
 - ``rewrites``: the single edits of a graph, and what they are written with
 - ``last_layer``: the last layer computed only for the position that the classifier reads
 - ``quantization``: INT8 weights and embedding tables, and the recipe that the course recommends
+- ``static``: INT8 with calibrated scales (Q/DQ), for providers such as OpenVINO
 - ``smoothquant``: outliers moved out of the activations before quantization
 
 One undocumented API of another package is used: the single fusions in

@@ -13,7 +13,7 @@ path gets s back with one multiplication.
 separately in fp32, after LLM.int8() (Dettmers et al., NeurIPS 2022), which does so with channels.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ def smooth(
     alpha: of ``migrate``; None leaves it out. neurons: of ``keep_neurons``; 0 leaves it out.
     """
     model = storage.load(source)
-    largest = _alike(model, ranges(source, batches))
+    largest = alike(model, ranges(source, batches))
     counts = {
         "LayerNormalization": 0 if alpha is None else migrate(model, largest, alpha),
         "neurons": keep_neurons(model, largest, neurons),
@@ -81,7 +81,6 @@ def migrate(model: ir.Model, largest: Mapping[str, np.ndarray], alpha: float = A
     largest: as ``ranges`` returns it. Only normalized values that a MatMul reads are changed: to
     change those of ``Attention`` as well gained nothing, and each edit costs a multiplication.
 
-    s_j = max |x_j| ** alpha / max |W_j| ** (1 - alpha), brought to a geometric mean of 1.
     Works in place. Where other nodes read the normalized value, they get it multiplied by s.
     """
     count = 0
@@ -94,9 +93,7 @@ def migrate(model: ir.Model, largest: Mapping[str, np.ndarray], alpha: float = A
             continue
         others = [use for use in out.uses() if use[0] not in products]
         weights = [array_of(node.inputs[1]) for node in products]
-        of_weights = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
-        scale = largest[out.name] ** alpha / np.maximum(of_weights, SMALLEST) ** (1 - alpha)
-        scale = (scale / np.exp(np.log(scale).mean())).astype(np.float32)
+        scale = scales(largest[out.name], weights, alpha)
         for node, weight in zip(products, weights, strict=True):
             _replace(model, node, 1, weight * scale[:, None])
         for i in foldable:
@@ -108,6 +105,17 @@ def migrate(model: ir.Model, largest: Mapping[str, np.ndarray], alpha: float = A
                 node.replace_input_with(i, restored.outputs[0])
         count += 1
     return count
+
+
+def scales(largest: np.ndarray, weights: Sequence[np.ndarray], alpha: float) -> np.ndarray:
+    """What to divide each channel by, float32 (channels,).
+
+    s_j = max |x_j| ** alpha / max |W_j| ** (1 - alpha), brought to a geometric mean of 1.
+    largest: max |x_j|. weights: the matrices that x is multiplied by, each (channels, columns).
+    """
+    of_weights = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
+    scale = largest**alpha / np.maximum(of_weights, SMALLEST) ** (1 - alpha)
+    return (scale / np.exp(np.log(scale).mean())).astype(np.float32)
 
 
 def keep_neurons(model: ir.Model, largest: Mapping[str, np.ndarray], most: int = NEURONS) -> int:
@@ -152,7 +160,7 @@ def keep_neurons(model: ir.Model, largest: Mapping[str, np.ndarray], most: int =
     return count
 
 
-def _alike(model: ir.Model, largest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def alike(model: ir.Model, largest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The ranges, equal for all values that are multiplied by the same weights.
 
     Layers that share weights (ALBERT) are then changed alike, and still share them.
