@@ -80,10 +80,13 @@ claims: prepare ## measure the sixteen popular claims again
 drift: prepare ## measure how often drift detection raises false alarms, and how late it reacts
 	$(BIN)/python -m benchmarks.drift
 
-peers: prepare ## compare with other tools, in a separate environment
+peers: prepare ## compare with other tools, in separate environments
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
 		--requirement benchmarks/requirements-peers.txt --editable '.[learn]'
+	$(PYTHON) -m venv $(VENV)-optimum
+	-$(VENV)-optimum/bin/python -m pip install --quiet \
+		--requirement benchmarks/requirements-optimum.txt # without it the report says so
 	$(VENV)-peers/bin/python -m benchmarks.peers
 
 families: prepare ## run optimize on each supported model family, at base size
@@ -112,6 +115,6 @@ sheet: ## print docs/cheat-sheet.md as HTML and PDF, in a separate environment
 	$(VENV)-sheet/bin/python -m benchmarks.cheat_sheet
 
 clean: ## remove the environments and everything that was downloaded or built
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-servers $(VENV)-sheet .tools artifacts
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-optimum $(VENV)-servers $(VENV)-sheet .tools artifacts
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

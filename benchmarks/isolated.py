@@ -5,6 +5,8 @@ import signal
 import traceback
 from collections.abc import Callable
 
+from tutorial_utils.core.errors import TutorialError
+
 
 class Crashed(RuntimeError):
     """The process raised or was killed; the message is one line that says how."""
@@ -42,6 +44,8 @@ def ending(code: int) -> str:
 def _run(pipe, function: Callable, arguments: tuple) -> None:
     try:
         pipe.send(("value", function(*arguments)))
+    except TutorialError as error:
+        pipe.send(("error", str(error)))  # says it all
     except Exception as error:
         lines = traceback.format_exception_only(error)
         pipe.send(("error", " ".join("".join(lines).split())[:400]))

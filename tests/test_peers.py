@@ -9,7 +9,8 @@ import pytest
 from benchmarks.common import Folder
 from benchmarks.isolated import Crashed, in_a_process
 from benchmarks.peers import report, targets
-from benchmarks.peers.targets import OURS, PADDED, PYTORCH
+from benchmarks.peers.limits import AMX, NO_AMX, Limit, limits
+from benchmarks.peers.targets import OURS, OURS_OPENVINO, PADDED, PYTORCH
 from tutorial_utils.core import machine
 
 
@@ -49,18 +50,74 @@ def test_without_a_peer_there_is_no_best_peer():
         targets.best_peer(comparison(**{OURS: 1.0}))
 
 
-@pytest.mark.parametrize(("ours", "peer", "expected"), [(15, 20, True), (19, 20, False)])
+AMX_MACHINE = {"features": ["avx2", "amx_int8"]}
+ONE = "BERT-base 1 × 128, p50"
+
+
+def test_the_limits_are_those_of_the_processor_of_the_run():
+    assert limits({"machine": AMX_MACHINE}) is AMX
+    assert limits({"machine": {"features": ["avx2", "avx512_vnni"]}}) is NO_AMX
+    assert limits({}) is NO_AMX
+
+
+def test_a_limit_names_its_stretch_goal():
+    assert Limit(0.95, 0.9).times("x") == "0.95 × x (stretch 0.90)"
+    assert Limit(28).times("x") == "28 × x"
+
+
+@pytest.mark.parametrize(("ours", "peer", "expected"), [(15, 20, True), (19.2, 20, False)])
 def test_a_latency_target_compares_with_the_best_peer(ours, peer, expected):
-    found = met({"shapes": shapes(ours, peer)})
-    assert found["BERT-base 1 × 128, p50", "at most 0.80 × the best peer"] is expected
-    assert found["BERT-base 1 × 128, p50", f"at least 5 × {PYTORCH}"] is True
+    found = met({"shapes": shapes(ours, peer), "machine": AMX_MACHINE})
+    assert found[ONE, "at most 0.95 × the best peer (stretch 0.85)"] is expected
+    assert found[ONE, f"at least 6.5 × {PYTORCH}"] is expected
+
+
+def test_the_same_times_can_meet_the_limit_of_another_processor():
+    found = met({"shapes": shapes(20.5, 20.0)})
+    assert found[ONE, "at most 1.05 × the best peer (stretch 1.00)"] is True
+    assert not any(PYTORCH in target for _, target in found if "at least 6.5" in target)
+
+
+def test_a_reached_stretch_goal_is_told():
+    lines = targets.targets({"shapes": shapes(16.0, 20.0), "machine": AMX_MACHINE})
+    (reached,) = (line.reached for line in lines if line.what == ONE and "most" in line.target)
+    assert reached == f"{OURS}: 0.80 × quick [0.80, 0.80]; the stretch goal too"
+
+
+def test_the_faster_form_of_ours_counts_and_is_named():
+    large = f"{OURS_OPENVINO}, 2,048 tokens"
+    both = comparison(**{"a": 2.0, OURS: 3.0, large: 1.5, "ours fp32": 0.1})
+    assert targets.best_of_ours(both) == large
+    assert targets.best_of_ours(comparison(a=1.0)) is None
+    assert targets.faster_peers(both) == {}
+    lines = targets.targets({"texts": {"comparisons": {"ours": both}}})
+    told = [line.reached for line in lines if line.reached.startswith(large)]
+    assert told == [f"{large}: 1.33 × a [1.33, 1.33]; the stretch goal too"]
+
+
+def test_quality_is_that_of_each_form_whose_speed_is_claimed():
+    f1 = {"difference": -0.002, "low": -0.01, "high": 0.002, "score": 0.88}
+    checks = {OURS: f1 | {"agreement": 0.995}, OURS_OPENVINO: f1 | {"agreement": 0.985}}
+    one = comparison(**{"a": 2.0, OURS: 1.0, OURS_OPENVINO: 3.0})
+    other = comparison(**{"a": 2.0, OURS: 3.0, OURS_OPENVINO: 1.0})
+
+    def agreements(*found: dict) -> dict:
+        texts = {"checks": checks, "comparisons": dict(enumerate(found))}
+        lines = met({"texts": texts})
+        return {w: m for (w, _), m in lines.items() if w.startswith("same label")}
+
+    ours, on_openvino = (f"same label as {PYTORCH}, {form}" for form in (OURS, OURS_OPENVINO))
+    assert agreements(one) == {ours: True}
+    assert agreements(other) == {on_openvino: False}
+    assert agreements(one, other) == {ours: True, on_openvino: False}
 
 
 def test_targets_show_the_measured_value_and_its_reference():
     roof = {"roof": 2.0, "work": 0.009}  # 0.6 of 2 · 10^12 operations per second in 15 ms
     lines = targets.targets({"shapes": shapes(15.0, 20.0), "roof": roof})
     reached = {line.target: line.reached for line in lines}
-    assert reached["at most 0.80 × the best peer"].startswith("0.75 × quick")
+    one = reached["at most 1.05 × the best peer (stretch 1.00)"]
+    assert one.startswith(f"{OURS}: 0.75 × quick")
     assert reached["at least 3.95 × smaller"] == "4.00 ×"
     assert reached["at least 45 %"] == "30.0%"
 
@@ -78,8 +135,8 @@ def test_targets_for_real_sentences_quality_and_growth():
                 "checks": {OURS: f1},
                 "padding_waste": 0.01,
                 "comparisons": {
-                    "all": comparison(**{PADDED: 30.0, "a": 2.0, OURS: 1.0}),
-                    "ours": comparison(**{PYTORCH: 5.0, "a": 1.2, OURS: 1.0}),
+                    "all": comparison(**{PADDED: 31.0, "a": 2.0, OURS: 1.0}),
+                    "ours": comparison(**{PYTORCH: 5.0, "a": 1.05, OURS: 1.0}),
                 },
             },
             "growth": {"runs": [grown(1000.0, 100.0), grown(930.0, 101.0), grown(1000.0, 99.0)]},
@@ -88,8 +145,8 @@ def test_targets_for_real_sentences_quality_and_growth():
     words = {what: reached for (what, _), reached in found.items()}
     assert words["real sentences, text to label"] is True
     assert words["real sentences, text to label, with our batching"] is False
-    assert words["F1 against PyTorch fp32"] is True
-    assert words["same label as PyTorch fp32"] is False
+    assert words[f"F1 against PyTorch fp32, {OURS}"] is True
+    assert words[f"same label as PyTorch fp32, {OURS}"] is False
     assert words["texts/s at 100,000 sentences"] is False
     assert words["peak memory at 100,000 sentences"] is True
 
@@ -151,7 +208,16 @@ def test_the_report_of_a_run_has_targets_failures_and_figures_with_alt_text(run,
     assert page.count("![Bars of the time") == len(pictures)
     assert "openvino 7.8" in page
     assert "Not measured" not in page
+    assert "those for a processor without AMX" in page
     assert OURS in report.for_readme(run)
+
+
+def test_the_report_tells_in_which_precision_openvino_computes(run, tmp_path):
+    report.draw(run, Folder(tmp_path))
+    assert "How OpenVINO multiplies" not in (tmp_path / "peers.md").read_text()
+    run["shapes"]["checks"]["quick"] = {"size_mb": 9.0, "kernels": {"gemm_f32": 73, "jit_i8": 1}}
+    report.draw(run, Folder(tmp_path))
+    assert "73 × gemm_f32, 1 × jit_i8" in (tmp_path / "peers.md").read_text()
 
 
 def test_the_report_starts_with_where_another_tool_is_faster(run, tmp_path):
@@ -162,7 +228,9 @@ def test_the_report_starts_with_where_another_tool_is_faster(run, tmp_path):
     page = (tmp_path / "peers.md").read_text()
     sentence = page.index("- BERT-base 1 × 128: quick, 0.80 [0.80, 0.80]")
     assert sentence < page.index("## Targets")
-    assert report.for_readme(run).startswith("Where another tool took less time than ours")
+    assert report.for_readme(run).startswith(
+        "Where another tool took less time than the best of ours"
+    )
 
 
 def test_the_report_of_a_partial_run_names_the_missing_stages(run, tmp_path):

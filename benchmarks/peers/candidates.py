@@ -2,135 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from benchmarks.peers import files
+from benchmarks.peers.engines import Engine, OpenVino, Torch
 from tutorial_utils.bench import candidates
-from tutorial_utils.core import machine
 from tutorial_utils.data import reviews
 from tutorial_utils.lessons import pipeline
 from tutorial_utils.models import labelling
 from tutorial_utils.runtime import batching, inference
-from tutorial_utils.runtime.session import SessionRecipe
 
-Predict = Callable[[dict[str, np.ndarray]], np.ndarray]  # padded inputs of a batch → logits
 TOGETHER = 32  # texts of a batch for peers without a default; their examples use 32
-
-
-class Engine(Protocol):
-    """Runs ``classifier`` or ``bert-base``; picklable."""
-
-    model: str
-
-    def prepare(self) -> float:
-        """Build missing files; return the size of the weights or the file in MB."""
-
-    def predict(self) -> Predict:
-        """Load the model in this process. Call ``prepare`` first."""
-
-
-@dataclass(frozen=True)
-class Torch:
-    """PyTorch, eager or compiled for changing shapes, in fp32 or bf16."""
-
-    model: str
-    bf16: bool = False
-    compiled: bool = False
-
-    def module(self):
-        """The model in its precision, not compiled."""
-        import torch
-
-        torch.set_num_threads(machine.cores())
-        module = files.load(self.model)
-        return module.to(torch.bfloat16) if self.bf16 else module
-
-    def prepare(self) -> float:
-        return sum(p.numel() * p.element_size() for p in self.module().parameters()) / 1e6
-
-    def predict(self) -> Predict:
-        import torch
-
-        module = self.module()
-        if self.compiled:
-            from torch._inductor import config
-
-            config.compile_threads = 1  # its worker processes would not be suspended between turns
-            module = torch.compile(module, dynamic=True)
-
-        def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
-            with torch.inference_mode():
-                tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
-                return module(**tensors).logits.float().numpy()
-
-        return predict
-
-
-@dataclass(frozen=True)
-class Ort:
-    """A peer's ONNX file in ONNX Runtime with all its optimizations. kind: see ``files``.
-
-    threads: of each batch; 0 is all cores, 1 leaves the other cores to concurrent batches.
-    """
-
-    model: str
-    kind: str
-    threads: int = 0
-
-    def prepare(self) -> float:
-        return files.megabytes(files.ensure(self.kind, self.model))
-
-    def predict(self) -> Predict:
-        recipe = SessionRecipe(threads=self.threads)
-        return inference.onnx_predict(files.path(self.kind, self.model), recipe)
-
-
-@dataclass(frozen=True)
-class OpenVino:
-    """OpenVINO on the CPU. precision: ``bf16``, or ``int8`` with OpenVINO's choice for the rest."""
-
-    model: str
-    precision: str
-
-    @property
-    def kind(self) -> str:
-        return "openvino_int8" if self.precision == "int8" else "openvino"
-
-    def prepare(self) -> float:
-        return files.megabytes(files.ensure(self.kind, self.model))
-
-    def compile(self, hint: str):
-        """The model compiled for ``LATENCY`` or ``THROUGHPUT``."""
-        import openvino
-
-        options = {"PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": machine.cores()}
-        if self.precision != "int8":
-            options["INFERENCE_PRECISION_HINT"] = self.precision
-        file = files.path(self.kind, self.model)
-        return openvino.Core().compile_model(file, "CPU", options)
-
-    def predict(self) -> Predict:
-        request = self.compile("LATENCY").create_infer_request()
-        return lambda inputs: request.infer(inputs)[0].copy()
-
-
-@dataclass(frozen=True)
-class Ours:
-    """The course's own file of a step, with its recipe."""
-
-    model: str
-    step: str
-
-    def prepare(self) -> float:
-        from tutorial_utils.graph import inspection
-
-        return inspection.megabytes(pipeline.ensure(self.step, self.model))
-
-    def predict(self) -> Predict:
-        recipe = pipeline.recipe(self.step).session
-        return inference.onnx_predict(pipeline.ensure(self.step, self.model), recipe)
 
 
 @dataclass(frozen=True)
@@ -287,7 +169,7 @@ class OpenVinoQueue:
     budget: tokens of a length-sorted batch; None: one text a request, so no padding.
     """
 
-    precision: str
+    engine: OpenVino
     sentences: str = "test"
     items: int = candidates.LABELLING_BATCH
     budget: int | None = None
@@ -295,9 +177,7 @@ class OpenVinoQueue:
     def build(self) -> Callable[[], np.ndarray]:
         import openvino
 
-        requests = openvino.AsyncInferQueue(
-            OpenVino("classifier", self.precision).compile("THROUGHPUT")
-        )
+        requests = openvino.AsyncInferQueue(self.engine.compile("THROUGHPUT"))
         texts = labelling.sentences(self.sentences, self.items)
         labels = np.zeros(len(texts), dtype=np.int64)
 

@@ -5,17 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.peers.candidates import Engine, Texts
+from benchmarks.peers.candidates import Texts
+from benchmarks.peers.engines import Engine, OpenVino
 from tutorial_utils.bench import candidates, timer
 from tutorial_utils.runtime import batching, inference
 
 
-def logits(engine: Engine) -> tuple[float, np.ndarray]:
-    """Size in MB, and logits on seeded inputs with padding."""
+def logits(engine: Engine) -> tuple[dict, np.ndarray]:
+    """Size in MB and OpenVINO's kernels, and logits on seeded inputs with padding."""
     size, predict = engine.prepare(), engine.predict()
     ids = inference.random_inputs(4, 48)["input_ids"]
     rows = [row[:length] for row, length in zip(ids, (48, 31, 24, 5), strict=True)]
-    return size, np.asarray(predict(batching.pad(rows)), dtype=np.float32)
+    facts: dict = {"size_mb": size}
+    if isinstance(engine, OpenVino):
+        facts["kernels"] = engine.kernels()
+    return facts, np.asarray(predict(batching.pad(rows)), dtype=np.float32)
 
 
 def labels(candidate: timer.Candidate) -> np.ndarray:

@@ -1,11 +1,13 @@
 """The comparison with other tools as Markdown, figures and the README's table."""
 
 from benchmarks.common import Folder, p50, target_table, versions
+from benchmarks.peers.limits import limits
 from benchmarks.peers.targets import (
-    OURS,
     PADDED,
     PYTORCH,
+    best_of_ours,
     best_peer,
+    engine_of,
     faster_peers,
     is_ours,
     targets,
@@ -28,7 +30,8 @@ def draw(found: dict, folder: Folder) -> None:
     """Write ``peers.md`` and the figures ``peers_*.png``."""
     head = HEAD.format(machine=Machine(**found["machine"]), versions=versions(found, _peers(found)))
     sections = [head + notes("peers", found, STAGES), faster(found)]
-    sections.append(f"## Targets\n\n{target_table(targets(found)).markdown()}\n")
+    goals = TARGETS.format(processor=limits(found).processor)
+    sections.append(f"{goals}\n{target_table(targets(found)).markdown()}\n")
     sections.append(f"## Overview\n\n{summary(found).markdown()}\n")
     for shape, comparison in found.get("shapes", {}).get("comparisons", {}).items():
         title = f"BERT-base shape (seeded weights), {shape}"
@@ -37,8 +40,9 @@ def draw(found: dict, folder: Folder) -> None:
         sections.append(_section(TITLES[key], comparison, key, folder))
     if "growth" in found:
         sections.append(_growth(found["growth"]))
+    sections.append(_kernels(found.get("shapes", {}).get("checks", {})))
     sections.append(_failures(found))
-    folder.write("peers.md", "\n".join(sections))
+    folder.write("peers.md", "\n".join(filter(None, sections)))
 
 
 def summary(found: dict) -> Table:
@@ -84,7 +88,7 @@ def faster(found: dict) -> str:
             lines.append(f"- {title}: {told}")
     if not lines:
         return "No other tool took less time than ours in any comparison.\n"
-    says = "Where another tool took less time than ours (our time = 1, with the 95 % interval):\n"
+    says = "Where another tool took less time than the best of ours (= 1; with 95 % intervals):\n"
     return says + "\n".join(lines) + "\n"
 
 
@@ -95,7 +99,7 @@ def for_readme(found: dict) -> str:
 
 
 def _short(name: str) -> str:
-    return name if name == PADDED else name.split(",")[0]
+    return name if name == PADDED else engine_of(name)
 
 
 def _cell(values: dict | None, key: str, style: str) -> str:
@@ -105,7 +109,7 @@ def _cell(values: dict | None, key: str, style: str) -> str:
 def _section(title: str, comparison: dict, key: str, folder: Folder) -> str:
     """A comparison as table and figure: times relative to ours. The figure names the best peer."""
     name = f"peers_{key.replace(' × ', 'x')}"
-    reference = OURS if OURS in comparison["rounds"] else best_peer(comparison)
+    reference = best_of_ours(comparison) or best_peer(comparison)
     rows, shown, intervals = [], {}, {}
     for candidate, timing in comparison["timings"].items():
         v = verdict(comparison, candidate, reference)
@@ -135,10 +139,10 @@ def _section(title: str, comparison: dict, key: str, folder: Folder) -> str:
 
 
 def _finding(comparison: dict) -> str:
-    if OURS not in comparison["rounds"]:
-        return f"ours did not run, the best is {best_peer(comparison)}"
-    peer = best_peer(comparison)
-    v = verdict(comparison, OURS, peer)
+    ours, peer = best_of_ours(comparison), best_peer(comparison)
+    if ours is None:
+        return f"ours did not run, the best is {peer}"
+    v = verdict(comparison, ours, peer)
     if v.word == "no measurable difference":
         return f"no measurable difference from the best peer, {_short(peer)}"
     return f"{v.ratio:.2f} × the time of the best peer, {_short(peer)}"
@@ -158,6 +162,17 @@ def _growth(stage: dict) -> str:
     return f"## Growth\n\nOne row per run, in order. Each run had its own process.\n\n{table}\n"
 
 
+def _kernels(checks: dict) -> str:
+    """How OpenVINO computes: a processor without a kernel for a precision gets another one's."""
+    rows = [
+        (name, ", ".join(f"{count} × {kernel}" for kernel, count in check["kernels"].items()))
+        for name, check in checks.items()
+        if check.get("kernels")
+    ]
+    table = Table.of(("candidate", "matrix products at 1 × 24"), rows).markdown()
+    return f"{KERNELS}\n{table}\n" if rows else ""
+
+
 def _failures(found: dict) -> str:
     lines = {
         f"{name}: {reason}"
@@ -173,6 +188,15 @@ def _peers(found: dict) -> dict[str, str]:
     return next((origin["peers"] for origin in origins), found.get("peers", {}))
 
 
+TARGETS = """## Targets
+
+The limits are those for a processor {processor}. Where several INT8 forms of ours ran, the fastest
+of a comparison counts. F1 and agreement are checked for each form that is the fastest somewhere.
+"""
+KERNELS = """## How OpenVINO multiplies matrices here
+
+The end of a kernel's name says in which precision it computes. It can differ from the file's.
+"""
 HEAD = f"""# Compared with other tools
 
 Measured by `make peers` on: {{machine}}, with {{versions}}.

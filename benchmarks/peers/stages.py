@@ -8,11 +8,12 @@ import numpy as np
 
 from benchmarks import stages
 from benchmarks.isolated import Crashed, in_a_process
-from benchmarks.peers.candidates import Engine, OpenVino, Parts, Shape, Texts
+from benchmarks.peers.candidates import Parts, Shape, Texts
 from benchmarks.peers.checks import labels, logits, run
-from benchmarks.peers.groups import STEP, engine_of, engines, one_by_one, own, with_our_batching
+from benchmarks.peers.engines import Engine, OpenVino
+from benchmarks.peers.groups import STEP, engines, one_by_one, own, with_our_batching
 from benchmarks.peers.report import draw
-from benchmarks.peers.targets import OURS, PADDED, best_peer, is_ours
+from benchmarks.peers.targets import OURS, PADDED, best_of_ours, best_peer, engine_of
 from benchmarks.roofs import roofs
 from tutorial_utils import quality
 from tutorial_utils.bench import roofline, timer
@@ -23,8 +24,8 @@ from tutorial_utils.models import labelling
 from tutorial_utils.runtime import batching
 
 SHAPES = ((1, 24), (1, 128), (8, 128))
-VERSIONS = ("openvino", "nncf", "sentence-transformers")
-GROWTH_ROUNDS = 3
+VERSIONS = ("openvino", "nncf", "onnxruntime-ep-openvino", "sentence-transformers")
+GROWTH_ROUNDS = 2
 BULK = {"warmup": 1, "seconds": 0, "minimum_calls": 1}
 
 
@@ -49,7 +50,7 @@ def shapes(effort: Effort) -> Iterator[dict]:
     running, reference = {}, None
     for name, engine in engines("bert-base").items():
         try:
-            size, answers = in_a_process(logits, engine)
+            facts, answers = in_a_process(logits, engine)
         except Crashed as crash:
             found["failed"][name] = str(crash)
             continue
@@ -57,12 +58,13 @@ def shapes(effort: Effort) -> Iterator[dict]:
         reference = answers if reference is None else reference
         spread = float(np.abs(reference).max())
         difference = float(np.abs(answers - reference).max())
-        found["checks"][name] = {"size_mb": size, "difference": difference / spread}
-        print(f"{name}: {size:.0f} MB, logits differ by {difference / spread:.1e}", flush=True)
+        found["checks"][name] = facts | {"difference": difference / spread}
+        size = f"{facts['size_mb']:.0f} MB"
+        print(f"{name}: {size}, logits differ by {difference / spread:.1e}", flush=True)
     for batch, length in SHAPES:
         timed = {
             name: measure.latency_candidate(STEP[name], batch, length)
-            if is_ours(name)
+            if name in STEP
             else Shape(engine, batch, length)
             for name, engine in running.items()
         } | _in_parts(running, batch, length)
@@ -112,7 +114,7 @@ def texts(effort: Effort) -> Iterator[dict]:
     for name, candidate in (same | theirs).items():
         if name == PADDED:  # PyTorch with our batching gives the same labels in a tenth of the time
             continue
-        if isinstance(candidate, Texts) and engine_of(name) in found["checks"]:
+        if isinstance(candidate, Texts) and engine_of(name) in found["checks"] | found["failed"]:
             continue  # the same file, other batches
         try:
             answers = in_a_process(
@@ -139,7 +141,8 @@ def texts(effort: Effort) -> Iterator[dict]:
         best = best_peer(found["comparisons"][key])
         label = best if key == "own" else f"{best}, our batching"
         finalists[label] = replace(group[best], items=effort.everything)
-    finalists[OURS] = replace(same[OURS], items=effort.everything)
+    for name in dict.fromkeys([OURS, best_of_ours(found["comparisons"]["ours"]) or OURS]):
+        finalists[name] = replace(same[name], items=effort.everything)
     result = compare(finalists, found["failed"], rounds=effort.rounds_texts, **BULK)
     found["comparisons"]["all"] = asdict(result)
     print(f"## all\n{result.table()}", flush=True)
