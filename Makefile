@@ -25,8 +25,8 @@ lab: prepare ## set up, then open your own copies of the lessons in JupyterLab
 	$(TUTORIAL) check
 	$(TUTORIAL) lab $(LAB_OPTIONS)
 
-openvino: install ## add OpenVINO's provider and its quantizer: often faster INT8 on Intel processors
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[openvino,nncf]'
+openvino: install ## add OpenVINO's provider, with which INT8 is often faster on Intel processors
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[openvino]'
 
 lint: install ## check style (notebooks too), types, and that packages only import downwards
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from tutorial_utils.runtime.session import PROVIDERS, SessionRecipe, provider_pr
 
 BF16 = {"avx512_bf16", "amx_bf16"}  # with one of these, OpenVINO computes in bf16
 STAGE = "other_providers"
-PACKAGES = ("onnxruntime-ep-openvino", "onnxruntime-openvino", "nncf")
+PACKAGES = ("onnxruntime-ep-openvino", "onnxruntime-openvino")
 
 
 def state(job: Job) -> tuple[str | None, ...]:
