@@ -4,13 +4,14 @@ ONNX's shape inference knows no operator of the domain ``com.microsoft``, and no
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from itertools import zip_longest
 
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from tutorial_utils.graph.rewrites import ORT_DOMAIN, array_of, is_constant
+from tutorial_utils.graph.rewrites import ORT_DOMAIN
 
 Size = int | str | None  # of an axis: a number, the name of a dynamic one, or unknown
 Sizes = tuple[Size, ...]
@@ -48,37 +49,48 @@ def infer(model: ir.Model) -> None:
 
 
 def _equal_sizes(graph: ir.Graph) -> dict[Size, Size]:
-    """Each size that met another one → what stands for all that are equal, a number if known."""
+    """Each size that another one equals → the one for all of them, a number if that is known."""
     groups: dict[Size, set[Size]] = {}
-    for met in (sizes for node in graph for sizes in _meeting(node)):
-        group = met.union(*(groups.get(size, set()) for size in met))
-        groups.update(dict.fromkeys(group, group))
-    return {
-        size: min(group, key=lambda one: (isinstance(one, str), str(one)))
-        for size, group in groups.items()
-    }
+    known: dict[Size, Size] = {}
+
+    def now(value: ir.Value | None) -> Sizes:
+        return tuple(known.get(size, size) for size in sizes(value) or ())
+
+    for node in graph:
+        for met in _equal_in(node, [now(value) for value in node.inputs], now(node.outputs[0])):
+            group = met.union(*(groups.get(size, set()) for size in met))
+            first = min(group, key=lambda one: (isinstance(one, str), str(one)), default=None)
+            groups.update(dict.fromkeys(group, group))
+            known.update(dict.fromkeys(group, first))
+    return known
 
 
-def _meeting(node: ir.Node) -> Iterator[set[Size]]:
+def _equal_in(node: ir.Node, given: list[Sizes], result: Sizes) -> Iterator[set[Size]]:
     """Sets of sizes that are equal if ``node`` can be computed."""
-    products = node.op_type in ("MatMul", "Einsum")
-    if not products and node.op_type not in BY_ELEMENT:
-        return
-    known = [sizes(value) or () for value in (*node.inputs, node.outputs[0])]
-    from_last = [tuple(reversed(found))[2 if products else 0 :] for found in known]
-    for column in zip_longest(*from_last):
-        yield {size for size in column if isinstance(size, str)}
-    if node.op_type == "MatMul" and min(map(len, known)) > 1:
-        yield {known[0][-1], known[1][-2]} - {None}
+    product = node.op_type in ("MatMul", "Einsum")
+    if product or node.op_type in BY_ELEMENT:
+        from_last = [tuple(reversed(one))[2 if product else 0 :] for one in (*given, result)]
+        for column in zip_longest(*from_last):
+            yield {size for size in column if isinstance(size, str)}
+    if node.op_type == "MatMul" and min(map(len, given)) > 1:
+        yield {given[0][-1], given[1][-2]} - {None}
+    before, after = elements(given[0] if given else ()), elements(result)
+    if node.op_type == "Reshape" and before and after and after[0]:
+        # The one size that is worked out from the others, after those on both sides cancel out.
+        gone, new = (Counter(a[1]) - Counter(b[1]) for a, b in ((before, after), (after, before)))
+        if not gone and new.total() == 1:
+            yield {*new, before[0] // after[0]}
+        elif before[0] == after[0] and gone.total() == new.total() == 1:
+            yield {*gone, *new}
 
 
 def sizes(value: ir.Value | None) -> Sizes | None:
     """The size of each axis of ``value``; None where not even their number is known."""
-    if value is not None and is_constant(value):
-        return array_of(value).shape
-    if value is None or value.shape is None:
+    held = ir.convenience.get_const_tensor(value) if value is not None else None
+    shape = held.shape if held is not None else value.shape if value is not None else None
+    if shape is None:
         return None
-    return tuple(size if isinstance(size, int) else size.value for size in value.shape)
+    return tuple(size if isinstance(size, int) else size.value for size in shape)
 
 
 def elements(sizes: Sizes) -> tuple[int, list[str]] | None:
