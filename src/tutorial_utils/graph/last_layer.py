@@ -59,17 +59,16 @@ def _passed(model: ir.Model, gathers: list[ir.Node]) -> Passed:
     for node in reversed(model.graph):  # readers come before what they read
         first, *others = (asked[value] for value in node.outputs)
         wanted = first.union(*others)
+        single = node.op_type == "Split" or not any(others)  # a rule is about the first result
+        axis = next(iter(wanted)) if len(wanted) == 1 and single else None
         choices: list[Choice] | None = None
         if node in gathers:
             choices = [1, None]
-        elif len(wanted) == 1 and (axis := next(iter(wanted))) is not None:
-            if node.op_type == "Split" or not any(others):
-                choices = axes.choices(node, axis)
-            if choices:
-                passed[node] = choices
-        if wanted:
-            for value, axis in _read(node, choices or [None] * len(node.inputs)):
-                asked[value].add(axis)
+        elif axis is not None and (choices := axes.choices(node, axis)):
+            passed[node] = choices
+        if wanted:  # otherwise nothing reads it any more
+            for value, read in _read(node, choices or [None] * len(node.inputs)):
+                asked[value].add(read)
     return passed
 
 
@@ -97,7 +96,7 @@ def _move_up(model: ir.Model, gathers: list[ir.Node], passed: Passed, index: int
             return value
         if (value, choice) not in made:
             made[value, choice] = (
-                _with_one(model, tape, value, choice.entry)
+                _with_one(model, tape, value, choice.entry, one)
                 if isinstance(choice, One)
                 else tape.op("Gather", [value, position], {"axis": choice})
             )
@@ -120,14 +119,14 @@ def _move_up(model: ir.Model, gathers: list[ir.Node], passed: Passed, index: int
             rewrites.replace(model, gather, tape)
 
 
-def _with_one(model: ir.Model, tape: Tape, shape: ir.Value, entry: int) -> ir.Value:
+def _with_one(model: ir.Model, tape: Tape, shape: ir.Value, entry: int, one: ir.Value) -> ir.Value:
     """``shape`` with 1 at ``entry``."""
     if is_constant(shape):
         array = array_of(shape).copy()
         array[entry] = 1
         return constant(model, f"{shape.name}_at_position", array)
     parts = axes.entries(shape)
-    parts[entry] = constant(model, "one_position", np.array([1]))
+    parts[entry] = one
     return tape.op("Concat", parts, {"axis": 0})
 
 
