@@ -6,6 +6,7 @@
 - ``fusion``: turns many small operators into one; the course's step that fuses what pays
 - ``rewrites``: the single edits of a graph, and what they are written with
 - ``last_layer``: the last layer computed only for the position that the classifier reads
+- ``axes``, ``shapes``: what each operator reads for one position, and the sizes that tell
 - ``quantization``: INT8 weights and embedding tables, and the recipe that the course recommends
 - ``static``: INT8 with calibrated scales (Q/DQ), for providers such as OpenVINO
 - ``smoothquant``: outliers moved out of the activations before quantization
