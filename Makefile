@@ -75,13 +75,19 @@ drift: prepare ## measure how often drift detection raises false alarms, and how
 	$(BIN)/python -m benchmarks.drift
 
 peers: prepare ## compare with other tools, in a separate environment
-	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
-		--requirement benchmarks/requirements-peers.txt --editable '.[learn]'
+	$(WITH_PEERS)
 	$(VENV)-peers/bin/python -m benchmarks.peers
 
-families: prepare ## run optimize on each supported model family, at base size
+families: prepare ## run optimize on each supported model family at base size, and compare each with other tools
+	$(WITH_PEERS)
+	$(VENV)-peers/bin/python -m benchmarks.families.peers
 	$(BIN)/python -m benchmarks.families
+
+define WITH_PEERS
+$(PYTHON) -m venv $(VENV)-peers
+$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
+	--requirement benchmarks/requirements-peers.txt --editable '.[learn]'
+endef
 
 load: prepare ## overload the service, and compare it with other servers
 	$(PYTHON) -m venv $(VENV)-servers
