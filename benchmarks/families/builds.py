@@ -22,9 +22,9 @@ from tutorial_utils.tasks import named
 Inputs = dict[str, np.ndarray]
 
 
-def checkpoint(family: str, folder: Path, settings: dict) -> Classifier:
-    """Make a family's checkpoint in ``folder``, and open it. settings: see ``checkpoints.save``."""
-    return open_classifier(checkpoints.save(family, folder, **settings))
+def checkpoint(family: str, folder: Path, given: dict) -> Classifier:
+    """Make a family's checkpoint in ``folder``, and open it. given: to ``checkpoints.save``."""
+    return open_classifier(checkpoints.save(family, folder, **given))
 
 
 def for_cpu(classifier: Classifier, target: Path, texts: int) -> dict[str, int]:

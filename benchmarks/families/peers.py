@@ -40,28 +40,27 @@ class Effort:
     """How long to measure. seconds: of a turn, see ``timer.compare``.
 
     texts: test sentences to compare answers on. calibration: validation sentences of each
-    quantizer. layers: None is the base size.
+    quantizer.
     """
 
     rounds: int = 5
     seconds: float = 0.3
     texts: int = 500
     calibration: int = 128
-    layers: int | None = None
 
 
-QUICK = Effort(rounds=2, seconds=0.05, texts=60, calibration=16, layers=2)
+QUICK = Effort(rounds=2, seconds=0.05, texts=60, calibration=16)
 
 
 def measure(family: str, quick: bool) -> Iterator[dict]:
     """Build, check and time one family. Its files are deleted afterwards."""
     effort = QUICK if quick else Effort()
     layers = "n_layers" if family == "distilbert" else "num_hidden_layers"
-    settings = {layers: effort.layers} if effort.layers else {}
+    small = {layers: 2, "sentences": 200} if quick else {}
     found: dict = {"failed": {}, "fusions": {}, "quality": {}, "comparisons": {}}
     with tempfile.TemporaryDirectory(prefix=f"{family}-") as folder:
         checkpoint = Path(folder, "checkpoint")
-        classifier = in_a_process(builds.checkpoint, family, checkpoint, settings)
+        classifier = in_a_process(builds.checkpoint, family, checkpoint, small)
         running = build(classifier, Path(folder), effort, found)
         check(classifier, running, effort, found)
         for batch, length in SHAPES:
