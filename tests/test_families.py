@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.common import STORED, Folder
-from benchmarks.families import builds, engines, peers, report, targets
+from benchmarks.families import builds, comparison, engines, report, targets
 from benchmarks.families.checkpoints import FAMILIES
 from benchmarks.families.targets import BASE, CPU, OPENVINO, TITLES
 from benchmarks.isolated import Crashed
@@ -22,7 +22,7 @@ PARTS = ", 2 parts at a time"
 QUALITY = {"score": 0.7, "difference": -0.002, "agreement": 0.992}
 
 
-def comparison(**milliseconds: float | list[float]) -> dict:
+def compared(**milliseconds: float | list[float]) -> dict:
     """A stored comparison; one number stands for three equal rounds."""
     return {
         "rounds": {
@@ -44,7 +44,7 @@ def family(one: dict, eight: dict | None = None, **more) -> dict:
 
 
 def _named(times: dict) -> dict:
-    return comparison(**{PYTORCH: 100.0} | times)
+    return compared(**{PYTORCH: 100.0} | times)
 
 
 def run(features=AMX, **families: dict) -> dict:
@@ -293,20 +293,20 @@ def here(monkeypatch):
         return {"Attention": 12} if function is builds.for_cpu else None
 
     texts = reviews.Reviews(("a", "bb", "ccc", "dddd"), np.array([1, 0, 1, 0]), np.zeros(4))
-    monkeypatch.setattr(peers, "in_a_process", run_here)
+    monkeypatch.setattr(comparison, "in_a_process", run_here)
     monkeypatch.setattr(reviews, "splits", lambda: reviews.Splits(texts, texts, texts))
     return built
 
 
 def test_what_cannot_run_here_is_left_out_with_its_reason(here, monkeypatch, tmp_path):
-    monkeypatch.setattr(peers, "provider_problem", lambda name: f"no {name} here")
+    monkeypatch.setattr(comparison, "provider_problem", lambda name: f"no {name} here")
     monkeypatch.setattr(machine, "features", lambda: ("avx2",))
     found: dict = {"failed": {}, "fusions": {}}
-    running = peers.build(Same(), tmp_path, peers.QUICK, found)
+    running = comparison.build(Same(), tmp_path, comparison.QUICK, found)
     assert list(running) == [PYTORCH, "OpenVINO bf16", CPU]
     assert found["fusions"] == {CPU: {"Attention": 12}}
     assert found["failed"] == {
-        "PyTorch bf16": peers.NO_BF16,
+        "PyTorch bf16": comparison.NO_BF16,
         "OpenVINO int8": "ImportError: no nncf",
         OPENVINO: "no openvino here",
     }
@@ -314,9 +314,9 @@ def test_what_cannot_run_here_is_left_out_with_its_reason(here, monkeypatch, tmp
 
 
 def test_each_provider_that_runs_here_gets_its_own_file(here, monkeypatch, tmp_path):
-    monkeypatch.setattr(peers, "provider_problem", lambda name: None)
+    monkeypatch.setattr(comparison, "provider_problem", lambda name: None)
     monkeypatch.setattr(machine, "features", lambda: (*AMX, "amx_bf16"))
-    running = peers.build(Same(), tmp_path, peers.QUICK, {"failed": {}, "fusions": {}})
+    running = comparison.build(Same(), tmp_path, comparison.QUICK, {"failed": {}, "fusions": {}})
     assert running["PyTorch bf16"].bf16
     assert {CPU, OPENVINO} < set(running)
     assert running[CPU].path != running[OPENVINO].path
@@ -330,7 +330,7 @@ def test_answers_are_compared_with_pytorchs_on_the_same_sentences(here):
 
     running = {PYTORCH: Same(), "OpenVINO bf16": Broken(), "OpenVINO int8": Broken(), CPU: Same(1)}
     found: dict = {"failed": {}, "quality": {}}
-    peers.check(Same(), running, replace(peers.QUICK, texts=4), found)
+    comparison.check(Same(), running, replace(comparison.QUICK, texts=4), found)
     assert found["classes"] == 2
     assert found["failed"] == {"OpenVINO int8": "ended by SIGILL"}
     assert list(running) == [PYTORCH, "OpenVINO bf16", CPU]
@@ -345,11 +345,11 @@ def test_a_large_batch_also_runs_in_parts_by_ours_and_by_openvino(monkeypatch, t
         CPU: engines.Ort(tmp_path, SessionRecipe(disabled_optimizers=("A",))),
         OPENVINO: engines.Ort(tmp_path, SessionRecipe("openvino")),
     }
-    assert peers.in_parts(running, 1, 128) == peers.in_parts(running, 2, 128) == {}
-    found = peers.in_parts(running, 8, 128)
+    assert comparison.in_parts(running, 1, 128) == comparison.in_parts(running, 2, 128) == {}
+    found = comparison.in_parts(running, 8, 128)
     assert list(found) == [f"OpenVINO int8{PARTS}", f"{CPU}{PARTS}"]
     theirs, ours = found.values()
     assert (theirs.rows, ours.rows, ours.workers) == (2, 2, 2)
     assert (ours.recipe.threads, ours.recipe.disabled_optimizers) == (1, ("A",))
     monkeypatch.setenv("TUTORIAL_CORES", "1")
-    assert peers.in_parts(running, 8, 128) == {}
+    assert comparison.in_parts(running, 8, 128) == {}

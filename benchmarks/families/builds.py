@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.families import checkpoints
 from benchmarks.families.engines import BUDGET
+from tutorial_utils.core import scoped
 from tutorial_utils.data import reviews
 from tutorial_utils.graph import export, fusion, inspection, quantization, rewrites
 from tutorial_utils.models.classifiers import Classifier, open_classifier
@@ -54,7 +55,7 @@ def openvino_fp32(classifier: Classifier, target: Path) -> None:
     """Write the file of OpenVINO's converter, in fp32."""
     import openvino
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), scoped.quiet_transformers():
         warnings.simplefilter("ignore")
         converted = openvino.convert_model(classifier.module(), example_input=classifier.example())
     openvino.save_model(converted, target, compress_to_fp16=False)

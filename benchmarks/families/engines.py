@@ -1,20 +1,22 @@
 """What runs a family's checkpoint or one of its files: PyTorch, ONNX Runtime, OpenVINO.
 
-Each is sent to a process of its own and loaded there.
+Each is sent to a process of its own and loaded there. So nothing heavy is imported here.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from tutorial_utils.core import machine
-from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.models.torch_inference import Predict, predictor
 from tutorial_utils.runtime import batching, inference
 from tutorial_utils.runtime.session import SessionRecipe
+
+if TYPE_CHECKING:
+    from tutorial_utils.models.classifiers import Classifier
 
 BUDGET = 1_024  # tokens of a batch of sentences
 
@@ -30,7 +32,7 @@ class Engine(Protocol):
 class Torch:
     """A checkpoint in PyTorch, in fp32 or bf16."""
 
-    classifier: Classifier
+    classifier: "Classifier"
     bf16: bool = False
 
     def predict(self) -> Predict:
