@@ -1,7 +1,8 @@
 """The stages of the comparison of families with other tools: build, check, time."""
 
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -54,7 +55,7 @@ def measure(family: str, quick: bool) -> Iterator[dict]:
     found: dict = {"failed": {}, "fusions": {}, "quality": {}, "comparisons": {}}
     with tempfile.TemporaryDirectory(prefix=f"{family}-") as folder:
         checkpoint = Path(folder, "checkpoint")
-        classifier = in_a_process(builds.checkpoint, family, checkpoint, small)
+        classifier = _made(f"{family}, checkpoint", builds.checkpoint, family, checkpoint, small)
         running = build(classifier, Path(folder), effort, found)
         check(classifier, running, effort, found)
         for batch, length in SHAPES:
@@ -102,7 +103,7 @@ def build(classifier: Classifier, folder: Path, effort: Effort, found: dict) -> 
         del made[OPENVINO]
     for name, (engine, work) in made.items():
         try:
-            fused = in_a_process(*work)
+            fused = _made(name, *work)
         except Crashed as crash:
             found["failed"][name] = str(crash)
             print(f"{name} left out: {crash}", flush=True)
@@ -145,6 +146,14 @@ def in_parts(running: dict[str, Engine], batch: int, length: int) -> dict[str, t
             bulk = replace(recipe, session=engine.recipe).in_bulk()
             found[name] = Onnx(engine.path, batch, length, bulk, rows, workers)
     return {f"{name}, {workers} parts at a time": one for name, one in found.items()}
+
+
+def _made(what: str, function: Callable, *arguments):
+    """What a function returns in a process of its own; prints how long it took."""
+    start = time.perf_counter()
+    result = in_a_process(function, *arguments)
+    print(f"{what}: made in {time.perf_counter() - start:.0f} s", flush=True)
+    return result
 
 
 def origin() -> dict:

@@ -33,10 +33,10 @@ class Time:
 
 
 def time_of(one: dict, ours: str, shape: str) -> Time | None:
-    """The time of ours on one provider in a family's results; None if it did not run."""
-    comparison = one.get("comparisons", {}).get(shape)
-    ran = [name for name in comparison["rounds"] if _engine(name) == ours] if comparison else []
-    if not ran:
+    """The time of ours on one provider in a family's results; None if it or PyTorch did not run."""
+    comparison = one.get("comparisons", {}).get(shape, {"rounds": {}})
+    ran = [name for name in comparison["rounds"] if _engine(name) == ours]
+    if not ran or PYTORCH not in comparison["rounds"]:
         return None
     times = {name: verdict(comparison, name, PYTORCH) for name in ran}
     name = min(ran, key=lambda one: times[one].ratio)
