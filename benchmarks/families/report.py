@@ -109,7 +109,7 @@ def table(found: dict) -> Table:
 
 
 def _compared_row(one: dict, ours: str) -> tuple[str, ...]:
-    provider = ours.removeprefix("ours (").removesuffix(")")
+    provider = OURS[ours]
     if len(one["fusions"]) > 1 and ours == recommended(one):
         provider = f"**{provider}**"
     fused = ", ".join(f"{name} {count}" for name, count in one["fusions"][ours].items())
