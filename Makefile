@@ -80,16 +80,22 @@ claims: prepare ## measure the sixteen popular claims again
 drift: prepare ## measure how often drift detection raises false alarms, and how late it reacts
 	$(BIN)/python -m benchmarks.drift
 
+define WITH_PEERS
+$(PYTHON) -m venv $(VENV)-peers
+$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
+	--requirement benchmarks/requirements-peers.txt --editable '.[learn]'
+endef
+
 peers: prepare ## compare with other tools, in separate environments
-	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip install --quiet --constraint constraints.txt \
-		--requirement benchmarks/requirements-peers.txt --editable '.[learn]'
+	$(WITH_PEERS)
 	$(PYTHON) -m venv $(VENV)-optimum
 	-$(VENV)-optimum/bin/python -m pip install --quiet \
 		--requirement benchmarks/requirements-optimum.txt # without it the report says so
 	$(VENV)-peers/bin/python -m benchmarks.peers
 
-families: prepare ## run optimize on each supported model family, at base size
+families: prepare ## run optimize on each supported model family at base size, and compare each with other tools
+	$(WITH_PEERS)
+	$(VENV)-peers/bin/python -m benchmarks.families.peers
 	$(BIN)/python -m benchmarks.families
 
 load: prepare ## overload the service, and compare it with other servers

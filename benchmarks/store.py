@@ -32,6 +32,7 @@ REPORTS: dict[str, Callable[[dict, Folder], None] | None] = {  # None: no report
     "soak": benchmarks.soak.report.draw,
     "drift": benchmarks.drift.report.draw,
     "families": benchmarks.families.report.draw,
+    "families_peers": benchmarks.families.report.draw_peers,  # on the same page
     "fusion": fusion.draw,
     "quantization": quantization.draw,
     "runtime": runtime.draw,

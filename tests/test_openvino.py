@@ -89,7 +89,7 @@ def test_what_openvino_cannot_open_runs_on_the_cpu_provider(tmp_path, monkeypatc
 @needs_openvino
 def test_the_fastest_provider_is_promoted_with_a_form_for_machines_without_it(clock, tmp_path):
     clock.clear()
-    clock.update({"openvino_int8": 0.1, "openvino": 0.3, **SPEED})
+    clock.update({"openvino_int8": 0.1, "openvino_mixed": 0.2, "openvino": 0.3, **SPEED})
     data = data_of(tmp_path)
     assert cli.main(command(tmp_path, "--data", str(data), *LOW)) == 0
     version = tmp_path / "out" / "registry" / "model" / "1"
@@ -100,7 +100,8 @@ def test_the_fastest_provider_is_promoted_with_a_form_for_machines_without_it(cl
     assert ours.features == spare.features == machine.describe().features
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     tried = {(t["name"], t["provider"]) for t in report["trials"] if t["stage"] == providers.STAGE}
-    assert tried == {("openvino_int8", "openvino"), ("openvino", "openvino")}
+    names = ("openvino_int8", "openvino_mixed", "openvino")
+    assert tried == {(name, "openvino") for name in names}
     budgets = {t["provider"] for t in report["trials"] if t["stage"] == "tune"}
     assert budgets == {"", "openvino"}
     assert "The version has a second file" in (tmp_path / "out" / "report.md").read_text()

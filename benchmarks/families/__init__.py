@@ -1,1 +1,1 @@
-"""``optimize`` on a checkpoint of each supported family, at its real base size."""
+"""Each supported family at its real base size: ``optimize`` on it, and other tools beside it."""

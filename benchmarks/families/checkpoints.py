@@ -42,10 +42,10 @@ WORDS = 0.1  # standard deviation of the vectors of words; that of other weights
 SENTENCES, EPOCHS, RATE = 2_000, 20, 1e-3
 
 
-def save(family: str, folder: Path, **settings) -> Path:
+def save(family: str, folder: Path, sentences: int = SENTENCES, **settings) -> Path:
     """Write a checkpoint with save_pretrained; return its folder.
 
-    settings: of the config, besides those of base size.
+    sentences: to fit the head to. settings: of the config, besides those of base size.
     """
     values = FAMILIES[family] | {"pad_token_id": 0} | settings
     values |= {"id2label": dict(enumerate(reviews.LABELS)), "attn_implementation": "sdpa"}
@@ -57,7 +57,7 @@ def save(family: str, folder: Path, **settings) -> Path:
         config = transformers.AutoConfig.for_model(family.removesuffix("-large"), **values)
         model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
         give_words(model)
-        fit(model, reviews.splits().train.take(range(SENTENCES)))
+        fit(model, reviews.splits().train.take(range(sentences)))
         model.save_pretrained(folder)
     special = {
         f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")

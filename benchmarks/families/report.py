@@ -1,34 +1,149 @@
-"""The stored runs of ``optimize`` on each family as a table."""
+"""The page of the families: each beside other tools, and what ``optimize`` promoted."""
 
-from benchmarks.common import Folder
+from benchmarks.common import Folder, interval, target_table, versions
 from benchmarks.families.checkpoints import FAMILIES
+from benchmarks.families.targets import (
+    BASE,
+    OPENVINO,
+    OURS,
+    TITLES,
+    faster_peers,
+    recommended,
+    targets,
+    time_of,
+)
+from benchmarks.stages import notes
 from tutorial_utils.core.machine import Machine
 from tutorial_utils.core.tables import Table
 
 HEADERS = ("family", "promoted", "time", "size", "agreement", "all in INT8", "F1", "flips",
            "minutes", "peak MB")  # fmt: skip
 ONE_CLASS = "– (its head gives one class only)"
-ABOUT = """\
-Each is a checkpoint with random weights in the encoder's layers, real vectors of words, and a head
-fitted to 2,000 sentences, optimized with `--quick --max-score-fall 0.02` and 500 other sentences.
+CHECKPOINTS = """\
+Each family is a checkpoint with random weights in the encoder's layers, real vectors of words, and
+a head fitted to 2,000 sentences. `deberta-v2` has the settings of DeBERTa-v3."""
+PEERS = """\
+*fused*: operators of the file that only a fusion writes; the OpenVINO provider fuses by itself, at
+load. *PyTorch = 1*, *best peer = 1*: time with its 95 % interval; the best peer is the other tool
+with the least time, PyTorch included. Ours, and OpenVINO by itself, run a batch of 8 at once or in
+parts at the same time, whichever is faster. *agreement*: share of other sentences with PyTorch's
+answer; *F1*: on the same sentences, with the difference to PyTorch's. Of two providers, **bold** is
+the one that takes less time over both shapes, which the targets are about."""
+PROMOTED = """\
+Optimized with `--quick --max-score-fall 0.02` and 500 other sentences.
 *all in INT8*: agreement with PyTorch before products are kept in fp32. *time*: of one text,
 relative to PyTorch fp32; *size*: of the weights, relative to PyTorch fp32; *flips*: share of texts
 that get a different answer alone than in some batch; *peak*: of all processes together."""
 
 
 def draw(found: dict, folder: Folder) -> None:
-    """Write ``families.md``."""
+    """Write ``families.md`` with the runs of ``optimize`` in ``found``, and the folder's others."""
+    _write(found, folder.read("families_peers"), folder)
+
+
+def draw_peers(found: dict, folder: Folder) -> None:
+    """Write ``families.md`` with the comparison in ``found``, and the folder's other runs."""
+    _write(folder.read("families"), found, folder)
+
+
+def _write(promoted: dict, peers: dict, folder: Folder) -> None:
+    parts = ["# Model families at base size", CHECKPOINTS]
+    parts += _compared(peers) if peers else []
+    parts += _promoted(promoted) if promoted else []
+    folder.write("families.md", "\n\n".join(parts) + "\n")
+
+
+def _compared(found: dict) -> list[str]:
+    origins = found.get("stages", {}).values()
+    more = next((origin["peers"] for origin in origins), {})
+    known = versions(found, {name: version for name, version in more.items() if version})
+    reasons = {
+        f"- {family}: {name}: {reason}"
+        for family in BASE
+        for name, reason in found.get(family, {}).get("failed", {}).items()
+    }
+    parts = [
+        "## Compared with other tools",
+        f"Measured by `python -m benchmarks.families.peers` on: {Machine(**found['machine'])}, "
+        f"with {known}.",
+        notes("families.peers", found, BASE).strip(),
+        faster(found),
+        PEERS,
+        table(found).markdown(),
+        f"### Targets\n\n{target_table(targets(found)).markdown()}",
+        "### Could not run here\n\n" + "\n".join(sorted(reasons)) if reasons else "",
+    ]
+    return [part for part in parts if part]
+
+
+def faster(found: dict) -> str:
+    """A paragraph that says where another tool is faster than ours."""
+    lines = []
+    for family in BASE:
+        for shape in TITLES:
+            if peers := faster_peers(found.get(family, {}), shape):
+                told = ", ".join(
+                    f"{name}, {ratio.cell}{'' if ratio.word == 'faster' else ' (undecided)'}"
+                    for name, ratio in peers.items()
+                )
+                lines.append(f"- {family} {shape}: {told}")
+    if not lines:
+        return "No other tool took less time than ours with any family."
+    says = "Where another tool took less time than ours (our time = 1, with the 95 % interval):"
+    return "\n".join([says, "", *lines])
+
+
+def table(found: dict) -> Table:
+    """One row for each family and provider."""
+    headers = ("family", "provider", "fused", *(f"{shape}, PyTorch = 1" for shape in TITLES))
+    headers += (*(f"{shape}, best peer = 1" for shape in TITLES), "agreement", "F1")
+    headers += ("agreement, OpenVINO int8",)
+    known = {family: found[family] for family in BASE if family in found}
+    rows = [
+        (family, *_compared_row(one, ours))
+        for family, one in known.items()
+        for ours in OURS
+        if ours in one["fusions"]
+    ]
+    return Table.of(headers, rows)
+
+
+def _compared_row(one: dict, ours: str) -> tuple[str, ...]:
+    provider = OURS[ours]
+    if len(one["fusions"]) > 1 and ours == recommended(one):
+        provider = f"**{provider}**"
+    fused = ", ".join(f"{name} {count}" for name, count in one["fusions"][ours].items())
+    times = [time_of(one, ours, shape) for shape in TITLES]
+    score = one["quality"].get(ours)
+    theirs = one["quality"].get("OpenVINO int8")
+    return (
+        provider,
+        fused or ("at load" if ours == OPENVINO else "–"),
+        *(interval(t.to_pytorch if t else None) for t in times),
+        *(f"{t.to_peer.cell} {t.peer}" if t else "–" for t in times),
+        _agreement(one, score),
+        f"{score['score']:.3f} ({score['difference']:+.4f})" if score else "–",
+        _agreement(one, theirs),
+    )
+
+
+def _agreement(one: dict, score: dict | None) -> str:
+    if score is None:
+        return "–"
+    return f"{score['agreement']:.2%}" if one["classes"] > 1 else ONE_CLASS
+
+
+def _promoted(found: dict) -> list[str]:
     rows = [_row(found[family]) for family in FAMILIES if family in found]
     refused = [f"- {family}: {found[family]['last']}" for family in FAMILIES
                if family in found and found[family]["code"]]  # fmt: skip
-    parts = [
-        "# optimize on each family at base size, and on XLM-R-large",
+    return [
+        "## What `optimize` promotes",
         f"Measured by `python -m benchmarks.families` on: {Machine(**found['machine'])}.",
-        ABOUT,
+        PROMOTED,
         Table.of(HEADERS, rows).markdown(),
         "\n".join(["What was refused, and why:", "", *refused]) if refused else "None was refused.",
     ]
-    folder.write("families.md", "\n\n".join(parts) + "\n")
 
 
 def _row(one: dict) -> tuple[str, ...]:

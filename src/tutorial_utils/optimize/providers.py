@@ -7,8 +7,7 @@ OpenVINO's fusions know the plain graph, not the fused operators of the CPU prov
 from dataclasses import replace
 
 from tutorial_utils.core import machine
-from tutorial_utils.optimize import stages, variants
-from tutorial_utils.optimize.answers import Fidelity
+from tutorial_utils.optimize import stages, timing, variants
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.results import Candidate, Found, Trial
 from tutorial_utils.optimize.variants import Variant
@@ -41,25 +40,39 @@ def _on_openvino(job: Job, found: Found, session: SessionRecipe) -> Found:
     plain = variants.plain(job)
     if plain.problem:
         return found.tried(Trial(STAGE, plain.name, False, plain.problem))
-
-    def likely(close: Fidelity) -> bool:
-        return Candidate("", plain.name, "int8", close).promising(job.limits)
-
-    eight = variants.calibrated(job, plain.name, session, likely)
-    found = _added(job, found, eight, Candidate(eight.name, plain.name, "int8", session=session))
+    found = _int8(job, found, plain.name, session)
     if not job.effort.thorough:
         return found
-    precision = "bf16" if BF16 & set(machine.features()) else "f32"
-    session = replace(session, provider_options=openvino.precision(precision))
-    whole = variants.compared(job, plain.name, session)
-    precision = "bf16" if precision == "bf16" else "fp32"
-    return _added(job, found, whole, Candidate(plain.name, plain.name, precision, session=session))
+    has_bf16 = bool(BF16 & set(machine.features()))
+    hint = replace(session, provider_options=openvino.precision("bf16" if has_bf16 else "f32"))
+    variant = variants.compared(job, plain.name, hint)
+    candidate = Candidate(plain.name, plain.name, "bf16" if has_bf16 else "fp32", session=hint)
+    return _added(job, found, [variant], candidate)
 
 
-def _added(job: Job, found: Found, variant: Variant, candidate: Candidate) -> Found:
-    """The results with a candidate, unless its file cannot be used."""
-    trial = stages.trial(job, STAGE, variant, variant.name, {}, candidate.provider(job))
-    if not variant.problem:
-        candidate = replace(candidate, fidelity=variant.close)
-        found = replace(found, others=(*found.others, candidate))
-    return found.tried(trial)
+def _int8(job: Job, found: Found, source: str, session: SessionRecipe) -> Found:
+    """In 8 bits: all products, and all but those of attention, if these may be better."""
+    made = [variants.calibrated(job, source, session)]
+    first = Candidate(made[0].name, source, "int8", made[0].close, session)
+    if job.effort.thorough or made[0].problem or not first.promising(job.limits):
+        made.append(variants.calibrated(job, source, session, attention=False))
+    return _added(job, found, made, first)
+
+
+def _added(job: Job, found: Found, made: list[Variant], like: Candidate) -> Found:
+    """The results with the best of the files that were made as a candidate, if one can be used.
+
+    The fastest of those whose answers will probably pass; if none will, of all of them.
+    """
+    candidates = [
+        replace(like, name=variant.name, fidelity=variant.close)
+        for variant in made
+        if not variant.problem
+    ]
+    right = [one for one in candidates if one.promising(job.limits)] or candidates
+    names = [one.name for one in right]
+    raced = timing.race(job, names, like.session)
+    best = timing.fastest(raced, names[0]) if names else ""
+    trials = (stages.trial(job, STAGE, one, best, raced, like.provider(job)) for one in made)
+    chosen = tuple(one for one in candidates if one.name == best)
+    return replace(found, others=(*found.others, *chosen)).tried(*trials)

@@ -14,6 +14,7 @@ from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.texts import Rows
 from tutorial_utils.runtime import memory
 from tutorial_utils.runtime.recipe import Recipe
+from tutorial_utils.runtime.session import SessionRecipe
 
 Entry = tuple[Path | Classifier, Recipe]  # an ONNX file or a PyTorch model, and how to run it
 Ratios = Mapping[str, Ratio]  # workload → time relative to a reference
@@ -64,9 +65,13 @@ def _compare(job: Job, entries: Mapping[str, Entry], rows: Rows) -> timer.Compar
     )
 
 
-def race(job: Job, names: Iterable[str]) -> dict[str, Ratios]:
-    """Each file except the first → its time relative to the first, for one text and one batch."""
-    entries: dict[str, Entry] = {name: (job.file(name), job.recipe()) for name in names}
+def race(job: Job, names: Iterable[str], session: SessionRecipe | None = None) -> dict[str, Ratios]:
+    """Each file except the first → its time relative to the first, for one text and one batch.
+
+    session: to open them with; by default the target's.
+    """
+    recipe = job.recipe(session=session)
+    entries: dict[str, Entry] = {name: (job.file(name), recipe) for name in names}
     others = list(entries)[1:]
     if not others:
         return {}

@@ -22,7 +22,7 @@ from tutorial_utils.graph import (
     smoothquant,
     static,
 )
-from tutorial_utils.optimize import answers
+from tutorial_utils.optimize import answers, long_inputs
 from tutorial_utils.optimize.answers import Fidelity, cause, problem_at_length
 from tutorial_utils.optimize.job import Job
 from tutorial_utils.runtime import batching
@@ -141,12 +141,21 @@ def plain(job: Job) -> Variant:
     return Variant("openvino", answers.problem(job, path))
 
 
-def calibrated(
-    job: Job, source: str, session: SessionRecipe, enough: Callable[[Fidelity], bool]
-) -> Variant:
-    """The file ``source`` in 8 bits with scales in the file (Q/DQ), run with ``session``."""
-    inputs, path = _calibration(job), job.file(f"{source}_int8")
-    return _made(job, path, lambda: static.recommended(job.file(source), path, inputs), session)
+def calibrated(job: Job, source: str, session: SessionRecipe, attention: bool = True) -> Variant:
+    """The file ``source`` in 8 bits with scales in the file (Q/DQ), run with ``session``.
+
+    attention: the products of attention too, not only those with weights.
+    """
+    path = job.file(f"{source}_{'int8' if attention else 'mixed'}")
+    # Fixed ranges must hold for long texts too, of which the data may have none.
+    inputs = [*_calibration(job), *(long.inputs for long in long_inputs.of(job))]
+    kept = () if attention else static.attention_products(job.file(source))
+
+    def make() -> None:
+        static.recommended(job.file(source), path, inputs, exclude=kept)
+
+    made = _made(job, path, make, session)
+    return replace(made, note=f"{len(kept)} products of attention in fp32" if kept else None)
 
 
 def compared(job: Job, name: str, session: SessionRecipe) -> Variant:

@@ -1,0 +1,119 @@
+"""The files that are compared: ours for each provider, and OpenVINO's own, of one checkpoint.
+
+Each function runs in a process of its own, so that its memory is free for the next one.
+"""
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.families import checkpoints
+from benchmarks.families.engines import BUDGET
+from tutorial_utils.core import scoped
+from tutorial_utils.data import reviews
+from tutorial_utils.graph import export, fusion, inspection, quantization, rewrites
+from tutorial_utils.models.classifiers import Classifier, open_classifier
+from tutorial_utils.runtime import batching
+from tutorial_utils.tasks import named
+
+Inputs = dict[str, np.ndarray]
+
+
+def checkpoint(family: str, folder: Path, given: dict) -> Classifier:
+    """Make a family's checkpoint in ``folder``, and open it. given: to ``checkpoints.save``."""
+    return open_classifier(checkpoints.save(family, folder, **given))
+
+
+def for_cpu(classifier: Classifier, target: Path, texts: int) -> dict[str, int]:
+    """Write our INT8 file for the CPU provider; return its fused operators, and how many of each.
+
+    texts: validation sentences to calibrate on, as in the functions below.
+    """
+    with _scratch(target) as exported:
+        _export(classifier, exported)
+        fusion.fuse_what_pays(exported, exported)
+        quantization.recommended(exported, target, _batches(classifier, texts))
+        return _fused(exported)
+
+
+def for_openvino(classifier: Classifier, target: Path, texts: int) -> dict[str, int]:
+    """Write our INT8 file for the OpenVINO provider, which fuses at load; return what is fused."""
+    from tutorial_utils.graph import static
+
+    with _scratch(target) as exported:
+        _export(classifier, exported, attention="eager")
+        fusion.narrow(exported, exported)
+        static.recommended(exported, target, _one_by_one(classifier, texts))
+        return _fused(exported)
+
+
+def openvino_fp32(classifier: Classifier, target: Path) -> None:
+    """Write the file of OpenVINO's converter, in fp32."""
+    import openvino
+
+    with warnings.catch_warnings(), scoped.quiet_transformers():
+        warnings.simplefilter("ignore")
+        converted = openvino.convert_model(classifier.module(), example_input=classifier.example())
+    openvino.save_model(converted, target, compress_to_fp16=False)
+
+
+def openvino_int8(classifier: Classifier, source: Path, target: Path, texts: int) -> None:
+    """Write the fp32 file ``source`` in INT8, as nncf recommends it for transformers."""
+    import nncf
+    import openvino
+
+    samples = _one_by_one(classifier, texts)
+    quantized = nncf.quantize(
+        openvino.Core().read_model(source),
+        nncf.Dataset(samples),
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=len(samples),
+    )
+    openvino.save_model(quantized, target, compress_to_fp16=False)
+
+
+def _export(classifier: Classifier, target: Path, attention: str | None = None) -> None:
+    export.export(
+        classifier.module(),
+        target,
+        inputs=classifier.example(),
+        output=named(classifier.task).output,
+        attention=attention,
+    )
+
+
+def _fused(path: Path) -> dict[str, int]:
+    """Operators of ONNX Runtime's own, which only a fusion writes."""
+    graph = inspection.load_structure(path).graph
+    known = sorted(node.op_type for node in graph.node if node.domain == rewrites.ORT_DOMAIN)
+    return {name: known.count(name) for name in dict.fromkeys(known)}
+
+
+def _batches(classifier: Classifier, texts: int) -> list[Inputs]:
+    rows = _rows(classifier, texts)
+    batches = batching.by_tokens([len(row) for row in rows], BUDGET)
+    return [_inputs(classifier, [rows[i] for i in batch]) for batch in batches]
+
+
+def _one_by_one(classifier: Classifier, texts: int) -> list[Inputs]:
+    return [_inputs(classifier, [row]) for row in _rows(classifier, texts)]
+
+
+def _rows(classifier: Classifier, texts: int) -> list[list[int]]:
+    return classifier.encode(reviews.splits().validation.texts[:texts])
+
+
+def _inputs(classifier: Classifier, rows: Sequence[Sequence[int]]) -> Inputs:
+    padded = batching.pad(rows, padding=classifier.padding)
+    return {name: padded[name] for name in classifier.inputs}
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A path for a large file that is needed only while ``target`` is made."""
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        yield Path(folder, "exported.onnx")
