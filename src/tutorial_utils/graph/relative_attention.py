@@ -1,0 +1,246 @@
+"""Attention whose scores depend on relative positions: one MultiHeadAttention a layer.
+
+MPNet adds a learned bias for each distance between two positions to the scores; DeBERTa-v2 and v3
+add products of queries and keys with embeddings of the distance. ONNX Script's fusions know
+neither. ONNX Runtime's ``MultiHeadAttention`` takes such terms as its ``attention_bias``; the
+projections stay products of their own, which the quantizer knows.
+"""
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass
+from onnxscript.rewriter import pattern
+
+from tutorial_utils.graph.rewrites import (
+    ORT_DOMAIN,
+    array_of,
+    input_of,
+    is_constant,
+    is_number,
+    producer,
+)
+
+LOWEST = float(np.finfo(np.float32).min)  # what both families give scores that do not count
+_BY_ELEMENT = {
+    "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Div", "Greater", "Less", "LessOrEqual", "Log",
+    "Mul", "Neg", "Sign", "Sub", "Where",
+}  # fmt: skip
+
+
+def fuse(model: ir.Model) -> int:
+    """Fuse attention with relative positions in place; return how many layers have it.
+
+    Expects constants folded, and the shapes that the exporter wrote.
+    """
+    count = pattern.RewriteRuleSet([_ByDistance.rule()]).apply_to_model(model)
+    count = pattern.RewriteRuleSet([_Biased.rule(), _Disentangled.rule()]).apply_to_model(model)
+    if count:  # masks and distances are the same in all layers
+        CommonSubexpressionEliminationPass()(model)
+    return count
+
+
+class _Biased(pattern.RewriteRuleClassBase):
+    """MPNet: softmax(scale · Q Kᵀ + bias + mask) V. The bias is the same for all texts."""
+
+    def pattern(self, op, query, key, value, bias, mask):
+        scores = op.FusedMatMul(query, key, _domain=ORT_DOMAIN, _outputs=["scores"])
+        weights = op.Softmax(op.Add(op.Add(scores, bias), mask), axis=-1)
+        joined = op.Transpose(op.MatMul(weights, value), perm=[0, 2, 1, 3])
+        return op.Reshape(joined, pattern.ANY_VALUE)
+
+    def check(self, context, query, key, value, bias, mask, scores, **_):
+        result = pattern.MatchResult()
+        product = scores.producer().attributes
+        if any(name != "alpha" and product[name].value for name in product):
+            return result.fail("The product transposes its inputs.")
+        self.scale = product.get_float("alpha", 1.0)
+        self.inputs = [_of_heads(query), _of_heads(key, (0, 2, 3, 1)), _of_heads(value)]
+        if None in self.inputs or len({heads for _, heads in self.inputs}) != 1:
+            return result.fail("Queries, keys and values are not split into the same heads.")
+        chosen = producer(mask)
+        if chosen is None or chosen.op_type != "Where" or not is_number(chosen.inputs[1], 0):
+            return result.fail("What is added to the scores is not a mask.")
+        self.allowed = chosen.inputs[0]
+        if not is_number(chosen.inputs[2], LOWEST) or not _is_4d(self.allowed, 1):
+            return result.fail("The mask is of another kind.")
+        expanded = producer(bias)  # the same for all texts: there is no need to repeat it
+        self.bias = expanded.inputs[0] if expanded and expanded.op_type == "Expand" else bias
+        if not _is_4d(self.bias, self.inputs[0][1][0]):
+            return result.fail("The bias is not one of each head and pair of positions.")
+        return result
+
+    def rewrite(self, op, **_):
+        return _attention(op, self.inputs, self.bias, self.allowed, self.scale)
+
+
+class _Disentangled(pattern.RewriteRuleClassBase):
+    """DeBERTa: softmax(Q (Kᵀ / root) + relative, where allowed) V, for batch × heads at once."""
+
+    def pattern(self, op, query, key, value, root, relative, shape, forbidden, lowest):
+        scores = op.MatMul(query, op.Div(op.Transpose(key, perm=[0, 2, 1]), root))
+        scores = op.Reshape(op.Add(scores, relative), shape)
+        weights = op.Softmax(op.Where(forbidden, lowest, scores), axis=-1)
+        context = op.MatMul(op.Reshape(weights, pattern.ANY_VALUE), value)
+        split = op.Reshape(context, pattern.ANY_VALUE)
+        return op.Reshape(op.Transpose(split, perm=[0, 2, 1, 3]), pattern.ANY_VALUE)
+
+    def check(self, context, query, key, value, root, forbidden, lowest, **_):
+        result = pattern.MatchResult()
+        self.inputs = [_of_heads(each, batched=True) for each in (query, key, value)]
+        if None in self.inputs or len({heads for _, heads in self.inputs}) != 1:
+            return result.fail("Queries, keys and values are not split into the same heads.")
+        if not (is_constant(root) and array_of(root).size == 1):
+            return result.fail("The scale is not a constant.")
+        self.allowed = input_of(forbidden, "Not")
+        if not is_number(lowest, LOWEST) or not _is_4d(self.allowed, 1):
+            return result.fail("The mask is of another kind.")
+        return result
+
+    def rewrite(self, op, root, relative, shape, **_):
+        bias = op.Reshape(relative, shape)
+        return _attention(op, self.inputs, bias, self.allowed, 1 / array_of(root).item())
+
+
+class _ByDistance(pattern.RewriteRuleClassBase):
+    """DeBERTa's products with embeddings of all distances, of which a text has only some.
+
+    The original multiplies by the embeddings of all distances, and picks one for each pair of
+    positions. Here the 2 n embeddings that n positions need are looked up first, in the order of
+    the distances n … -(n - 1). The product then holds all that is asked for, each row one place
+    further to the right than the next: read with one column less, the rows are aligned. At 128
+    positions that takes half the multiplications, and a copy instead of a look-up of each element.
+    """
+
+    def pattern(self, op, given, table, repeats, index, root):
+        every = op.Tile(table, repeats)
+        scores = op.FusedMatMul(given, every, transB=1, _domain=ORT_DOMAIN, _outputs=["scores"])
+        picked = op.GatherElements(scores, index, axis=-1)
+        turned = op.Transpose(picked, perm=[0, 2, 1])
+        either = pattern.OrValue([turned, picked], tag_var="turn", tag_values=[True, False])
+        return op.Div(either, root)
+
+    def check(self, context, given, table, repeats, index, root, scores, **_):
+        result = pattern.MatchResult()
+        product = scores.producer().attributes
+        if any(name not in ("alpha", "transB") and product[name].value for name in product):
+            return result.fail("The product transposes its first input.")
+        if product.get_float("alpha", 1.0) != 1 or not all(map(is_constant, (table, root))):
+            return result.fail("The embeddings are not constant.")
+        found, split = _of_heads(given, batched=True), producer(repeats)
+        if found is None or array_of(table).shape[::2] != found[1] or array_of(root).size != 1:
+            return result.fail("The embeddings are not those of each head.")
+        if (
+            split is None
+            or split.op_type != "Concat"
+            or not all(is_number(v, 1) for v in split.inputs[1:])
+        ):
+            return result.fail("The embeddings are not the same for all texts.")
+        self.index = input_of(index, "Expand")
+        self.length = _length(self.index)
+        return result if self.length else result.fail("The index does not follow from distances.")
+
+    def rewrite(self, op, given, table, root, scores, turn, **_):
+        length = self.length
+        count = op.Unsqueeze(length, op.Constant(value_ints=[0]))
+        by_head = producer(given).inputs[0]  # (batch, heads, n, size)
+        scaled = ir.tensor(array_of(table) / array_of(root), name=f"{scores.name}_table")
+        scaled = op.initializer(scaled)
+        needed = op.Gather(scaled, _along(op, self.index, length), axis=1)
+        scores = op.FusedMatMul(by_head, needed, transB=1, _domain=ORT_DOMAIN)
+        flat = op.Reshape(scores, op.Constant(value_ints=[0, 0, -1]))
+        last, axis = op.Constant(value_ints=[2**63 - 1]), op.Constant(value_ints=[2])
+        flat = op.Slice(flat, count, last, axis)
+        minus, zeros = op.Constant(value_ints=[-1]), op.Constant(value_ints=[0, 0])
+        rows = op.Reshape(flat, op.Concat(zeros, count, minus, axis=0))
+        start, axis = op.Constant(value_ints=[0]), op.Constant(value_ints=[3])
+        rows = op.Slice(rows, start, count, axis)
+        if turn:
+            rows = op.Transpose(rows, perm=[0, 1, 3, 2])
+        return op.Reshape(rows, op.Concat(minus, count, count, axis=0))
+
+
+def _attention(op, inputs, bias, allowed, scale):
+    """One node. allowed: bool (batch, 1, n, n).
+
+    ``mask_filter_value``: a row that allows nothing gives all values the same weight, as there.
+    """
+    (query, (heads, _)), (key, _), (value, _) = inputs
+    mask = op.Cast(op.Squeeze(allowed, op.Constant(value_ints=[1])), to=ir.DataType.INT32)
+    settings = {"num_heads": heads, "scale": scale, "mask_filter_value": LOWEST}
+    return op.MultiHeadAttention(
+        query, key, value, None, mask, bias, **settings, _domain=ORT_DOMAIN
+    )
+
+
+def _of_heads(value: ir.Value, order: tuple[int, ...] = (0, 2, 1, 3), batched: bool = False):
+    """What is split into heads, and how: ((batch, n, width), (heads, size)), or None if it is not.
+
+    order: of the axes of (batch, n, heads, size). batched: batch and heads are one axis after it.
+    """
+    if batched:
+        joined, value = producer(value), input_of(value, "Reshape")
+        if joined is None or value is None or value.shape is None or value.shape.rank() != 4:
+            return None
+    turned, split = producer(value), input_of(value, "Transpose")
+    if split is None or tuple(turned.attributes["perm"].as_ints()) != order:
+        return None
+    source, shape = input_of(split, "Reshape"), split.shape
+    if source is None or source.shape is None or shape is None or shape.rank() != 4:
+        return None
+    heads, size = shape[2], shape[3]
+    if not isinstance(heads, int) or not isinstance(size, int) or source.shape.rank() != 3:
+        return None
+    return (source, (heads, size)) if source.shape[2] == heads * size else None
+
+
+def _is_4d(value: ir.Value | None, second: int) -> bool:
+    """Whether ``value`` is (…, second, n, n)."""
+    shape = value.shape if value is not None else None
+    return shape is not None and shape.rank() == 4 and shape[1] == second and shape[2] == shape[3]
+
+
+def _length(value: ir.Value | None) -> ir.Value | None:
+    """The n of which ``value`` (…, n, n) depends on the difference of two positions only."""
+    node = producer(value)
+    if node is None:
+        return None
+    if node.op_type == "Sub":
+        first, second = (input_of(v, "Unsqueeze") for v in node.inputs)
+        places = [_axis(v) for v in node.inputs]
+        steps = producer(first)
+        if first is second and places == [1, 0] and steps is not None and steps.op_type == "Range":
+            return (
+                steps.inputs[1]
+                if is_number(steps.inputs[0], 0) and is_number(steps.inputs[2], 1)
+                else None
+            )
+    if node.op_type in ("Squeeze", "Unsqueeze"):
+        return _length(node.inputs[0])
+    if node.op_type not in _BY_ELEMENT:
+        return None
+    varying = [v for v in node.inputs if not (is_constant(v) and array_of(v).size == 1)]
+    lengths = {_length(v) for v in varying}
+    return lengths.pop() if len(lengths) == 1 else None
+
+
+def _axis(value: ir.Value | None) -> int | None:
+    """Where ``value`` got its axis of size 1."""
+    node = producer(value)
+    axes = node.inputs[1] if node is not None and len(node.inputs) > 1 else None
+    return array_of(axes).item() if is_constant(axes) and array_of(axes).size == 1 else None
+
+
+def _along(op, value: ir.Value, length: ir.Value) -> ir.Value:
+    """What ``value`` is at the differences n, n - 1 … -(n - 1). The first of them is not needed."""
+    node = producer(value)
+    if node is None:
+        return value
+    if input_of(node.inputs[0], "Unsqueeze") and node.op_type == "Sub":
+        one = op.Constant(value_int=1)
+        every = op.Range(length, op.Neg(length), op.Neg(one))
+        return op.Min(every, op.Sub(length, one))
+    if node.op_type in ("Squeeze", "Unsqueeze"):
+        return _along(op, node.inputs[0], length)
+    inputs = [v if is_constant(v) else _along(op, v, length) for v in node.inputs]
+    settings = {name: attribute.value for name, attribute in node.attributes.items()}
+    return getattr(op, node.op_type)(*inputs, **settings)
