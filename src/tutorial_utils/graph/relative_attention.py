@@ -11,14 +11,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 from onnxscript.rewriter import pattern
 
-from tutorial_utils.graph.rewrites import (
-    ORT_DOMAIN,
-    array_of,
-    input_of,
-    is_constant,
-    is_number,
-    producer,
-)
+from tutorial_utils.graph import rewrites
+from tutorial_utils.graph.rewrites import array_of, input_of, is_constant, is_number, producer
 
 LOWEST = float(np.finfo(np.float32).min)  # what both families give scores that do not count
 _BY_ELEMENT = {
@@ -32,7 +26,7 @@ def fuse(model: ir.Model) -> int:
 
     Expects constants folded, and the shapes that the exporter wrote.
     """
-    count = pattern.RewriteRuleSet([_ByDistance.rule()]).apply_to_model(model)
+    pattern.RewriteRuleSet([_ByDistance.rule()]).apply_to_model(model)
     count = pattern.RewriteRuleSet([_Biased.rule(), _Disentangled.rule()]).apply_to_model(model)
     if count:  # masks and distances are the same in all layers
         CommonSubexpressionEliminationPass()(model)
@@ -43,12 +37,12 @@ class _Biased(pattern.RewriteRuleClassBase):
     """MPNet: softmax(scale · Q Kᵀ + bias + mask) V. The bias is the same for all texts."""
 
     def pattern(self, op, query, key, value, bias, mask):
-        scores = op.FusedMatMul(query, key, _domain=ORT_DOMAIN, _outputs=["scores"])
+        scores = op.FusedMatMul(query, key, _domain=rewrites.ORT_DOMAIN, _outputs=["scores"])
         weights = op.Softmax(op.Add(op.Add(scores, bias), mask), axis=-1)
         joined = op.Transpose(op.MatMul(weights, value), perm=[0, 2, 1, 3])
         return op.Reshape(joined, pattern.ANY_VALUE)
 
-    def check(self, context, query, key, value, bias, mask, scores, **_):
+    def check(self, op, query, key, value, bias, mask, scores, **_):
         result = pattern.MatchResult()
         product = scores.producer().attributes
         if any(name != "alpha" and product[name].value for name in product):
@@ -78,17 +72,19 @@ class _Disentangled(pattern.RewriteRuleClassBase):
 
     def pattern(self, op, query, key, value, root, relative, shape, forbidden, lowest):
         scores = op.MatMul(query, op.Div(op.Transpose(key, perm=[0, 2, 1]), root))
-        scores = op.Reshape(op.Add(scores, relative), shape)
+        scores = op.Reshape(op.Add(scores, relative), shape, _outputs=["scores"])
         weights = op.Softmax(op.Where(forbidden, lowest, scores), axis=-1)
         context = op.MatMul(op.Reshape(weights, pattern.ANY_VALUE), value)
         split = op.Reshape(context, pattern.ANY_VALUE)
         return op.Reshape(op.Transpose(split, perm=[0, 2, 1, 3]), pattern.ANY_VALUE)
 
-    def check(self, context, query, key, value, root, forbidden, lowest, **_):
+    def check(self, op, query, key, value, root, forbidden, lowest, scores, **_):
         result = pattern.MatchResult()
         self.inputs = [_of_heads(each, batched=True) for each in (query, key, value)]
         if None in self.inputs or len({heads for _, heads in self.inputs}) != 1:
             return result.fail("Queries, keys and values are not split into the same heads.")
+        if not _is_4d(scores, self.inputs[0][1][0]):
+            return result.fail("The scores are not one of each head and pair of positions.")
         if not (is_constant(root) and array_of(root).size == 1):
             return result.fail("The scale is not a constant.")
         self.allowed = input_of(forbidden, "Not")
@@ -113,27 +109,27 @@ class _ByDistance(pattern.RewriteRuleClassBase):
 
     def pattern(self, op, given, table, repeats, index, root):
         every = op.Tile(table, repeats)
-        scores = op.FusedMatMul(given, every, transB=1, _domain=ORT_DOMAIN, _outputs=["scores"])
+        scores = op.FusedMatMul(
+            given, every, transB=1, _domain=rewrites.ORT_DOMAIN, _outputs=["scores"]
+        )
         picked = op.GatherElements(scores, index, axis=-1)
         turned = op.Transpose(picked, perm=[0, 2, 1])
         either = pattern.OrValue([turned, picked], tag_var="turn", tag_values=[True, False])
         return op.Div(either, root)
 
-    def check(self, context, given, table, repeats, index, root, scores, **_):
+    def check(self, op, given, table, repeats, index, root, scores, **_):
         result = pattern.MatchResult()
         product = scores.producer().attributes
         if any(name not in ("alpha", "transB") and product[name].value for name in product):
             return result.fail("The product transposes its first input.")
         if product.get_float("alpha", 1.0) != 1 or not all(map(is_constant, (table, root))):
             return result.fail("The embeddings are not constant.")
-        found, split = _of_heads(given, batched=True), producer(repeats)
+        found, times = _of_heads(given, batched=True), producer(repeats)
         if found is None or array_of(table).shape[::2] != found[1] or array_of(root).size != 1:
             return result.fail("The embeddings are not those of each head.")
-        if (
-            split is None
-            or split.op_type != "Concat"
-            or not all(is_number(v, 1) for v in split.inputs[1:])
-        ):
+        if times is None or times.op_type != "Concat":
+            return result.fail("It is not known how the embeddings are repeated.")
+        if not all(is_number(v, 1) for v in times.inputs[1:]):
             return result.fail("The embeddings are not the same for all texts.")
         self.index = input_of(index, "Expand")
         self.length = _length(self.index)
@@ -142,11 +138,10 @@ class _ByDistance(pattern.RewriteRuleClassBase):
     def rewrite(self, op, given, table, root, scores, turn, **_):
         length = self.length
         count = op.Unsqueeze(length, op.Constant(value_ints=[0]))
-        by_head = producer(given).inputs[0]  # (batch, heads, n, size)
+        by_head = input_of(given, "Reshape")  # (batch, heads, n, size)
         scaled = ir.tensor(array_of(table) / array_of(root), name=f"{scores.name}_table")
-        scaled = op.initializer(scaled)
-        needed = op.Gather(scaled, _along(op, self.index, length), axis=1)
-        scores = op.FusedMatMul(by_head, needed, transB=1, _domain=ORT_DOMAIN)
+        needed = op.Gather(op.initializer(scaled), _along(op, self.index, length), axis=1)
+        scores = op.FusedMatMul(by_head, needed, transB=1, _domain=rewrites.ORT_DOMAIN)
         flat = op.Reshape(scores, op.Constant(value_ints=[0, 0, -1]))
         last, axis = op.Constant(value_ints=[2**63 - 1]), op.Constant(value_ints=[2])
         flat = op.Slice(flat, count, last, axis)
@@ -168,29 +163,29 @@ def _attention(op, inputs, bias, allowed, scale):
     mask = op.Cast(op.Squeeze(allowed, op.Constant(value_ints=[1])), to=ir.DataType.INT32)
     settings = {"num_heads": heads, "scale": scale, "mask_filter_value": LOWEST}
     return op.MultiHeadAttention(
-        query, key, value, None, mask, bias, **settings, _domain=ORT_DOMAIN
+        query, key, value, None, mask, bias, **settings, _domain=rewrites.ORT_DOMAIN
     )
 
 
-def _of_heads(value: ir.Value, order: tuple[int, ...] = (0, 2, 1, 3), batched: bool = False):
+def _of_heads(value: ir.Value | None, order: tuple[int, ...] = (0, 2, 1, 3), batched: bool = False):
     """What is split into heads, and how: ((batch, n, width), (heads, size)), or None if it is not.
 
     order: of the axes of (batch, n, heads, size). batched: batch and heads are one axis after it.
     """
     if batched:
-        joined, value = producer(value), input_of(value, "Reshape")
-        if joined is None or value is None or value.shape is None or value.shape.rank() != 4:
-            return None
+        value = input_of(value, "Reshape")
     turned, split = producer(value), input_of(value, "Transpose")
-    if split is None or tuple(turned.attributes["perm"].as_ints()) != order:
+    source = input_of(split, "Reshape")
+    if turned is None or split is None or source is None:
         return None
-    source, shape = input_of(split, "Reshape"), split.shape
-    if source is None or source.shape is None or shape is None or shape.rank() != 4:
+    given, shape = source.shape, split.shape
+    if given is None or shape is None or (given.rank(), shape.rank()) != (3, 4):
         return None
     heads, size = shape[2], shape[3]
-    if not isinstance(heads, int) or not isinstance(size, int) or source.shape.rank() != 3:
+    if not isinstance(heads, int) or not isinstance(size, int) or given[2] != heads * size:
         return None
-    return (source, (heads, size)) if source.shape[2] == heads * size else None
+    right = tuple(turned.attributes["perm"].as_ints()) == order
+    return (source, (heads, size)) if right else None
 
 
 def _is_4d(value: ir.Value | None, second: int) -> bool:
@@ -204,16 +199,8 @@ def _length(value: ir.Value | None) -> ir.Value | None:
     node = producer(value)
     if node is None:
         return None
-    if node.op_type == "Sub":
-        first, second = (input_of(v, "Unsqueeze") for v in node.inputs)
-        places = [_axis(v) for v in node.inputs]
-        steps = producer(first)
-        if first is second and places == [1, 0] and steps is not None and steps.op_type == "Range":
-            return (
-                steps.inputs[1]
-                if is_number(steps.inputs[0], 0) and is_number(steps.inputs[2], 1)
-                else None
-            )
+    if (found := _positions(node)) is not None:
+        return found
     if node.op_type in ("Squeeze", "Unsqueeze"):
         return _length(node.inputs[0])
     if node.op_type not in _BY_ELEMENT:
@@ -223,6 +210,19 @@ def _length(value: ir.Value | None) -> ir.Value | None:
     return lengths.pop() if len(lengths) == 1 else None
 
 
+def _positions(node: ir.Node) -> ir.Value | None:
+    """The n of a node that subtracts positions 0 … n - 1 from the same as a column, (n, n)."""
+    if node.op_type != "Sub":
+        return None
+    first, second = (input_of(v, "Unsqueeze") for v in node.inputs)
+    steps = producer(first)
+    if steps is None or first is not second or steps.op_type != "Range":
+        return None
+    start, length, step = steps.inputs
+    counted = is_number(start, 0) and is_number(step, 1)
+    return length if counted and [_axis(v) for v in node.inputs] == [1, 0] else None
+
+
 def _axis(value: ir.Value | None) -> int | None:
     """Where ``value`` got its axis of size 1."""
     node = producer(value)
@@ -230,12 +230,12 @@ def _axis(value: ir.Value | None) -> int | None:
     return array_of(axes).item() if is_constant(axes) and array_of(axes).size == 1 else None
 
 
-def _along(op, value: ir.Value, length: ir.Value) -> ir.Value:
+def _along(op, value: ir.Value | None, length: ir.Value | None):
     """What ``value`` is at the differences n, n - 1 … -(n - 1). The first of them is not needed."""
     node = producer(value)
     if node is None:
         return value
-    if input_of(node.inputs[0], "Unsqueeze") and node.op_type == "Sub":
+    if _positions(node) is not None:
         one = op.Constant(value_int=1)
         every = op.Range(length, op.Neg(length), op.Neg(one))
         return op.Min(every, op.Sub(length, one))

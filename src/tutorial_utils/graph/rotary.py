@@ -34,7 +34,7 @@ class _Rotated(pattern.RewriteRuleClassBase):
         back = op.Transpose(total, perm=[0, 2, 1, 3])
         return op.Reshape(back, [0, 0, -1])
 
-    def check(self, context, given, cosine, sine, middle, start, end, **_):
+    def check(self, op, given, cosine, sine, middle, start, end, **_):
         result = pattern.MatchResult()
         shape = given.shape
         if shape is None or shape.rank() != 4 or not isinstance(shape[2], int):
@@ -69,7 +69,7 @@ class _Third(pattern.RewriteRuleClassBase):
         part = op.Squeeze(op.Slice(split, start, end, axis), axis)
         return op.Reshape(part, [0, 0, -1])
 
-    def check(self, context, split, start, end, axis, **_):
+    def check(self, op, split, start, end, axis, **_):
         result = pattern.MatchResult()
         self.packed = packed = input_of(split, "Reshape")
         if (
@@ -102,7 +102,7 @@ class _Square(pattern.RewriteRuleClassBase):
             _domain=ORT_DOMAIN, _outputs=["attention"],
         )  # fmt: skip
 
-    def check(self, context, mask, shape, **_):
+    def check(self, op, mask, shape, **_):
         result, sizes = pattern.MatchResult(), mask.shape
         square = sizes is not None and sizes.rank() == 4 and sizes[2] == sizes[3]
         target = shape.producer()
@@ -125,5 +125,5 @@ def _angles(value: ir.Value | None, op: str) -> ir.Value | None:
     if node is None or node.op_type != "Concat" or len(node.inputs) != 2:
         return None
     half, other = node.inputs
-    known = half is not None and half.shape is not None and half.shape.rank() == 3
-    return half if known and half is other and half.shape[0] == 1 else None
+    shape = half.shape if half is not None and half is other else None
+    return half if shape is not None and shape.rank() == 3 and shape[0] == 1 else None
