@@ -13,12 +13,10 @@ from tutorial_utils.runtime.inference import random_inputs
 SHAPES = ((1, 2), (1, 40), (3, 17), (4, 64))  # rows but the first are padded
 LAYERS = 2
 GONE = {  # operators of which the fused graph has none
-    "mpnet": {"Softmax", "FusedMatMul"},
     "deberta-v2": {"Softmax", "GatherElements", "Tile"},
     "modernbert": {"Softmax", "Neg"},
 }
 SETTINGS = {
-    "mpnet": ("mpnet", {}),
     "deberta-v2": ("deberta-v2", {}),
     "only from content": ("deberta-v2", {"pos_att_type": ["c2p"]}),
     "only to content": ("deberta-v2", {"pos_att_type": ["p2c"]}),
@@ -98,8 +96,7 @@ def weaker_mask(source, target):
 
 
 SIMILAR = {  # what is changed in an exported file, and how many of which nodes must then be there
-    "another mask, MPNet": ("mpnet", weaker_mask, {"MultiHeadAttention": 0}),
-    "another mask, DeBERTa": ("deberta-v2", weaker_mask, {"MultiHeadAttention": 0}),
+    "another mask": ("deberta-v2", weaker_mask, {"MultiHeadAttention": 0}),
     "no distances": (
         "deberta-v2",
         lambda source, target: changed(source, target, "Sub", "Add"),

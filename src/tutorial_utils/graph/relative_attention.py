@@ -1,9 +1,11 @@
-"""Attention whose scores depend on relative positions: one MultiHeadAttention a layer.
+"""DeBERTa's attention, whose scores depend on relative positions: one MultiHeadAttention a layer.
 
-MPNet adds a learned bias for each distance between two positions to the scores; DeBERTa-v2 and v3
-add products of queries and keys with embeddings of the distance. ONNX Script's fusions know
-neither. ONNX Runtime's ``MultiHeadAttention`` takes such terms as its ``attention_bias``; the
-projections stay products of their own, which the quantizer knows.
+DeBERTa-v2 and v3 add products of queries and keys with embeddings of distances to the scores, which
+ONNX Script's fusions do not know. ONNX Runtime's ``MultiHeadAttention`` takes such terms as its
+``attention_bias``; the projections stay products of their own, which the quantizer knows.
+
+MPNet, which adds a learned number for each distance, is not here: with MultiHeadAttention a run
+took 1.00 to 1.04 times as long as with separate operators.
 """
 
 import numpy as np
@@ -14,7 +16,7 @@ from onnxscript.rewriter import pattern
 from tutorial_utils.graph import rewrites
 from tutorial_utils.graph.rewrites import array_of, input_of, is_constant, is_number, producer
 
-LOWEST = float(np.finfo(np.float32).min)  # what both families give scores that do not count
+LOWEST = float(np.finfo(np.float32).min)  # what DeBERTa gives scores that do not count
 _BY_ELEMENT = {
     "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Div", "Greater", "Less", "LessOrEqual", "Log",
     "Mul", "Neg", "Sign", "Sub", "Where",
@@ -27,44 +29,10 @@ def fuse(model: ir.Model) -> int:
     Expects constants folded, and the shapes that the exporter wrote.
     """
     pattern.RewriteRuleSet([_ByDistance.rule()]).apply_to_model(model)
-    count = pattern.RewriteRuleSet([_Biased.rule(), _Disentangled.rule()]).apply_to_model(model)
+    count = pattern.RewriteRuleSet([_Disentangled.rule()]).apply_to_model(model)
     if count:  # masks and distances are the same in all layers
         CommonSubexpressionEliminationPass()(model)
     return count
-
-
-class _Biased(pattern.RewriteRuleClassBase):
-    """MPNet: softmax(scale · Q Kᵀ + bias + mask) V. The bias is the same for all texts."""
-
-    def pattern(self, op, query, key, value, bias, mask):
-        scores = op.FusedMatMul(query, key, _domain=rewrites.ORT_DOMAIN, _outputs=["scores"])
-        weights = op.Softmax(op.Add(op.Add(scores, bias), mask), axis=-1)
-        joined = op.Transpose(op.MatMul(weights, value), perm=[0, 2, 1, 3])
-        return op.Reshape(joined, pattern.ANY_VALUE)
-
-    def check(self, op, query, key, value, bias, mask, scores, **_):
-        result = pattern.MatchResult()
-        product = scores.producer().attributes
-        if any(name != "alpha" and product[name].value for name in product):
-            return result.fail("The product transposes its inputs.")
-        self.scale = product.get_float("alpha", 1.0)
-        self.inputs = [_of_heads(query), _of_heads(key, (0, 2, 3, 1)), _of_heads(value)]
-        if None in self.inputs or len({heads for _, heads in self.inputs}) != 1:
-            return result.fail("Queries, keys and values are not split into the same heads.")
-        chosen = producer(mask)
-        if chosen is None or chosen.op_type != "Where" or not is_number(chosen.inputs[1], 0):
-            return result.fail("What is added to the scores is not a mask.")
-        self.allowed = chosen.inputs[0]
-        if not is_number(chosen.inputs[2], LOWEST) or not _is_4d(self.allowed, 1):
-            return result.fail("The mask is of another kind.")
-        expanded = producer(bias)  # the same for all texts: there is no need to repeat it
-        self.bias = expanded.inputs[0] if expanded and expanded.op_type == "Expand" else bias
-        if not _is_4d(self.bias, self.inputs[0][1][0]):
-            return result.fail("The bias is not one of each head and pair of positions.")
-        return result
-
-    def rewrite(self, op, **_):
-        return _attention(op, self.inputs, self.bias, self.allowed, self.scale)
 
 
 class _Disentangled(pattern.RewriteRuleClassBase):
@@ -80,7 +48,7 @@ class _Disentangled(pattern.RewriteRuleClassBase):
 
     def check(self, op, query, key, value, root, forbidden, lowest, scores, **_):
         result = pattern.MatchResult()
-        self.inputs = [_of_heads(each, batched=True) for each in (query, key, value)]
+        self.inputs = [_of_heads(each) for each in (query, key, value)]
         if None in self.inputs or len({heads for _, heads in self.inputs}) != 1:
             return result.fail("Queries, keys and values are not split into the same heads.")
         if not _is_4d(scores, self.inputs[0][1][0]):
@@ -124,7 +92,7 @@ class _ByDistance(pattern.RewriteRuleClassBase):
             return result.fail("The product transposes its first input.")
         if product.get_float("alpha", 1.0) != 1 or not all(map(is_constant, (table, root))):
             return result.fail("The embeddings are not constant.")
-        found, times = _of_heads(given, batched=True), producer(repeats)
+        found, times = _of_heads(given), producer(repeats)
         if found is None or array_of(table).shape[::2] != found[1] or array_of(root).size != 1:
             return result.fail("The embeddings are not those of each head.")
         if times is None or times.op_type != "Concat":
@@ -167,13 +135,12 @@ def _attention(op, inputs, bias, allowed, scale):
     )
 
 
-def _of_heads(value: ir.Value | None, order: tuple[int, ...] = (0, 2, 1, 3), batched: bool = False):
+def _of_heads(value: ir.Value | None):
     """What is split into heads, and how: ((batch, n, width), (heads, size)), or None if it is not.
 
-    order: of the axes of (batch, n, heads, size). batched: batch and heads are one axis after it.
+    value: (batch · heads, n, size).
     """
-    if batched:
-        value = input_of(value, "Reshape")
+    value = input_of(value, "Reshape")
     turned, split = producer(value), input_of(value, "Transpose")
     source = input_of(split, "Reshape")
     if turned is None or split is None or source is None:
@@ -184,7 +151,7 @@ def _of_heads(value: ir.Value | None, order: tuple[int, ...] = (0, 2, 1, 3), bat
     heads, size = shape[2], shape[3]
     if not isinstance(heads, int) or not isinstance(size, int) or given[2] != heads * size:
         return None
-    right = tuple(turned.attributes["perm"].as_ints()) == order
+    right = tuple(turned.attributes["perm"].as_ints()) == (0, 2, 1, 3)
     return (source, (heads, size)) if right else None
 
 
