@@ -4,6 +4,8 @@
 - ``storage``: reading and writing a file, with large weights beside it
 - ``inspection``: operator counts, sizes, the tensors inside a graph, one layer as a graph to draw
 - ``fusion``: turns many small operators into one; the course's step that fuses what pays
+- ``relative_attention``, ``rotary``: attention of families whose scores or projections depend on
+  positions (DeBERTa-v2 and v3; ModernBERT), called by ``fusion``
 - ``rewrites``: the single edits of a graph, and what they are written with
 - ``last_layer``: the last layer computed only for the position that the classifier reads
 - ``axes``, ``shapes``: what each operator reads for one position, and the sizes that tell

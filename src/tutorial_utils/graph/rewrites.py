@@ -26,8 +26,22 @@ _ATTENTION_MASK, _ATTENTION_BIAS = 3, 5  # positions among the Attention operato
 
 def fold_weights(model: ir.Model) -> None:
     """Compute what depends on weights alone, however large, such as the packed QKV weights."""
+    _fold_layer_norms(model)
     with scoped.log_level("onnxscript", logging.ERROR):  # it warns of nodes with several outputs
         fold_constants(model, input_size_limit=2**31, output_size_limit=2**31)
+
+
+def _fold_layer_norms(model: ir.Model) -> None:
+    """Normalize constants, such as embeddings of distances; ONNX Script's folding cannot."""
+    for node in nodes(model, "LayerNormalization"):
+        out, axis = node.outputs[0], node.attributes.get_int("axis", -1)
+        if len(node.outputs) == 1 and axis == -1 and all(map(is_constant, node.inputs)):
+            given, scale, *shift = map(array_of, node.inputs)
+            centred = given - given.mean(-1, keepdims=True)
+            epsilon = node.attributes.get_float("epsilon", 1e-5)
+            deviation = np.sqrt(np.square(centred).mean(-1, keepdims=True) + np.float32(epsilon))
+            held = constant(model, f"{out.name}_folded", sum(shift, centred / deviation * scale))
+            out.replace_all_uses_with(held)
 
 
 def use_mask_index(model: ir.Model) -> int:
@@ -185,6 +199,17 @@ def is_constant(value: ir.Value | None) -> bool:
 def producer(value: ir.Value | None) -> ir.Node | None:
     """The node that computes ``value``; None of an input, a constant, or what is left out."""
     return value.producer() if value is not None else None
+
+
+def input_of(value: ir.Value | None, op: str) -> ir.Value | None:
+    """The first input of the node that computes ``value``; None unless that is an ``op``."""
+    node = producer(value)
+    return node.inputs[0] if node is not None and node.op_type == op else None
+
+
+def is_number(value: ir.Value | None, number: float) -> bool:
+    """Whether ``value`` is a constant of one element, and equal to ``number``."""
+    return is_constant(value) and array_of(value).size == 1 and array_of(value).item() == number
 
 
 def edited(source: Path, target: Path, edit: Callable[[ir.Model], T]) -> T:

@@ -185,7 +185,8 @@ def _made(
 def _applied(job: Job, counts: dict[str, int]) -> str:
     named = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count)
     note = f"Fusions that applied to {job.classifier.family}: {named or 'none'}."
-    if not inspection.op_counts(job.file("fused"))["Attention"]:
+    found = inspection.op_counts(job.file("fused"))
+    if not found["Attention"] + found["MultiHeadAttention"]:
         note += (
             " No attention was fused, because its graph matches none of the known patterns. It "
             "runs as separate operators."
