@@ -57,6 +57,7 @@ def test_an_unknown_provider_names_those_there_are(tiny_onnx):
         open_session(tiny_onnx, SessionRecipe(provider="gpu"))
 
 
+@pytest.mark.skipif(openvino.BUILT_IN, reason="this build needs no plugin")
 def test_a_plugin_without_a_device_is_registered_once_and_said_to_have_none(monkeypatch):
     plugin = types.ModuleType("onnxruntime_ep_openvino")
     plugin.get_ep_name, plugin.get_library_path = lambda: "OpenVINO", lambda: "library"

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from tutorial_utils.core import machine
 from tutorial_utils.core.errors import InvalidArgument
 from tutorial_utils.graph import inspection, quantization, rewrites, smoothquant, storage
 from tutorial_utils.graph.rewrites import array_of, constant, is_constant
@@ -37,7 +38,12 @@ class _Samples(CalibrationDataReader):
 
 
 def calibrated(
-    source: Path, target: Path, batches: Iterable[Inputs], *, exclude: Sequence[str] = ()
+    source: Path,
+    target: Path,
+    batches: Iterable[Inputs],
+    *,
+    exclude: Sequence[str] = (),
+    reduce_range: bool | None = None,
 ) -> Path:
     """Write the Q/DQ form of a plain fp32 file to ``target``, and return ``target``.
 
@@ -48,6 +54,8 @@ def calibrated(
     batches: inputs that look like real requests; a few hundred texts are enough. Batch texts of
         similar length, because the values at padding widen the ranges.
     exclude: names of products that stay in fp32, such as those of ``attention_products``.
+    reduce_range: 7-bit weights, whose products with 8-bit activations cannot saturate. By default
+        where those of 8 bits can (``machine.saturates``), in OpenVINO's kernels, too.
 
     Raises:
         ValueError: there are no batches, or no product has a name in ``exclude``.
@@ -70,6 +78,7 @@ def calibrated(
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(PRODUCTS),
             per_channel=True,
+            reduce_range=machine.saturates() if reduce_range is None else reduce_range,
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
             nodes_to_exclude=list(exclude),

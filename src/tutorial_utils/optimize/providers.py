@@ -12,7 +12,7 @@ from tutorial_utils.optimize.job import Job
 from tutorial_utils.optimize.results import Candidate, Found, Trial
 from tutorial_utils.optimize.variants import Variant
 from tutorial_utils.runtime import openvino
-from tutorial_utils.runtime.session import PROVIDERS, SessionRecipe, provider_problem
+from tutorial_utils.runtime.session import PROVIDERS, SessionRecipe, made_here, provider_problem
 
 BF16 = {"avx512_bf16", "amx_bf16"}  # with one of these, OpenVINO computes in bf16
 STAGE = "other_providers"
@@ -52,6 +52,7 @@ def _on_openvino(job: Job, found: Found, session: SessionRecipe) -> Found:
 
 def _int8(job: Job, found: Found, source: str, session: SessionRecipe) -> Found:
     """In 8 bits: all products, and all but those of attention, if these may be better."""
+    session = made_here(session)
     made = [variants.calibrated(job, source, session)]
     first = Candidate(made[0].name, source, "int8", made[0].close, session)
     if job.effort.thorough or made[0].problem or not first.promising(job.limits):

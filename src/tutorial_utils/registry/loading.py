@@ -125,6 +125,12 @@ def _open(folder: Path, manifest: Manifest, form: ModelForm) -> LoadedModel:
             f"{manifest}: its recipe sets {WEIGHTS_FOLDER}, but weights from another folder are "
             f"not verified. Save the model with its weights beside it. {FIX}"
         )
+    if _saturates(form):
+        raise BadModel(
+            f"{manifest} has 8-bit weights for OpenVINO, whose products saturate on this processor "
+            "(no VNNI), so answers would be wrong. Run `optimize` here for 7-bit weights, or serve "
+            "it on a processor with VNNI or AMX."
+        )
     why = (
         f"cannot be opened: a file is damaged, or {form.file} keeps weights outside its folder. "
         f"Save the model as one file, or with its weights beside it in {form.file}.data. {FIX}"
@@ -144,6 +150,10 @@ def _open(folder: Path, manifest: Manifest, form: ModelForm) -> LoadedModel:
     return model
 
 
+def _saturates(form: ModelForm) -> bool:
+    return form.precision == "int8" and form.recipe.session.saturates
+
+
 def _slowed(form: ModelForm) -> bool:
     return form.precision == "int8" and form.recipe.session.slowed
 
@@ -159,7 +169,11 @@ def choose(manifest: Manifest) -> ModelForm:
     """
     if len(manifest.forms) == 1:
         return manifest.forms[0]
-    usable = [f for f in manifest.forms if not provider_problem(f.recipe.session.provider)]
+    usable = [
+        form
+        for form in manifest.forms
+        if not provider_problem(form.recipe.session.provider) and not _saturates(form)
+    ]
     for form in usable:
         if not form.features or set(form.features) <= set(machine.describe().features):
             return form

@@ -83,6 +83,15 @@ class SessionRecipe:
         wanted = self.config.get(EXACT, "1") == "1"
         return wanted and self.provider == "cpu" and machine.saturates()
 
+    @property
+    def saturates(self) -> bool:
+        """Whether 8-bit products are wrong here: OpenVINO, unlike the CPU provider, has no others.
+
+        Not those of 7-bit weights, see ``made_here``.
+        """
+        fast = self.config.get(EXACT, "1") == "1" and self.provider == "openvino"
+        return fast and machine.saturates()
+
     def options(self) -> ort.SessionOptions:
         """The recipe as ONNX Runtime's own options object."""
         options = ort.SessionOptions()
