@@ -90,7 +90,9 @@ def document(folder: Folder) -> None:
     """Rewrite the results in README and docs, as far as the folder has them."""
     results, peers = folder.read("results"), folder.read("peers")
     if {"shapes", "texts"} <= peers.keys():
-        write_between(README, "peers", benchmarks.peers.report.for_readme(peers))
+        others = [Folder(path).read("peers") for path in sorted(STORED.iterdir())]
+        others = [run for run in others if run and run["machine"] != peers["machine"]]
+        write_between(README, "peers", benchmarks.peers.report.for_readme(peers, others))
     for page in (README, DOCS / "your-own-model.md"):
         point_to(page, folder.path)
     if {"shapes", "texts"} <= results.keys():

@@ -1,5 +1,6 @@
 """The pure parts of the peers' benchmark: best peer, targets, tables. Needs no peer."""
 
+import copy
 import os
 import signal
 from dataclasses import asdict
@@ -231,6 +232,18 @@ def test_the_report_starts_with_where_another_tool_is_faster(run, tmp_path):
     assert report.for_readme(run).startswith(
         "Where another tool took less time than the best of ours"
     )
+
+
+def test_the_readme_shows_runs_of_several_machines_side_by_side(run):
+    other = copy.deepcopy(run)
+    other["machine"]["processor"] = "Another"
+    other["shapes"] = shapes(15.0, 12.0)
+    page = report.for_readme(run, [other])
+    rows = [line for line in page.splitlines() if line.startswith(("| Another", "| machine"))]
+    assert len(rows) == 2
+    assert "| 1.25 [1.25, 1.25] (quick) " in rows[1]
+    assert rows[1].count("–") == 1  # 1 × 24 was not measured
+    assert "on each machine" not in report.for_readme(run)
 
 
 def test_the_report_of_a_partial_run_names_the_missing_stages(run, tmp_path):

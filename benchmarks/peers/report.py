@@ -1,5 +1,7 @@
 """The comparison with other tools as Markdown, figures and the README's table."""
 
+from collections.abc import Sequence
+
 from benchmarks.common import Folder, p50, target_table, versions
 from benchmarks.peers.limits import limits
 from benchmarks.peers.targets import (
@@ -92,10 +94,41 @@ def faster(found: dict) -> str:
     return says + "\n".join(lines) + "\n"
 
 
-def for_readme(found: dict) -> str:
-    """The README's table, after a sentence about what is faster than ours."""
+def for_readme(found: dict, others: Sequence[dict] = ()) -> str:
+    """The README's table, after a sentence about what is faster than ours.
+
+    others: runs of other machines, which are shown beside this one in a line each.
+    """
     where = f"Measured on: {Machine(**found['machine'])}."
-    return f"{faster(found)}\n{summary(found).markdown()}\n\n{where}"
+    parts = [f"{faster(found)}\n{summary(found).markdown()}\n\n{where}"]
+    if others:
+        parts.append(
+            "Time of ours relative to the best other tool on each machine that was measured. "
+            "Below 1, ours is faster."
+        )
+        parts.append(by_machine([found, *others]).markdown())
+    return "\n\n".join(parts)
+
+
+def by_machine(runs: Sequence[dict]) -> Table:
+    """A row for each run: time of the best of ours relative to the best peer, with its interval."""
+    columns = {shape: ("shapes", shape) for shape in ("1 × 24", "1 × 128", "8 × 128")}
+    columns["texts, equal batching"] = ("texts", "ours")
+
+    def cell(run: dict, stage: str, key: str) -> str:
+        comparison = run.get(stage, {}).get("comparisons", {}).get(key)
+        ours = best_of_ours(comparison) if comparison else None
+        if comparison is None or ours is None:
+            return "–"
+        peer = best_peer(comparison)
+        return f"{verdict(comparison, ours, peer).cell} ({_short(peer)})"
+
+    rows = [
+        (f"{m.processor} ({', '.join(m.features)})", *(cell(run, *key) for key in columns.values()))
+        for run in runs
+        for m in [Machine(**run["machine"])]
+    ]
+    return Table.of(("machine", *columns), rows)
 
 
 def _short(name: str) -> str:
