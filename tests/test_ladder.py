@@ -241,7 +241,7 @@ def test_a_candidate_whose_answers_are_no_numbers_is_refused_and_the_next_one_tr
     (check,) = result["judged"][1]["checks"]
     assert "NaN" in check["measured"]
     report = (tmp_path / "out" / "report.md").read_text()
-    (row,) = (line for line in report.splitlines() if line.startswith("| fused_paying_int8 | –"))
+    (row,) = (line for line in report.splitlines() if line.startswith("| fused_paying_int8 | cpu "))
     assert "missed: answers: the answers to 1 of 9 texts are NaN" in row
 
 

@@ -20,7 +20,7 @@ PRODUCTS = ("Attention", "FusedMatMul", "MatMul", "MultiHeadAttention")
 # and the three behind it. In a graph with fused attention, two of them are one.
 ROWS = dict.fromkeys(("bert", "distilbert", "roberta", "electra", "albert"), (6, 5)) | {
     "mpnet": (6, 6),
-    "deberta-v2": (7, 7),  # scores of words and of distances
+    "deberta-v2": (7, 4),  # scores of words and of distances; fused, these need all queries
     "modernbert": (5, 4),  # queries are computed together with keys and values
 }
 ADDED = {"Gather", "Squeeze", "Concat"}  # the choice of the position, and shapes that have it

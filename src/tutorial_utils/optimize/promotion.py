@@ -96,7 +96,7 @@ def promote(
     if spare:
         own, how = spare.candidate, found.recipe(job, spare.candidate)
         forms.append(registry.ModelForm(job.file(own.name), how, own.precision, features))
-    elif recipe.session.provider != "cpu":
+    elif job.target.accelerated or best.candidate.session:
         steps = tuple(dict.fromkeys((found.graphs[0], found.spare)))
         cpu = replace(recipe, steps=steps, session=CPU.session, token_budget=CPU.budget)
         forms.append(registry.ModelForm(job.file(found.spare), cpu, "fp32"))
