@@ -26,7 +26,16 @@ ROWS = dict.fromkeys(("bert", "distilbert", "roberta", "electra", "albert"), (6,
 ADDED = {"Gather", "Squeeze", "Concat"}  # the choice of the position, and shapes that have it
 
 
-@pytest.fixture(scope="module", params=ROWS)
+# Those whose graphs resemble another one's are left to `make test-slow`.
+LIKE_BERT = ("distilbert", "roberta", "electra", "albert")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name in LIKE_BERT else ()) for name in ROWS
+    ],
+)
 def family(request):
     return request.param
 

@@ -46,7 +46,10 @@ def files(tmp_path_factory):
     return get
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in GONE else pytest.mark.slow) for name in SETTINGS],
+)
 def test_each_term_is_rewritten_and_the_function_stays(name, tmp_path):
     family, settings = SETTINGS[name]
     module, file = exported(tmp_path, family, **settings)
