@@ -88,27 +88,13 @@ class OpenVinoParts:
         return self.batch
 
     def build(self) -> Callable[[], np.ndarray]:
-        import openvino
+        from benchmarks.peers.candidates import queued
 
         compiled = self.engine.compile("THROUGHPUT")
         names = [port.any_name for port in compiled.inputs]
         inputs = inference.random_inputs(self.batch, self.length)
         parts = inference.cut({name: inputs[name] for name in names}, self.rows)
-        logits: list = [None] * len(parts)
-
-        def keep(request, place: int) -> None:
-            logits[place] = request.get_output_tensor().data.copy()
-
-        requests = openvino.AsyncInferQueue(compiled)
-        requests.set_callback(keep)
-
-        def call() -> np.ndarray:
-            for place, part in enumerate(parts):
-                requests.start_async(part, place)
-            requests.wait_all()
-            return np.concatenate(logits)
-
-        return call
+        return queued(compiled, parts)
 
 
 def labels(engine: Engine, rows: Sequence[Sequence[int]], padding: batching.Padding) -> np.ndarray:

@@ -5,10 +5,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.common import Target
-from benchmarks.peers.targets import PYTORCH, best_peer, is_ours, verdict
+from benchmarks.peers.targets import (
+    OURS as CPU,
+)
+from benchmarks.peers.targets import (
+    OURS_OPENVINO as OPENVINO,
+)
+from benchmarks.peers.targets import (
+    PYTORCH,
+    best_peer,
+    engine_of,
+    is_ours,
+    verdict,
+)
 from tutorial_utils.bench.intervals import RESOLUTION, Ratio
 
-CPU, OPENVINO = "ours int8", "ours int8 (OpenVINO provider)"
 OURS = {CPU: "CPU", OPENVINO: "OpenVINO"}  # ours → its provider in ONNX Runtime
 SHAPES = ((1, 128), (8, 128))
 TITLES = tuple(f"{batch} × {length}" for batch, length in SHAPES)
@@ -35,7 +46,7 @@ class Time:
 def time_of(one: dict, ours: str, shape: str) -> Time | None:
     """The time of ours on one provider in a family's results; None if it or PyTorch did not run."""
     comparison = one.get("comparisons", {}).get(shape, {"rounds": {}})
-    ran = [name for name in comparison["rounds"] if _engine(name) == ours]
+    ran = [name for name in comparison["rounds"] if engine_of(name) == ours]
     if not ran or PYTORCH not in comparison["rounds"]:
         return None
     times = {name: verdict(comparison, name, PYTORCH) for name in ran}
@@ -104,8 +115,3 @@ def _limit(family: str, features: list[str]) -> float | None:
     if "amx_int8" in features:
         return AMX
     return ELSEWHERE if family in KIN else None
-
-
-def _engine(name: str) -> str:
-    """The engine in a candidate's name, without its way to run a batch."""
-    return name.split(",")[0]

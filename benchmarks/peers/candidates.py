@@ -1,6 +1,6 @@
 """Candidates: peers at one shape, and from text to label, each built in its own process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,24 +41,29 @@ class Parts(Shape):
     rows: int
 
     def build(self) -> Callable[[], object]:
-        import openvino
-
-        requests = openvino.AsyncInferQueue(self.engine.compile("THROUGHPUT"))
         parts = inference.cut(inference.random_inputs(self.batch, self.length), self.rows)
-        logits: list = [None] * len(parts)
+        return queued(self.engine.compile("THROUGHPUT"), parts)
 
-        def keep(request, place: int) -> None:
-            logits[place] = request.get_output_tensor().data.copy()
 
-        requests.set_callback(keep)
+def queued(compiled, parts: Sequence[dict[str, np.ndarray]]) -> Callable[[], np.ndarray]:
+    """A call that runs the parts of a batch in the queue of an OpenVINO model, and joins them."""
+    import openvino
 
-        def call() -> np.ndarray:
-            for place, part in enumerate(parts):
-                requests.start_async(part, place)
-            requests.wait_all()
-            return np.concatenate(logits)
+    logits: list = [None] * len(parts)
 
-        return call
+    def keep(request, place: int) -> None:
+        logits[place] = request.get_output_tensor().data.copy()
+
+    requests = openvino.AsyncInferQueue(compiled)
+    requests.set_callback(keep)
+
+    def call() -> np.ndarray:
+        for place, part in enumerate(parts):
+            requests.start_async(part, place)
+        requests.wait_all()
+        return np.concatenate(logits)
+
+    return call
 
 
 @dataclass(frozen=True)
