@@ -31,14 +31,25 @@ def test_heap_and_large_allocations_are_found_and_nothing_else(tmp_path):
     assert huge_pages.anonymous(tmp_path / "missing") == set()
 
 
+def private(size: int) -> mmap.mmap:
+    """Memory in one region of its own: an array's may be cut wherever the heap grew."""
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def whole_pages(held: np.ndarray) -> range:
+    """The huge pages that lie wholly inside an array."""
+    first = -(-held.ctypes.data // huge_pages.HUGE) * huge_pages.HUGE
+    return range(first, held.ctypes.data + held.size - huge_pages.HUGE + 1, huge_pages.HUGE)
+
+
 @pytest.mark.skipif(not LINUX, reason="only Linux lists a process's memory regions")
 @given(st.integers(1, 6 * huge_pages.HUGE), st.integers(0, 255))
 def test_the_bytes_stay_whatever_their_number(size, value):
-    with mmap.mmap(-1, size) as memory:
+    with private(size) as memory:
         held = np.frombuffer(memory, np.uint8)
         held[:] = value
-        inside = range(held.ctypes.data, held.ctypes.data + size - huge_pages.HUGE + 1)
-        pages = [page for page in huge_pages.anonymous() if page in inside]
+        pages = whole_pages(held)
+        assert huge_pages.anonymous().issuperset(pages)
         moved = huge_pages.collapse(pages)
         assert (held == value).all()
         assert moved % huge_pages.HUGE == 0
@@ -47,20 +58,15 @@ def test_the_bytes_stay_whatever_their_number(size, value):
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux lists a process's memory regions")
-def test_a_large_array_is_among_the_memory_of_the_process():
-    array = np.ones(8 * huge_pages.HUGE, np.uint8)
-    middle = array.ctypes.data + array.size // 2  # its ends may lie in regions of their own
-    assert middle // huge_pages.HUGE * huge_pages.HUGE in huge_pages.anonymous()
-
-
 def test_opening_a_session_leaves_the_memory_of_others_where_it_is(tiny_onnx, monkeypatch):
-    array = np.ones(8 * huge_pages.HUGE, np.uint8)
-    middle = array.ctypes.data + array.size // 2
-    given_ = []
-    monkeypatch.setattr(huge_pages, "collapse", given_.append)
-    session.open_session(tiny_onnx, session.SessionRecipe(huge_pages=True))
-    (pages,) = given_
-    assert middle // huge_pages.HUGE * huge_pages.HUGE not in pages
+    with private(8 * huge_pages.HUGE) as memory:
+        held = np.frombuffer(memory, np.uint8)
+        given_ = []
+        monkeypatch.setattr(huge_pages, "collapse", given_.append)
+        session.open_session(tiny_onnx, session.SessionRecipe(huge_pages=True))
+        (pages,) = given_
+        assert not pages.intersection(whole_pages(held))
+        del held
 
 
 def test_a_system_without_huge_pages_is_left_alone(monkeypatch):
