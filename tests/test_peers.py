@@ -90,7 +90,7 @@ def test_the_faster_form_of_ours_counts_and_is_named():
     both = comparison(**{"a": 2.0, OURS: 3.0, large: 1.5, "ours fp32": 0.1})
     assert targets.best_of_ours(both) == large
     assert targets.best_of_ours(comparison(a=1.0)) is None
-    assert targets.faster_peers(both) == {}
+    assert targets.faster_peers(both, targets.best_of_ours(both)) == {}
     lines = targets.targets({"texts": {"comparisons": {"ours": both}}})
     told = [line.reached for line in lines if line.reached.startswith(large)]
     assert told == [f"{large}: 1.33 × a [1.33, 1.33]; the stretch goal too"]

@@ -12,6 +12,7 @@ from benchmarks.families.targets import (
     targets,
     time_of,
 )
+from benchmarks.peers.targets import faster_line
 from benchmarks.stages import notes
 from tutorial_utils.core.machine import Machine
 from tutorial_utils.core.tables import Table
@@ -82,11 +83,7 @@ def faster(found: dict) -> str:
     for family in BASE:
         for shape in TITLES:
             if peers := faster_peers(found.get(family, {}), shape):
-                told = ", ".join(
-                    f"{name}, {ratio.cell}{'' if ratio.word == 'faster' else ' (undecided)'}"
-                    for name, ratio in peers.items()
-                )
-                lines.append(f"- {family} {shape}: {told}")
+                lines.append(faster_line(f"{family} {shape}", peers))
     if not lines:
         return "No other tool took less time than ours with any family."
     says = "Where another tool took less time than ours (our time = 1, with the 95 % interval):"

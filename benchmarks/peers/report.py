@@ -10,6 +10,7 @@ from benchmarks.peers.targets import (
     best_of_ours,
     best_peer,
     engine_of,
+    faster_line,
     faster_peers,
     is_ours,
     targets,
@@ -82,12 +83,8 @@ def faster(found: dict) -> str:
     titles |= {TITLES[key][:1].lower() + TITLES[key][1:]: texts[key] for key in texts}
     lines = []
     for title, comparison in titles.items():
-        if peers := faster_peers(comparison):
-            told = ", ".join(
-                f"{name}, {ratio.cell}{'' if ratio.word == 'faster' else ' (undecided)'}"
-                for name, ratio in peers.items()
-            )
-            lines.append(f"- {title}: {told}")
+        if peers := faster_peers(comparison, best_of_ours(comparison)):
+            lines.append(faster_line(title, peers))
     if not lines:
         return "No other tool took less time than ours in any comparison.\n"
     says = "Where another tool took less time than the best of ours (= 1; with 95 % intervals):\n"
