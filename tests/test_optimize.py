@@ -23,12 +23,12 @@ from tutorial_utils.optimize import (
     answers,
     choice,
     gate,
+    kept,
     ladder,
     notes,
     promotion,
     report,
     results,
-    run,
     timing,
     variants,
 )
@@ -599,7 +599,7 @@ def key(tmp_path):
 
     def key(effort=Effort(), reading=labelled.Reading(), **changes):
         changed = replace(classifier, **changes)
-        return run.fingerprint(changed, tmp_path / "data.csv", effort, reading=reading)
+        return kept.fingerprint(changed, tmp_path / "data.csv", effort, reading=reading)
 
     return key
 
@@ -634,7 +634,7 @@ def test_stored_results_depend_on_effort_reading_pace_and_revision_but_not_on_th
 )  # fmt: skip
 def test_stored_results_depend_on_all_code_that_builds_or_measures(name, monkeypatch):
     of, parsed = provenance.of.__wrapped__, provenance._parsed
-    before = of(run._run)
+    before = of(kept.run_stages)
     assert {"torch", "transformers", "onnx", "onnx-ir", "onnxscript"} <= set(before.libraries)
 
     def edited(module):
@@ -643,7 +643,7 @@ def test_stored_results_depend_on_all_code_that_builds_or_measures(name, monkeyp
         return tree
 
     monkeypatch.setattr(provenance, "_parsed", edited)
-    assert of(run._run).code != before.code
+    assert of(kept.run_stages).code != before.code
 
 
 RATIOS = {
