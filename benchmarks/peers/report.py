@@ -92,18 +92,18 @@ def faster(found: dict) -> str:
 
 
 def for_readme(found: dict, others: Sequence[dict] = ()) -> str:
-    """The README's table, after a sentence about what is faster than ours.
+    """The README's table, after what is faster than ours on each machine that was measured.
 
     others: runs of other machines, which are shown beside this one in a line each.
     """
     where = f"Measured on: {Machine(**found['machine'])}."
     parts = [f"{faster(found)}\n{summary(found).markdown()}\n\n{where}"]
     if others:
-        parts.append(
-            "Time of ours relative to the best other tool on each machine that was measured. "
-            "Below 1, ours is faster."
-        )
-        parts.append(by_machine([found, *others]).markdown())
+        runs = [*others, found]
+        told = [f"**{_machine(run)}.** {faster(run)}" for run in runs]
+        says = "Time of ours relative to the best other tool. Below 1, ours is faster."
+        parts = [*told, f"{says}\n\n{by_machine(runs).markdown()}"]
+        parts.append(f"{summary(found).markdown()}\n\n{where}")
     return "\n\n".join(parts)
 
 
@@ -120,12 +120,14 @@ def by_machine(runs: Sequence[dict]) -> Table:
         peer = best_peer(comparison)
         return f"{verdict(comparison, ours, peer).cell} ({_short(peer)})"
 
-    rows = [
-        (f"{m.processor} ({', '.join(m.features)})", *(cell(run, *key) for key in columns.values()))
-        for run in runs
-        for m in [Machine(**run["machine"])]
-    ]
+    rows = [(_machine(run), *(cell(run, *key) for key in columns.values())) for run in runs]
     return Table.of(("machine", *columns), rows)
+
+
+def _machine(run: dict) -> str:
+    """The machine of a run in a few words, its processor's features among them."""
+    machine = Machine(**run["machine"])
+    return f"{machine.processor} ({', '.join(machine.features)})"
 
 
 def _short(name: str) -> str:
