@@ -20,6 +20,7 @@ from tutorial_utils.data import labelled
 from tutorial_utils.graph import fusion, half_precision, inspection
 from tutorial_utils.models import classifiers
 from tutorial_utils.optimize import (
+    Outcome,
     answers,
     choice,
     gate,
@@ -321,6 +322,13 @@ def finished_once(tmp_path_factory):
 def finished(finished_once, tmp_path):
     """A copy of a model and its finished run, which promoted version 1."""
     return shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
+
+
+def test_what_a_run_wrote_can_be_read_back(finished):
+    text = (finished / "out" / report.RESULT).read_text(encoding="utf-8")
+    outcome = records.loads(Outcome, text)
+    assert records.dumps(outcome) == text
+    assert report.markdown(outcome) == (finished / "out" / report.REPORT).read_text()
 
 
 def stages_kept(said):
