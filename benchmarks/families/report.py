@@ -91,6 +91,12 @@ def _compared(found: dict) -> list[str]:
     return [part for part in parts if part]
 
 
+def for_docs(found: dict) -> str:
+    """The table of the docs, after a sentence about what is faster than ours."""
+    where = f"Measured on: {Machine(**found['machine'])}."
+    return "\n\n".join([faster(found), PEERS, table(found).markdown(), where])
+
+
 def faster(found: dict) -> str:
     """A paragraph that says where another tool is faster than ours."""
     lines = []
