@@ -17,6 +17,7 @@ from tutorial_utils.core.tables import Table
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "benchmarks" / "results"  # in git, a folder for each machine
 README = ROOT / "README.md"
+BF16 = {"avx512_bf16", "amx_bf16"}
 INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2")  # instructions for INT8, the best first
 
 
@@ -95,6 +96,13 @@ def run_folder(quick: bool = False) -> Folder:
 def measured_folder() -> Folder:
     """The results of full runs on this machine that are not stored yet."""
     return Folder(paths.home() / "results" / slug(machine.describe()))
+
+
+def no_bf16() -> str | None:
+    """Why PyTorch in bf16 is not measured on this processor, or None."""
+    if BF16 & set(machine.features()):
+        return None
+    return "this processor has no instructions for it, so it takes several times as long as fp32"
 
 
 def write_between(document: Path, marker: str, text: str) -> None:

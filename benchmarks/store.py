@@ -93,6 +93,9 @@ def document(folder: Folder) -> None:
         others = [Folder(path).read("peers") for path in sorted(STORED.iterdir())]
         others = [run for run in others if run and run["machine"] != peers["machine"]]
         write_between(README, "peers", benchmarks.peers.report.for_readme(peers, others))
+    if families := folder.read("families_peers"):
+        text = benchmarks.families.report.for_docs(families)
+        write_between(DOCS / "your-own-model.md", "families", text)
     for page in (README, DOCS / "your-own-model.md"):
         point_to(page, folder.path)
     if {"shapes", "texts"} <= results.keys():

@@ -1,5 +1,7 @@
 """The page of the families: which of ours counts, what is faster, targets; of made-up figures."""
 
+import json
+import re
 from dataclasses import asdict
 
 import pytest
@@ -9,7 +11,13 @@ from benchmarks.families import report, targets
 from benchmarks.families.checkpoints import FAMILIES
 from benchmarks.families.targets import BASE, CPU, OPENVINO, TITLES
 from benchmarks.peers.targets import PYTORCH
+from tutorial_utils.bench.intervals import Ratio
+from tutorial_utils.core import records
 from tutorial_utils.core.machine import Machine
+from tutorial_utils.optimize import Outcome, gate
+from tutorial_utils.optimize.choice import Judged
+from tutorial_utils.optimize.results import Candidate, Measured, Trial
+from tutorial_utils.runtime.recipe import Recipe
 
 AMX = ("avx2", "avx512_vnni", "amx_int8")
 PARTS = ", 2 parts at a time"
@@ -234,6 +242,27 @@ def test_without_a_comparison_there_is_only_what_optimize_promotes(tmp_path):
     report.draw(promoted(), Folder(tmp_path))
     page = (tmp_path / "families.md").read_text()
     assert "Compared with other tools" not in page
-    assert [line.split()[1] for line in page.splitlines() if line.startswith("| ")] == [
+    named = [line.split()[1] for line in page.splitlines() if line.startswith("| ")]
+    assert [name.lstrip("[").partition("]")[0] for name in named] == [
         "family", *(name for name in FAMILIES if name in promoted())
     ]  # fmt: skip
+
+
+def test_a_whole_report_of_optimize_is_stored_with_its_figure_and_linked(tmp_path):
+    found = promoted()
+    name = next(name for name in report.REPORTED if name in found)
+    times = {PYTORCH: Measured(1.0, 1.0, 1.0, 8.0), "exported": Measured(0.5, 0.4, 0.6, 4.0)}
+    evidence = gate.Evidence((), {"one text": Ratio(0.5, 0.4, 0.6)}, 1.0)
+    judged = Judged(Candidate("exported", "exported", "fp32"), evidence, ())
+    outcome = Outcome(
+        name, name, "single_label", (Trial("export", "exported", True),), (), (judged,),
+        Recipe(()), {"one text": times}, None, ("It was dark.",), "a laptop", "1",
+    )  # fmt: skip
+    found[name]["outcome"] = json.loads(records.dumps(outcome))
+    report.draw(found, Folder(tmp_path))
+    assert f"| [{name}](optimize_{name}.md) " in (tmp_path / "families.md").read_text()
+    page = (tmp_path / f"optimize_{name}.md").read_text()
+    assert "- It was dark." in page
+    assert "| exported | 0.50 [0.40, 0.60] |" in " ".join(page.split())
+    assert re.findall(r"\]\((.*png)\)", page) == [f"optimize_{name}.png"]
+    assert (tmp_path / f"optimize_{name}.png").stat().st_size > 1000

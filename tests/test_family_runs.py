@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from benchmarks.common import no_bf16
 from benchmarks.families import builds, comparison, engines
 from benchmarks.families.targets import CPU, OPENVINO
 from benchmarks.isolated import Crashed
@@ -86,7 +87,7 @@ def test_what_cannot_run_here_is_left_out_with_its_reason(here, monkeypatch, tmp
     assert list(running) == [PYTORCH, "OpenVINO bf16", CPU]
     assert found["fusions"] == {CPU: {"Attention": 12}}
     assert found["failed"] == {
-        "PyTorch bf16": comparison.NO_BF16,
+        "PyTorch bf16": no_bf16(),
         "OpenVINO int8": "ImportError: no nncf",
         OPENVINO: "no openvino here",
     }

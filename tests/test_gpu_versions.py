@@ -23,7 +23,8 @@ from onnx import TensorProto, numpy_helper
 from tutorial_utils import cli, registry
 from tutorial_utils.graph import fusion, half_precision
 from tutorial_utils.optimize.target import TARGETS
-from tutorial_utils.registry import BadModel, ModelForm, loading
+from tutorial_utils.registry import BadModel, ModelForm, forms, opening
+from tutorial_utils.registry.loaded import LoadedModel
 from tutorial_utils.runtime import batching, memory, session
 from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.runtime.inference import onnx_predict
@@ -93,7 +94,7 @@ def test_the_cuda_provider_knows_every_option_that_a_version_may_give_it():
     if not library.exists():
         pytest.skip("this build of ONNX Runtime has no CUDA provider")
     form = ModelForm(Path(), Recipe(session=TARGETS["cuda"].session))
-    options = loading._limited(form, 10**9).recipe.session.provider_options
+    options = forms.limited(form, 10**9).recipe.session.provider_options
     assert options == {"gpu_mem_limit": "1000000000"}
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as code:
         for name in options:
@@ -145,14 +146,15 @@ def test_what_is_no_matter_of_memory_or_does_not_fit_at_all_is_raised():
 LIMITED = """
 import sys
 import onnxruntime as ort
-from tutorial_utils.registry import loading
+from tutorial_utils import registry
+from tutorial_utils.registry import opening
 
 arena = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
 place = ort.OrtMemoryInfo("Cpu", arena, 0, ort.OrtMemType.DEFAULT)
 limits = {"max_mem": 40_000_000, "arena_extend_strategy": 1}
 ort.create_and_register_allocator(place, ort.OrtArenaCfg(limits))
-model = loading.load(sys.argv[1], "sentiment")
-print(model.recipe.token_budget, loading._fitted(model).recipe.token_budget)
+model = registry.load(sys.argv[1], "sentiment")
+print(model.recipe.token_budget, opening.fitted(model).recipe.token_budget)
 """
 
 
@@ -161,8 +163,8 @@ def test_batches_fit_into_a_memory_that_really_is_too_small(tiny_fused, tmp_path
     recipe = Recipe(session=SessionRecipe(config=config), max_length=128, token_budget=65_536)
     tokenizer = tmp_path / "tokenizer.json"
     tokenizer.write_text(json.dumps(tiny_models.TOKENIZER))
-    forms = [ModelForm(tiny_fused, recipe)]
-    registry.write_version(tmp_path / "r", "sentiment", forms, tokenizer, tiny_models.LABELS)
+    one = [ModelForm(tiny_fused, recipe)]
+    registry.write_version(tmp_path / "r", "sentiment", one, tokenizer, tiny_models.LABELS)
     command = [sys.executable, "-c", LIMITED, tmp_path / "r"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     wanted, fitting = map(int, done.stdout.split())
@@ -180,7 +182,6 @@ def gpu(monkeypatch):
         return None if name == "cuda" else real(name)
 
     monkeypatch.setitem(PROVIDERS, "cuda", "CPUExecutionProvider")
-    monkeypatch.setattr(loading, "provider_problem", problem)
     monkeypatch.setattr(session, "provider_problem", problem)
 
 
@@ -190,13 +191,13 @@ def two_forms(folder: Path, cpu: bool = True) -> Path:
     version = folder / "sentiment" / "1"
     on_gpu = Recipe(("gpu",), SessionRecipe("cuda"), token_budget=512, max_length=64)
     on_cpu = Recipe(("cpu",), token_budget=128, max_length=64)
-    forms = [
+    both = [
         ModelForm(version / "model.onnx", recipe, precision)
         for recipe, precision in ((on_gpu, "fp16"), (on_cpu, "fp32"))
     ]
     tokenizer = version / "tokenizer.json"
     registry.write_version(
-        folder, "sentiment", forms if cpu else forms[:1], tokenizer, tiny_models.LABELS
+        folder, "sentiment", both if cpu else both[:1], tokenizer, tiny_models.LABELS
     )
     return folder
 
@@ -238,7 +239,7 @@ def lost(path, recipe):
 
 
 def test_a_gpu_that_is_gone_leaves_the_form_for_a_cpu(tmp_path, gpu, monkeypatch, caplog):
-    monkeypatch.setattr(loading, "open_session", lost)
+    monkeypatch.setattr(opening, "open_session", lost)
     with caplog.at_level(logging.WARNING):
         model = registry.load(two_forms(tmp_path / "both"), "sentiment")
     assert model.recipe.steps == ("cpu",)
@@ -285,14 +286,14 @@ def test_errors_of_a_device_of_its_memory_and_of_a_file_are_distinguished(told, 
 def test_a_gpu_that_fails_in_the_warm_up_is_told_from_a_broken_file(
     told, expected, tmp_path, gpu, monkeypatch
 ):
-    run = loading.LoadedModel.logits
+    run = LoadedModel.logits
 
     def fail(model, inputs):
         if model.form.provider == "CPUExecutionProvider" and model.recipe.steps == ("gpu",):
             raise RuntimeError(told)
         return run(model, inputs)
 
-    monkeypatch.setattr(loading.LoadedModel, "logits", fail)
+    monkeypatch.setattr(LoadedModel, "logits", fail)
     folder = two_forms(tmp_path)
     if expected == "spare":
         assert registry.load(folder, "sentiment").recipe.steps == ("cpu",)

@@ -1,5 +1,6 @@
-"""Cores that a container grants, and which processors multiply 8-bit numbers exactly."""
+"""Cores that a container grants, what 8-bit products are like, and which libraries are used."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -114,3 +115,24 @@ def test_a_real_control_group_limits_a_process():
         assert done.stdout.split() == ["0.6", "1"], done.stderr
     finally:
         group.rmdir()
+
+
+def test_the_version_is_that_of_the_onnxruntime_that_is_imported(tmp_path):
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").touch()
+    about = tmp_path / "onnxruntime_openvino-1.2.3.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: onnxruntime-openvino\nVersion: 1.2.3\n")
+    asked = "from tutorial_utils.core import machine; print(sorted(machine.versions()))"
+
+    def runtimes(*before: str) -> list[str]:
+        path = os.pathsep.join([*before, *sys.path])
+        told = subprocess.run(
+            [sys.executable, "-c", asked], env=os.environ | {"PYTHONPATH": path},
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        return [name for name in ast.literal_eval(told.stdout) if name in machine.RUNTIMES]
+
+    here = runtimes()
+    assert [name for name in machine.versions() if name in machine.RUNTIMES] == here != []
+    assert runtimes(str(tmp_path)) == ["onnxruntime-openvino"]

@@ -10,7 +10,8 @@ import tiny_models
 from tutorial_utils import registry
 from tutorial_utils.core import machine
 from tutorial_utils.core.hashing import sha256
-from tutorial_utils.registry import BadModel, Manifest, ModelForm, loading
+from tutorial_utils.registry import BadModel, Manifest, ModelForm
+from tutorial_utils.runtime import session
 from tutorial_utils.runtime.batching import Padding
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import SessionRecipe
@@ -150,7 +151,7 @@ def test_the_first_form_that_suits_the_machine_is_chosen(
 ):
     here = replace(machine.describe(), features=features)
     monkeypatch.setattr(machine, "describe", lambda: here)
-    monkeypatch.setattr(loading, "provider_problem", lambda p: None if p in providers else "no")
+    monkeypatch.setattr(session, "provider_problem", lambda p: None if p in providers else "no")
     manifest = Manifest("sentiment", "1", ("no", "yes"), forms, {})
     if chosen is None:
         with pytest.raises(BadModel, match=r"has no form that runs here .*CUDAExecutionProvider"):

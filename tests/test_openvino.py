@@ -16,7 +16,7 @@ from tutorial_utils import cli, registry
 from tutorial_utils.core import machine
 from tutorial_utils.graph import export, static
 from tutorial_utils.optimize import providers, variants
-from tutorial_utils.registry import BadModel, ModelForm, loading
+from tutorial_utils.registry import BadModel, ModelForm, opening
 from tutorial_utils.runtime import batching, inference, openvino
 from tutorial_utils.runtime.recipe import Recipe
 from tutorial_utils.runtime.session import (
@@ -108,7 +108,7 @@ def test_openvino_computes_the_8_bit_file_as_the_cpu_provider_does_exactly(tiny_
 @needs_openvino
 @pytest.mark.parametrize("error", [ProviderUnavailable("gone"), RuntimeError("cannot compile")])
 def test_what_openvino_cannot_open_runs_on_the_cpu_provider(tmp_path, monkeypatch, caplog, error):
-    opened = loading.open_session
+    opened = opening.open_session
 
     def fails(path, recipe):
         if recipe.provider == "openvino":
@@ -116,7 +116,7 @@ def test_what_openvino_cannot_open_runs_on_the_cpu_provider(tmp_path, monkeypatc
         return opened(path, recipe)
 
     folder = two_forms(tmp_path)
-    monkeypatch.setattr(loading, "open_session", fails)
+    monkeypatch.setattr(opening, "open_session", fails)
     with caplog.at_level(logging.WARNING):
         model = registry.load(folder, "sentiment")
     assert model.recipe.steps == ("cpu",)
@@ -150,7 +150,7 @@ def test_the_fastest_provider_is_promoted_with_a_form_for_machines_without_it(
     model = registry.load(tmp_path / "out" / "registry", "model")
     assert model.session.get_providers()[0] == "OpenVINOExecutionProvider"
     rows = [[2, 5, 3], [2, 6, 7, 8, 9, 3]]
-    other = loading._open(version, model.manifest, spare)
+    other = opening.open_form(version, model.manifest, spare)
     answers = [one.logits(batching.pad(rows)) for one in (model, other)]
     assert np.allclose(*answers, atol=0.1)
     # A second run compares with the version in use, and finds nothing new.

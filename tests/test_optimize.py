@@ -20,15 +20,16 @@ from tutorial_utils.data import labelled
 from tutorial_utils.graph import fusion, half_precision, inspection
 from tutorial_utils.models import classifiers
 from tutorial_utils.optimize import (
+    Outcome,
     answers,
     choice,
     gate,
+    kept,
     ladder,
     notes,
     promotion,
     report,
     results,
-    run,
     timing,
     variants,
 )
@@ -323,6 +324,13 @@ def finished(finished_once, tmp_path):
     return shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
 
 
+def test_what_a_run_wrote_can_be_read_back(finished):
+    text = (finished / "out" / report.RESULT).read_text(encoding="utf-8")
+    outcome = records.loads(Outcome, text)
+    assert records.dumps(outcome) == text
+    assert report.markdown(outcome) == (finished / "out" / report.REPORT).read_text()
+
+
 def stages_kept(said):
     return said.count("kept from the run before")
 
@@ -599,7 +607,7 @@ def key(tmp_path):
 
     def key(effort=Effort(), reading=labelled.Reading(), **changes):
         changed = replace(classifier, **changes)
-        return run.fingerprint(changed, tmp_path / "data.csv", effort, reading=reading)
+        return kept.fingerprint(changed, tmp_path / "data.csv", effort, reading=reading)
 
     return key
 
@@ -634,7 +642,7 @@ def test_stored_results_depend_on_effort_reading_pace_and_revision_but_not_on_th
 )  # fmt: skip
 def test_stored_results_depend_on_all_code_that_builds_or_measures(name, monkeypatch):
     of, parsed = provenance.of.__wrapped__, provenance._parsed
-    before = of(run._run)
+    before = of(kept.run_stages)
     assert {"torch", "transformers", "onnx", "onnx-ir", "onnxscript"} <= set(before.libraries)
 
     def edited(module):
@@ -643,7 +651,7 @@ def test_stored_results_depend_on_all_code_that_builds_or_measures(name, monkeyp
         return tree
 
     monkeypatch.setattr(provenance, "_parsed", edited)
-    assert of(run._run).code != before.code
+    assert of(kept.run_stages).code != before.code
 
 
 RATIOS = {

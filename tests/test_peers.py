@@ -90,7 +90,7 @@ def test_the_faster_form_of_ours_counts_and_is_named():
     both = comparison(**{"a": 2.0, OURS: 3.0, large: 1.5, "ours fp32": 0.1})
     assert targets.best_of_ours(both) == large
     assert targets.best_of_ours(comparison(a=1.0)) is None
-    assert targets.faster_peers(both) == {}
+    assert targets.faster_peers(both, targets.best_of_ours(both)) == {}
     lines = targets.targets({"texts": {"comparisons": {"ours": both}}})
     told = [line.reached for line in lines if line.reached.startswith(large)]
     assert told == [f"{large}: 1.33 × a [1.33, 1.33]; the stretch goal too"]
@@ -243,7 +243,9 @@ def test_the_readme_shows_runs_of_several_machines_side_by_side(run):
     assert len(rows) == 2
     assert "| 1.25 [1.25, 1.25] (quick) " in rows[1]
     assert rows[1].count("–") == 1  # 1 × 24 was not measured
-    assert "on each machine" not in report.for_readme(run)
+    told = page.index("- BERT-base 1 × 128: quick, 0.80 [0.80, 0.80]")
+    assert page.index("**Another (") < told < page.index("No other tool") < page.index("| machine")
+    assert "| machine" not in report.for_readme(run)
 
 
 def test_the_report_of_a_partial_run_names_the_missing_stages(run, tmp_path):

@@ -8,9 +8,10 @@ import pytest
 
 from benchmarks.isolated import Crashed, in_a_process
 from benchmarks.peers import engines, files, groups, makers
-from benchmarks.peers.candidates import OpenVinoQueue, Texts
+from benchmarks.peers.candidates import OpenVinoQueue, Pipeline, Texts
 from benchmarks.peers.targets import OURS_OPENVINO
 from tutorial_utils.bench.candidates import Labelling
+from tutorial_utils.core import machine
 from tutorial_utils.runtime import session
 from tutorial_utils.runtime.session import ProviderUnavailable
 
@@ -121,3 +122,17 @@ def _small_model(monkeypatch) -> None:
     monkeypatch.setattr(makers, "load", lambda model: Model())
     found = [{"ids": np.array([[i]])} for i in (1, 2)]
     monkeypatch.setattr(makers, "samples", lambda model: found)
+
+
+def test_pytorch_in_bf16_is_left_out_where_it_would_only_take_time(monkeypatch):
+    queue = OpenVinoQueue(engines.OpenVino("classifier", "openvino", "bf16"), "all")
+    every = groups.engines("classifier") | {
+        "pipeline bf16, batches of 32": Pipeline(True, "all"),
+        "OpenVINO bf16, its queue": queue,
+    }
+    monkeypatch.setattr(machine, "features", lambda: ("avx2", "avx512_vnni"))
+    gone = groups.left_out(every)
+    assert list(gone) == ["PyTorch bf16", "torch.compile bf16", "pipeline bf16"]
+    assert "no instructions for it" in gone["PyTorch bf16"]
+    monkeypatch.setattr(machine, "features", lambda: ("avx2", "avx512_bf16"))
+    assert groups.left_out(every) == {}

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import stages
+from benchmarks.common import no_bf16
 from benchmarks.families import builds
 from benchmarks.families.engines import Engine, OpenVino, OpenVinoParts, Ort, Torch, labels
 from benchmarks.families.report import draw_peers
@@ -26,8 +27,6 @@ from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.runtime.session import SessionRecipe, provider_problem
 
 VERSIONS = ("openvino", "nncf", "onnxruntime-ep-openvino")
-BF16 = {"avx512_bf16", "amx_bf16"}
-NO_BF16 = "this processor has no instructions for it, so it takes several times as long as fp32"
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,10 @@ def build(classifier: Classifier, folder: Path, effort: Effort, found: dict) -> 
     plain, eight = folder / "openvino.xml", folder / "openvino_int8.xml"
     cpu, plugin, texts = folder / "cpu.onnx", folder / "plugin.onnx", effort.calibration
     running: dict[str, Engine] = {PYTORCH: Torch(classifier)}
-    if BF16 & set(machine.features()):
-        running["PyTorch bf16"] = Torch(classifier, bf16=True)
+    if reason := no_bf16():
+        found["failed"]["PyTorch bf16"] = reason
     else:
-        found["failed"]["PyTorch bf16"] = NO_BF16
+        running["PyTorch bf16"] = Torch(classifier, bf16=True)
     made: dict[str, tuple[Engine, tuple]] = {
         "OpenVINO bf16": (OpenVino(plain, "bf16"), (builds.openvino_fp32, classifier, plain)),
         "OpenVINO int8": (

@@ -12,12 +12,17 @@ from benchmarks.families.targets import (
     targets,
     time_of,
 )
+from benchmarks.peers.targets import faster_line
 from benchmarks.stages import notes
+from tutorial_utils.core import records
 from tutorial_utils.core.machine import Machine
 from tutorial_utils.core.tables import Table
+from tutorial_utils.optimize import Outcome
+from tutorial_utils.optimize import report as reporting
 
 HEADERS = ("family", "promoted", "time", "size", "agreement", "all in INT8", "F1", "flips",
            "minutes", "peak MB")  # fmt: skip
+REPORTED = ("bert", "deberta-v2", "modernbert")  # three kinds of attention
 ONE_CLASS = "– (its head gives one class only)"
 CHECKPOINTS = """\
 Each family is a checkpoint with random weights in the encoder's layers, real vectors of words, and
@@ -30,14 +35,24 @@ parts at the same time, whichever is faster. *agreement*: share of other sentenc
 answer; *F1*: on the same sentences, with the difference to PyTorch's. Of two providers, **bold** is
 the one that takes less time over both shapes, which the targets are about."""
 PROMOTED = """\
-Optimized with `--quick --max-score-fall 0.02` and 500 other sentences.
+Optimized with `--quick --max-score-fall 0.02` and 500 other sentences; those whose name is a link
+to their whole report, without `--quick`.
 *all in INT8*: agreement with PyTorch before products are kept in fp32. *time*: of one text,
 relative to PyTorch fp32; *size*: of the weights, relative to PyTorch fp32; *flips*: share of texts
 that get a different answer alone than in some batch; *peak*: of all processes together."""
 
 
 def draw(found: dict, folder: Folder) -> None:
-    """Write ``families.md`` with the runs of ``optimize`` in ``found``, and the folder's others."""
+    """Write ``families.md`` with the runs of ``optimize`` in ``found``, and the folder's others.
+
+    And the whole reports of those that have one, as ``optimize_FAMILY.md``.
+    """
+    for family in REPORTED:
+        if stored := found.get(family, {}).get("outcome"):
+            outcome, name = records.typed(Outcome, stored), f"optimize_{family}"
+            text = reporting.markdown(outcome).replace(f"({reporting.GAINS})", f"({name}.png)")
+            folder.write(f"{name}.md", text)
+            folder.save_figure(name, reporting.gains(outcome))
     _write(found, folder.read("families_peers"), folder)
 
 
@@ -76,17 +91,19 @@ def _compared(found: dict) -> list[str]:
     return [part for part in parts if part]
 
 
+def for_docs(found: dict) -> str:
+    """The table of the docs, after a sentence about what is faster than ours."""
+    where = f"Measured on: {Machine(**found['machine'])}."
+    return "\n\n".join([faster(found), PEERS, table(found).markdown(), where])
+
+
 def faster(found: dict) -> str:
     """A paragraph that says where another tool is faster than ours."""
     lines = []
     for family in BASE:
         for shape in TITLES:
             if peers := faster_peers(found.get(family, {}), shape):
-                told = ", ".join(
-                    f"{name}, {ratio.cell}{'' if ratio.word == 'faster' else ' (undecided)'}"
-                    for name, ratio in peers.items()
-                )
-                lines.append(f"- {family} {shape}: {told}")
+                lines.append(faster_line(f"{family} {shape}", peers))
     if not lines:
         return "No other tool took less time than ours with any family."
     says = "Where another tool took less time than ours (our time = 1, with the 95 % interval):"
@@ -148,13 +165,14 @@ def _promoted(found: dict) -> list[str]:
 
 def _row(one: dict) -> tuple[str, ...]:
     minutes, peak = f"{one['seconds'] / 60:.1f}", f"{one['peak_mb']:,.0f}"
+    family = one["family"]
     if "chosen" not in one:
-        return (one["family"], "–", *["–"] * 6, minutes, peak)
+        return (family, "–", *["–"] * 6, minutes, peak)
     chosen = one["chosen"] if one["promoted"] else f"refused ({one['chosen']})"
     flips = one["notes"][0].split(" of ")[0] if one["notes"] else "–"
     eight = [e["agreement"] for name, e in one["judged"].items() if name.endswith("int8")]
     return (
-        one["family"],
+        f"[{family}](optimize_{family}.md)" if "outcome" in one else family,
         chosen,
         f"{one['times'][one['chosen']]['ratio']:.2f} ×",
         f"{one['size']:.2f} ×",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.common import Target
+from benchmarks.peers import targets as peers
 from benchmarks.peers.targets import (
     OURS as CPU,
 )
@@ -15,10 +16,9 @@ from benchmarks.peers.targets import (
     PYTORCH,
     best_peer,
     engine_of,
-    is_ours,
     verdict,
 )
-from tutorial_utils.bench.intervals import RESOLUTION, Ratio
+from tutorial_utils.bench.intervals import Ratio
 
 OURS = {CPU: "CPU", OPENVINO: "OpenVINO"}  # ours → its provider in ONNX Runtime
 SHAPES = ((1, 128), (8, 128))
@@ -66,19 +66,10 @@ def recommended(one: dict) -> str | None:
 
 
 def faster_peers(one: dict, shape: str) -> dict[str, Ratio]:
-    """Peers that took less time than the recommended provider by more than the resolution.
-
-    Their times are relative to ours, the fastest first. The interval of some may be too wide.
-    """
+    """Peers that took less time than ours on the recommended provider; see ``peers.targets``."""
     ours = recommended(one)
     reached = time_of(one, ours, shape) if ours else None
-    if reached is None:
-        return {}
-    comparison = one["comparisons"][shape]
-    peers = [name for name in comparison["rounds"] if not is_ours(name)]
-    found = {name: verdict(comparison, name, reached.name) for name in peers}
-    faster = {name: ratio for name, ratio in found.items() if ratio.ratio < 1 - RESOLUTION}
-    return dict(sorted(faster.items(), key=lambda item: item[1].ratio))
+    return peers.faster_peers(one["comparisons"][shape], reached.name) if reached else {}
 
 
 def targets(found: dict) -> list[Target]:
@@ -97,9 +88,7 @@ def _targets(family: str, found: dict) -> Iterator[Target]:
             yield Target(what, target, "–", None)
             continue
         ratio = reached.to_peer
-        met = True if ratio.high <= limit else False if ratio.low > limit else None
-        undecided = "; the interval is too wide to decide" if met is None else ""
-        yield Target(what, target, f"{ratio.cell} × {reached.peer}{undecided}", met)
+        yield peers.at_most(what, target, f"{ratio.cell} × {reached.peer}", ratio, limit)
     score = one.get("quality", {}).get(ours)
     what, target = f"{family}, F1 and agreement", "within 0.005, at least 99 %"
     if score is None or one["classes"] < 2:

@@ -1,7 +1,9 @@
 """Which peers are measured, and how each batches its sentences."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from benchmarks.common import no_bf16
 from benchmarks.peers.candidates import (
     TOGETHER,
     OpenVinoQueue,
@@ -10,7 +12,7 @@ from benchmarks.peers.candidates import (
     Texts,
 )
 from benchmarks.peers.engines import Engine, OpenVino, Ort, Ours, Torch
-from benchmarks.peers.targets import OURS, OURS_OPENVINO, PADDED, PYTORCH, is_ours
+from benchmarks.peers.targets import OURS, OURS_OPENVINO, PADDED, PYTORCH, engine_of, is_ours
 from tutorial_utils.bench import timer
 from tutorial_utils.bench.candidates import Labelling
 from tutorial_utils.lessons import measure, pipeline
@@ -63,6 +65,16 @@ def with_our_batching() -> dict[str, timer.Candidate]:
             if _on_openvino(engine):
                 found[f"{name}, {LARGE:,} tokens"] = Texts(engine, "all", budget=LARGE)
     return found
+
+
+def left_out(candidates: Mapping[str, object]) -> dict[str, str]:
+    """Engines and candidates of PyTorch in bf16, with the reason, where it is not worth the time.
+
+    OpenVINO computes in fp32 by itself where bf16 would not pay.
+    """
+    reason = no_bf16()
+    halves = (n for n, one in candidates.items() if getattr(getattr(one, "engine", one), "bf16", 0))
+    return {engine_of(name): reason for name in halves} if reason else {}
 
 
 def _concurrent(engine: Engine, ours: Labelling) -> timer.Candidate | None:

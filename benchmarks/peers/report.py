@@ -10,6 +10,7 @@ from benchmarks.peers.targets import (
     best_of_ours,
     best_peer,
     engine_of,
+    faster_line,
     faster_peers,
     is_ours,
     targets,
@@ -82,12 +83,8 @@ def faster(found: dict) -> str:
     titles |= {TITLES[key][:1].lower() + TITLES[key][1:]: texts[key] for key in texts}
     lines = []
     for title, comparison in titles.items():
-        if peers := faster_peers(comparison):
-            told = ", ".join(
-                f"{name}, {ratio.cell}{'' if ratio.word == 'faster' else ' (undecided)'}"
-                for name, ratio in peers.items()
-            )
-            lines.append(f"- {title}: {told}")
+        if peers := faster_peers(comparison, best_of_ours(comparison)):
+            lines.append(faster_line(title, peers))
     if not lines:
         return "No other tool took less time than ours in any comparison.\n"
     says = "Where another tool took less time than the best of ours (= 1; with 95 % intervals):\n"
@@ -95,18 +92,18 @@ def faster(found: dict) -> str:
 
 
 def for_readme(found: dict, others: Sequence[dict] = ()) -> str:
-    """The README's table, after a sentence about what is faster than ours.
+    """The README's table, after what is faster than ours on each machine that was measured.
 
     others: runs of other machines, which are shown beside this one in a line each.
     """
     where = f"Measured on: {Machine(**found['machine'])}."
     parts = [f"{faster(found)}\n{summary(found).markdown()}\n\n{where}"]
     if others:
-        parts.append(
-            "Time of ours relative to the best other tool on each machine that was measured. "
-            "Below 1, ours is faster."
-        )
-        parts.append(by_machine([found, *others]).markdown())
+        runs = [*others, found]
+        told = [f"**{_machine(run)}.** {faster(run)}" for run in runs]
+        says = "Time of ours relative to the best other tool. Below 1, ours is faster."
+        parts = [*told, f"{says}\n\n{by_machine(runs).markdown()}"]
+        parts.append(f"{summary(found).markdown()}\n\n{where}")
     return "\n\n".join(parts)
 
 
@@ -123,12 +120,14 @@ def by_machine(runs: Sequence[dict]) -> Table:
         peer = best_peer(comparison)
         return f"{verdict(comparison, ours, peer).cell} ({_short(peer)})"
 
-    rows = [
-        (f"{m.processor} ({', '.join(m.features)})", *(cell(run, *key) for key in columns.values()))
-        for run in runs
-        for m in [Machine(**run["machine"])]
-    ]
+    rows = [(_machine(run), *(cell(run, *key) for key in columns.values())) for run in runs]
     return Table.of(("machine", *columns), rows)
+
+
+def _machine(run: dict) -> str:
+    """The machine of a run in a few words, its processor's features among them."""
+    machine = Machine(**run["machine"])
+    return f"{machine.processor} ({', '.join(machine.features)})"
 
 
 def _short(name: str) -> str:

@@ -10,6 +10,7 @@ OURS = "ours int8"
 OURS_OPENVINO = "ours int8 (OpenVINO provider)"
 PYTORCH = "PyTorch fp32"
 PADDED = "PyTorch fp32, one by one, padded to 128"
+STRETCH = "; the stretch goal too"
 
 
 def is_ours(name: str) -> bool:
@@ -39,19 +40,27 @@ def best_peer(comparison: dict) -> str:
     return min(peers, key=lambda name: verdict(comparison, name, peers[0]).ratio)
 
 
-def faster_peers(comparison: dict) -> dict[str, Ratio]:
-    """Peers that took less time than ours by more than the resolution, the fastest first.
+def faster_peers(comparison: dict, ours: str | None) -> dict[str, Ratio]:
+    """Peers that took less time than ``ours`` by more than the resolution, the fastest first.
 
-    Their times are relative to the best of ours. The interval of some may be too wide for a
-    verdict.
+    Their times are relative to ours. The interval of some may be too wide for a verdict. ours: a
+    candidate of the comparison; if None, ours did not run, and nothing is returned.
     """
-    ours = best_of_ours(comparison)
     if ours is None:
         return {}
     peers = [name for name in comparison["rounds"] if not is_ours(name)]
     found = {name: verdict(comparison, name, ours) for name in peers}
     faster = {name: ratio for name, ratio in found.items() if ratio.ratio < 1 - RESOLUTION}
     return dict(sorted(faster.items(), key=lambda item: item[1].ratio))
+
+
+def faster_line(title: str, peers: dict[str, Ratio]) -> str:
+    """A line of a list that says which peers took less time than ours, and how much less."""
+    told = (
+        f"{name}, {ratio.cell}{'' if ratio.word == 'faster' else ' (undecided)'}"
+        for name, ratio in peers.items()
+    )
+    return f"- {title}: {', '.join(told)}"
 
 
 def verdict(comparison: dict, name: str, reference: str) -> Ratio:
@@ -74,8 +83,9 @@ def _at_most(what: str, limit: Limit, comparison: dict | None) -> Target:
     peer = best_peer(comparison)
     v = verdict(comparison, ours, peer)
     reached = f"{ours}: {v.ratio:.2f} × {peer} [{v.low:.2f}, {v.high:.2f}]"
-    stretch = limit.stretch is not None and v.high <= limit.stretch
-    return _target(what, target, reached, v.high <= limit.value, v.low > limit.value, stretch)
+    if limit.stretch is not None and v.high <= limit.stretch:
+        reached += STRETCH
+    return at_most(what, target, reached, v, limit.value)
 
 
 def _times_faster(
@@ -89,15 +99,19 @@ def _times_faster(
     slower = reference or best_peer(comparison)
     v = verdict(comparison, slower, ours)
     reached = f"{ours}: {v.ratio:.2f} × {slower} [{v.low:.2f}, {v.high:.2f}]"
-    stretch = limit.stretch is not None and v.low >= limit.stretch
-    return _target(what, target, reached, v.low >= limit.value, v.high < limit.value, stretch)
+    if limit.stretch is not None and v.low >= limit.stretch:
+        reached += STRETCH
+    return _decided(what, target, reached, v.low >= limit.value, v.high < limit.value)
 
 
-def _target(what: str, target: str, reached: str, met: bool, missed: bool, stretch: bool) -> Target:
-    """Decide by the whole interval. If the limit is inside it, the target is undecided."""
-    if stretch:
-        reached += "; the stretch goal too"
-    elif not (met or missed):
+def at_most(what: str, target: str, reached: str, ratio: Ratio, limit: float) -> Target:
+    """A target that ``ratio`` meets if its whole interval is at most ``limit``."""
+    return _decided(what, target, reached, ratio.high <= limit, ratio.low > limit)
+
+
+def _decided(what: str, target: str, reached: str, met: bool, missed: bool) -> Target:
+    """If the limit is inside the interval, the target is undecided."""
+    if not (met or missed):
         reached += "; the interval is too wide to decide"
     return Target(what, target, reached, met if met or missed else None)
 

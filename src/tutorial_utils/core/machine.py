@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import importlib.util
 import math
 import os
 import platform
@@ -19,7 +20,9 @@ FEATURES = (
 )  # fmt: skip
 EXACT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}  # add products of 8-bit numbers in 32 bits
 X86 = ("x86_64", "amd64", "x86", "i386", "i686")
-VERSIONED = ("torch", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime")
+RUNTIMES = ("onnxruntime-gpu", "onnxruntime", "onnxruntime-openvino")
+INIT = "onnxruntime/__init__.py"
+VERSIONED = ("torch", "transformers", "onnx", "onnxruntime-ep-openvino")
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,17 @@ def smi(*asked: str) -> list[list[str]]:
 
 def versions() -> dict[str, str]:
     """Installed versions of the libraries that a measurement depends on."""
-    return {name: found for name in VERSIONED if (found := version(name))}
+    return {name: found for name in (*VERSIONED, *_runtimes()) if (found := version(name))}
+
+
+def _runtimes() -> list[str]:
+    """Packages of the ``onnxruntime`` that is imported: another one can be later on the path."""
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        return []
+    installed = [name for name in RUNTIMES if version(name)]
+    files = {name: importlib.metadata.distribution(name).locate_file(INIT) for name in installed}
+    return [name for name, file in files.items() if Path(str(file)) == Path(spec.origin)]
 
 
 def cores() -> int:

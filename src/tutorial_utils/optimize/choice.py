@@ -113,7 +113,8 @@ def _judge(
 
 
 def _times(found: Found, name: str) -> dict[str, Ratio]:
-    return {workload: times[name] for workload, times in found.times.items()}
+    measured = {workload: times[name] for workload, times in found.times.items()}
+    return {workload: Ratio(one.ratio, one.low, one.high) for workload, one in measured.items()}
 
 
 def _p50_ms(

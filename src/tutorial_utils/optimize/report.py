@@ -124,8 +124,8 @@ def gains(outcome: Outcome) -> Figure:
     times = {f"{w}: {n}": t for w, found in outcome.times.items() for n, t in found.items()}
     chosen = outcome.judged[0].candidate.name
     marked = [f"{workload}: {chosen}" for workload in outcome.times]
-    told = sorted({f"{times[key].ratio:.2f}" for key in marked})
-    takes = " to ".join(dict.fromkeys((told[0], told[-1])))
+    told = sorted(times[key].ratio for key in marked)
+    takes = " to ".join(dict.fromkeys((digits(told[0]), digits(told[-1]))))
     return plots.bars(
         {key: time.ratio for key, time in times.items()},
         title=f"{outcome.name}: {chosen} takes {takes} × the time of {outcome.baseline}",

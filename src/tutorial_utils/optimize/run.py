@@ -1,27 +1,20 @@
 """From a classifier to a promoted version: all stages in order, then the gate.
 
-The results of each stage are stored, so a run that was killed continues where it stopped. They are
-reused only if model, data, code, libraries, machine and effort are the same.
+``kept`` runs them: a run that was killed continues where it stopped.
 """
 
-import hashlib
-import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tutorial_utils import quality
-from tutorial_utils.core import hashing, machine, paths, provenance, records
 from tutorial_utils.data import labelled
 from tutorial_utils.models import classifiers
-from tutorial_utils.models.classifiers import Classifier
-from tutorial_utils.optimize import choice, facts, gate, notes, promotion, providers
+from tutorial_utils.optimize import choice, facts, gate, kept, notes, promotion
 from tutorial_utils.optimize.choice import Judged
 from tutorial_utils.optimize.job import Effort, Job
-from tutorial_utils.optimize.ladder import Stage, stages
 from tutorial_utils.optimize.results import Found, Measured, Trial
-from tutorial_utils.optimize.stages import evaluate, protect, tune
+from tutorial_utils.optimize.stages import evaluate
 from tutorial_utils.optimize.target import CPU, Target, torch_device
 from tutorial_utils.registry import check_name
 from tutorial_utils.runtime.recipe import Recipe
@@ -114,7 +107,7 @@ def optimize(
     progress(str(facts.describe(source, classifier, data, given, texts)))
     cut = None if max_length else classifiers.cut(classifier)
     remarks = [*filter(None, [cut]), *facts.remarks(classifier, texts)]
-    folder = Path(out, "work", fingerprint(classifier, data, effort, target, reading))
+    folder = Path(out, "work", kept.fingerprint(classifier, data, effort, target, reading))
     previous, note = promotion.find_previous(model_folder, classifier, texts.reads, target.provider)
     job = Job(classifier, texts, folder, effort, previous, target, limits, batch_invariant)
     found, judged = _judged(job, progress)
@@ -148,94 +141,12 @@ def optimize(
         times=found.times,
         quality=evidence.score,
         notes=tuple(told),
-        machine=_machine(target),
+        machine=kept.describe(target),
         version=version,
         baseline=target.baseline,
         added=added,
         provider=target.provider,
     )
-
-
-def fingerprint(
-    classifier: Classifier,
-    data: Path | None,
-    effort: Effort,
-    target: Target = CPU,
-    reading: labelled.Reading = labelled.Reading(),
-) -> str:
-    """A hash of everything that stored results depend on; see the module.
-
-    It covers all files in the model's folder, or the commit of a model on the hub.
-    """
-    folder, pace = Path(classifier.source), os.environ.get("TUTORIAL_PACE")
-    if folder.is_dir():  # its content counts, not its path
-        classifier = replace(classifier, source="")
-    known = (
-        machine.describe(),
-        _machine(target),
-        effort,
-        target,
-        pace,
-        reading,
-        classifier,
-        provenance.of(_run),
-    )
-    digest = hashlib.sha256(repr(known).encode())
-    files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
-    for file in [*files, *([Path(data)] if data else [])]:
-        digest.update(f"{file.name} {hashing.sha256(file)}".encode())
-    return digest.hexdigest()[:16]
-
-
-def _machine(target: Target) -> str:
-    here = str(machine.describe())
-    return f"{here} with {machine.gpus() or 'no GPU'}" if target.accelerated else here
-
-
-def _run(job: Job, progress: Callable[[str], None]) -> Found:
-    """Run all stages but the last; results of stages that an earlier run finished are read."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    found = Found()
-    for stage in stages(job.target)[:-1]:
-        found = _step(job, stage, found, progress)
-    return found
-
-
-def _step(job: Job, stage: Stage, found: Found, progress: Callable[[str], None]) -> Found:
-    """Run one stage and store its results as JSON, or read those that are stored."""
-    record, todo = _record(job, stage, found), stages(job.target)
-    number = todo.index(stage) + 1
-    label = f"[{number}/{len(todo)}] {stage.__name__}"
-    if record.exists():
-        progress(f"{label}: kept from the run before")
-        return records.loads(Found, record.read_text(encoding="utf-8"))
-    progress(f"{label} …")
-    start, before = time.perf_counter(), len(found.trials)
-    found = stage(job, found)
-    for trial in found.trials[before:]:
-        progress(f"    {trial}")
-    paths.write(record, records.dumps(found))
-    told = "" if len(found.trials) > before or number in (1, len(todo)) else ": nothing to do"
-    progress(f"    {time.perf_counter() - start:.0f} s{told}")
-    return found
-
-
-def _record(job: Job, stage: Stage, found: Found) -> Path:
-    """Where the results of a stage are stored; ``found``: what it starts from.
-
-    The name has a hash of all that they depend on besides the job's fingerprint. Times are
-    compared within one run, so another version in use needs a new measurement.
-    """
-    depends: tuple = ()
-    if stage in (protect, tune):
-        depends = job.limits, job.batch_invariant
-    elif stage is providers.other_providers:
-        depends = job.limits, providers.state(job)
-    elif stage is evaluate:
-        version = promotion.digest(job.previous) if job.previous else None
-        depends = job.batch_invariant, job.effort, version
-    key = hashlib.sha256(f"{depends} {records.dumps(found)}".encode()).hexdigest()[:8]
-    return job.folder / f"{stage.__name__}_{key}.json"
 
 
 def _judged(job: Job, progress: Callable[[str], None]) -> tuple[Found, tuple[Judged, ...]]:
@@ -244,17 +155,17 @@ def _judged(job: Job, progress: Callable[[str], None]) -> tuple[Found, tuple[Jud
     Otherwise, a machine that is busy with something else would decide. If the longer measurement
     cannot decide either, it is forgotten, so that the next run makes it again.
     """
-    ready = _run(job, progress)
+    ready = kept.run_stages(job, progress)
 
     def ask(job: Job) -> tuple[Found, tuple[Judged, ...]]:
-        found = _step(job, evaluate, ready, progress)
+        found = kept.run_stage(job, evaluate, ready, progress)
         return found, choice.choose(job, found, _baseline(job.target))
 
     found, judged = ask(job)
     if not _undecided(judged):
         return found, judged
     longer = replace(job, effort=replace(job.effort, rounds=LONGER * job.effort.rounds))
-    record, told = _record(longer, evaluate, ready), AGAIN
+    record, told = kept.record_of(longer, evaluate, ready), AGAIN
     if record.exists():  # decided by an earlier run, though perhaps with other limits
         found, judged = ask(longer)
         if _undecided(judged):

@@ -5,7 +5,9 @@ model = registry.load(folder, "sentiment")
 """
 
 from tutorial_utils.registry.files import MANIFEST, MODEL, TOKENIZER
-from tutorial_utils.registry.loading import LoadedModel, choose, load
+from tutorial_utils.registry.forms import choose
+from tutorial_utils.registry.loaded import LoadedModel
+from tutorial_utils.registry.loading import load
 from tutorial_utils.registry.lookup import models, only_model
 from tutorial_utils.registry.manifest import BadModel, Manifest, ModelForm, read_manifest
 from tutorial_utils.registry.store import (

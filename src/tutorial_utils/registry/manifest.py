@@ -60,7 +60,7 @@ class ModelForm:
 class Manifest:
     """What ``manifest.json`` says about its folder.
 
-    forms: at least one; the first that suits the machine is served, see ``loading.choose``.
+    forms: at least one; the first that suits the machine is served, see ``forms.choose``.
     files: name → SHA-256 of every other file. task: how to read the logits, one of
     ``tasks.TASKS``. reads: ``text``, or ``pair`` for two texts at a time. label_spread: standard
     deviation of each target of a regression, in the target's own unit; None where it was not

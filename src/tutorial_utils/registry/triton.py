@@ -23,7 +23,7 @@ from pathlib import Path
 from tutorial_utils.core import paths
 from tutorial_utils.registry import loading, store
 from tutorial_utils.registry.files import MODEL, TOKENIZER
-from tutorial_utils.registry.loading import LoadedModel
+from tutorial_utils.registry.loaded import LoadedModel
 from tutorial_utils.registry.manifest import BadModel
 from tutorial_utils.runtime.session import SessionRecipe, open_session
 
