@@ -238,6 +238,15 @@ def test_both_runs_are_on_one_page_and_the_comparison_comes_first(page):
     assert "torch 2.13.0, openvino 2026.4.\n" in page
 
 
+def test_the_page_says_which_encoders_are_real_and_which_were_so_when_it_was_measured():
+    both = {"encoder": "classifier"}, {"encoder": "random"}
+    told = report.encoders({"machine": {}, "bert": both[0], "albert": both[1], "mpnet": {}})
+    first, second = told.split(". ")
+    assert first.startswith("The encoder is that of the course")
+    assert first.endswith(": bert")
+    assert second.endswith("answers are less sure: albert, mpnet.")
+
+
 def test_without_a_comparison_there_is_only_what_optimize_promotes(tmp_path):
     report.draw(promoted(), Folder(tmp_path))
     page = (tmp_path / "families.md").read_text()

@@ -43,7 +43,8 @@ def measure(family: str, quick: bool) -> Iterator[dict]:
         command += ["--model", family, *LIMITS]
         whole = family in REPORTED and not quick
         command += [] if whole else ["--quick"]
-        yield {"family": family} | run(command) | figures(out, whole)
+        made = {"family": family, "encoder": checkpoints.encoder(family)}
+        yield made | run(command) | figures(out, whole)
 
 
 def run(command: list[str]) -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import stages
 from benchmarks.common import no_bf16
-from benchmarks.families import builds
+from benchmarks.families import builds, checkpoints
 from benchmarks.families.engines import Engine, OpenVino, OpenVinoParts, Ort, Torch, labels
 from benchmarks.families.report import draw_peers
 from benchmarks.families.targets import BASE, CPU, OPENVINO, SHAPES
@@ -39,7 +39,7 @@ class Effort:
 
     rounds: int = 5
     seconds: float = 0.3
-    texts: int = 500
+    texts: int = 2_000
     calibration: int = 128
 
 
@@ -52,6 +52,7 @@ def measure(family: str, quick: bool) -> Iterator[dict]:
     layers = "n_layers" if family == "distilbert" else "num_hidden_layers"
     small = {layers: 2, "sentences": 200} if quick else {}
     found: dict = {"failed": {}, "fusions": {}, "quality": {}, "comparisons": {}}
+    found["encoder"] = checkpoints.encoder(family)
     with tempfile.TemporaryDirectory(prefix=f"{family}-") as folder:
         checkpoint = Path(folder, "checkpoint")
         classifier = _made(f"{family}, checkpoint", builds.checkpoint, family, checkpoint, small)

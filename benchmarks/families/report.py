@@ -25,8 +25,12 @@ HEADERS = ("family", "promoted", "time", "size", "agreement", "all in INT8", "F1
 REPORTED = ("bert", "deberta-v2", "modernbert")  # three kinds of attention
 ONE_CLASS = "– (its head gives one class only)"
 CHECKPOINTS = """\
-Each family is a checkpoint with random weights in the encoder's layers, real vectors of words, and
-a head fitted to 2,000 sentences. `deberta-v2` has the settings of DeBERTa-v3."""
+Each family is a checkpoint with a head fitted to 2,000 sentences. `deberta-v2` has the settings of
+DeBERTa-v3."""
+ENCODERS = {  # where the encoder comes from → what that means
+    "classifier": "The encoder is that of the course's classifier, written into base size",
+    "random": "The layers are random, only the words have real vectors, so answers are less sure",
+}
 PEERS = """\
 *fused*: operators of the file that only a fusion writes; the OpenVINO provider fuses by itself, at
 load. *PyTorch = 1*, *best peer = 1*: time with its 95 % interval; the best peer is the other tool
@@ -83,6 +87,7 @@ def _compared(found: dict) -> list[str]:
         f"with {known}.",
         notes("families.peers", found, BASE).strip(),
         faster(found),
+        encoders(found),
         PEERS,
         table(found).markdown(),
         f"### Targets\n\n{target_table(targets(found)).markdown()}",
@@ -91,10 +96,20 @@ def _compared(found: dict) -> list[str]:
     return [part for part in parts if part]
 
 
+def encoders(found: dict) -> str:
+    """Where the encoders of the families come from. In older results they are random."""
+    known: dict[str, list[str]] = {}
+    for family in FAMILIES:
+        if family in found:
+            known.setdefault(found[family].get("encoder", "random"), []).append(family)
+    return " ".join(f"{ENCODERS[kind]}: {', '.join(known[kind])}." for kind in sorted(known))
+
+
 def for_docs(found: dict) -> str:
     """The table of the docs, after a sentence about what is faster than ours."""
     where = f"Measured on: {Machine(**found['machine'])}."
-    return "\n\n".join([faster(found), PEERS, table(found).markdown(), where])
+    parts = [faster(found), encoders(found), PEERS, table(found).markdown(), where]
+    return "\n\n".join(parts)
 
 
 def faster(found: dict) -> str:
@@ -157,6 +172,7 @@ def _promoted(found: dict) -> list[str]:
     return [
         "## What `optimize` promotes",
         f"Measured by `python -m benchmarks.families` on: {Machine(**found['machine'])}.",
+        encoders(found),
         PROMOTED,
         Table.of(HEADERS, rows).markdown(),
         "\n".join(["What was refused, and why:", "", *refused]) if refused else "None was refused.",
