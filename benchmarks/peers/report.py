@@ -100,7 +100,7 @@ def for_readme(found: dict, others: Sequence[dict] = ()) -> str:
     parts = [f"{faster(found)}\n{summary(found).markdown()}\n\n{where}"]
     if others:
         runs = [*others, found]
-        told = [f"**{_machine(run)}.** {faster(run)}" for run in runs]
+        told = [f"**{_machine(run)}.** {faster(run).strip()}" for run in runs]
         says = "Time of ours relative to the best other tool. Below 1, ours is faster."
         parts = [*told, f"{says}\n\n{by_machine(runs).markdown()}"]
         parts.append(f"{summary(found).markdown()}\n\n{where}")
