@@ -17,7 +17,6 @@ from tutorial_utils.core.tables import Table
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "benchmarks" / "results"  # in git, a folder for each machine
 README = ROOT / "README.md"
-BF16 = {"avx512_bf16", "amx_bf16"}
 INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2")  # instructions for INT8, the best first
 
 
@@ -100,7 +99,7 @@ def measured_folder() -> Folder:
 
 def no_bf16() -> str | None:
     """Why PyTorch in bf16 is not measured on this processor, or None."""
-    if BF16 & set(machine.features()):
+    if machine.has_bf16():
         return None
     return "this processor has no instructions for it, so it takes several times as long as fp32"
 

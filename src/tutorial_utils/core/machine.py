@@ -19,6 +19,7 @@ FEATURES = (
     "avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm",
 )  # fmt: skip
 EXACT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}  # add products of 8-bit numbers in 32 bits
+BF16 = {"avx512_bf16", "amx_bf16"}
 X86 = ("x86_64", "amd64", "x86", "i386", "i686")
 RUNTIMES = ("onnxruntime-gpu", "onnxruntime", "onnxruntime-openvino")
 INIT = "onnxruntime/__init__.py"
@@ -137,6 +138,11 @@ def saturates() -> bool:
     ARM adds in 32 bits, with or without its instructions for dot products.
     """
     return platform.machine().lower() in X86 and not EXACT_PRODUCTS & set(features())
+
+
+def has_bf16() -> bool:
+    """Whether the processor multiplies numbers in bf16; elsewhere fp32 is faster."""
+    return not BF16.isdisjoint(features())
 
 
 def version(package: str) -> str | None:

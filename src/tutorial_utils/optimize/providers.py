@@ -14,7 +14,6 @@ from tutorial_utils.optimize.variants import Variant
 from tutorial_utils.runtime import openvino
 from tutorial_utils.runtime.session import PROVIDERS, SessionRecipe, made_here, provider_problem
 
-BF16 = {"avx512_bf16", "amx_bf16"}  # with one of these, OpenVINO computes in bf16
 STAGE = "other_providers"
 PACKAGES = ("onnxruntime-ep-openvino", "onnxruntime-openvino")
 
@@ -43,7 +42,7 @@ def _on_openvino(job: Job, found: Found, session: SessionRecipe) -> Found:
     found = _int8(job, found, plain.name, session)
     if not job.effort.thorough:
         return found
-    has_bf16 = bool(BF16 & set(machine.features()))
+    has_bf16 = machine.has_bf16()
     hint = replace(session, provider_options=openvino.precision("bf16" if has_bf16 else "f32"))
     variant = variants.compared(job, plain.name, hint)
     candidate = Candidate(plain.name, plain.name, "bf16" if has_bf16 else "fp32", session=hint)
