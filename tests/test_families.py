@@ -9,7 +9,7 @@ import pytest
 from benchmarks.common import STORED, Folder
 from benchmarks.families import report, targets
 from benchmarks.families.checkpoints import FAMILIES
-from benchmarks.families.targets import BASE, CPU, OPENVINO, TITLES
+from benchmarks.families.targets import BASE, CPU, OPENVINO, POPULAR, TITLES
 from benchmarks.peers.targets import PYTORCH
 from tutorial_utils.bench.intervals import Ratio
 from tutorial_utils.core import records
@@ -39,7 +39,12 @@ def family(one: dict, eight: dict | None = None, **more) -> dict:
     return {
         "failed": {},
         "fusions": {name: ours[name] for name in ours if name in one},
-        "quality": {CPU: QUALITY, "OpenVINO int8": QUALITY | {"agreement": 0.97}},
+        "kept": {CPU: 9},
+        "quality": {
+            CPU: QUALITY,
+            "OpenVINO int8": QUALITY | {"agreement": 0.97},
+            POPULAR: QUALITY | {"agreement": 0.88},
+        },
         "classes": 2,
         "comparisons": dict(zip(TITLES, map(_named, (one, eight or one)), strict=True)),
     } | more
@@ -112,7 +117,7 @@ def test_without_pytorch_there_is_nothing_to_compare_with():
     one = family({"OpenVINO int8": 9.0, CPU: 5.0})
     for comparison in one["comparisons"].values():
         del comparison["rounds"][PYTORCH]
-    assert report.table(run(bert=one)).rows[0][3:7] == ("–",) * 4
+    assert report.table(run(bert=one)).rows[0][4:8] == ("–",) * 4
     assert report.faster(run(bert=one)).startswith("No other tool")
 
 
@@ -174,7 +179,7 @@ def test_a_head_with_one_class_has_no_agreement_to_judge():
     one = family({CPU: 20.0}, classes=1)
     assert met(run(bert=one), "bert")["F1 and agreement"] is None
     (row,) = report.table(run(bert=one)).rows
-    assert row[7] == report.ONE_CLASS
+    assert row[8] == report.ONE_CLASS
 
 
 def test_the_page_says_first_where_another_tool_is_faster():
@@ -193,19 +198,19 @@ def test_the_table_has_a_row_for_each_family_and_provider():
     both = family({"OpenVINO int8": 20.0, CPU: 25.0, OPENVINO: 19.0})
     alone = family({"OpenVINO int8": 20.0, CPU: 10.0}, {"OpenVINO int8": 50.0, CPU: 40.0})
     rows = report.table(run(modernbert=both, bert=alone)).rows
-    assert [row[:3] for row in rows] == [
-        ("bert", "CPU", "Attention 11, Gelu 12"),
-        ("modernbert", "CPU", "Attention 11, Gelu 12"),
-        ("modernbert", "**OpenVINO**", "at load"),
+    assert [row[:4] for row in rows] == [
+        ("bert", "CPU", "Attention 11, Gelu 12", "9"),
+        ("modernbert", "CPU", "Attention 11, Gelu 12", "9"),
+        ("modernbert", "**OpenVINO**", "at load", "0"),
     ]
-    assert rows[0][3:7] == (
+    assert rows[0][4:8] == (
         "0.10 [0.10, 0.10]",
         "0.40 [0.40, 0.40]",
         "0.50 [0.50, 0.50] OpenVINO int8",
         "0.80 [0.80, 0.80] OpenVINO int8",
     )
-    assert rows[0][7:] == ("99.20%", "0.700 (-0.0020)", "97.00%")
-    assert rows[2][7:9] == ("–", "–")  # its answers could not be compared
+    assert rows[0][8:] == ("99.20%", "0.700 (-0.0020)", "97.00%", "88.00%")
+    assert rows[2][8:10] == ("–", "–")  # its answers could not be compared
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.common import no_bf16
 from benchmarks.families import builds, comparison, engines
-from benchmarks.families.targets import CPU, OPENVINO
+from benchmarks.families.targets import CPU, OPENVINO, POPULAR
 from benchmarks.isolated import Crashed
 from benchmarks.peers.targets import PYTORCH
 from tutorial_utils.core import machine
@@ -71,7 +71,9 @@ def here(monkeypatch):
         built.append(function)
         if function is builds.openvino_int8:
             raise Crashed("ImportError: no nncf")
-        return {"Attention": 12} if function is builds.for_cpu else None
+        if function in (builds.for_cpu, builds.for_openvino):
+            return builds.Built({"Attention": 12}, kept=3)
+        return None
 
     texts = reviews.Reviews(("a", "bb", "ccc", "dddd"), np.array([1, 0, 1, 0]), np.zeros(4))
     monkeypatch.setattr(comparison, "in_a_process", run_here)
@@ -82,10 +84,10 @@ def here(monkeypatch):
 def test_what_cannot_run_here_is_left_out_with_its_reason(here, monkeypatch, tmp_path):
     monkeypatch.setattr(comparison, "provider_problem", lambda name: f"no {name} here")
     monkeypatch.setattr(machine, "features", lambda: ("avx2",))
-    found: dict = {"failed": {}, "fusions": {}}
+    found: dict = {"failed": {}, "fusions": {}, "kept": {}}
     running = comparison.build(Same(), tmp_path, comparison.QUICK, found)
-    assert list(running) == [PYTORCH, "OpenVINO bf16", CPU]
-    assert found["fusions"] == {CPU: {"Attention": 12}}
+    assert list(running) == [PYTORCH, POPULAR, "OpenVINO bf16", CPU]
+    assert (found["fusions"], found["kept"]) == ({CPU: {"Attention": 12}}, {CPU: 3})
     assert found["failed"] == {
         "PyTorch bf16": no_bf16(),
         "OpenVINO int8": "ImportError: no nncf",
@@ -97,7 +99,8 @@ def test_what_cannot_run_here_is_left_out_with_its_reason(here, monkeypatch, tmp
 def test_each_provider_that_runs_here_gets_its_own_file(here, monkeypatch, tmp_path):
     monkeypatch.setattr(comparison, "provider_problem", lambda name: None)
     monkeypatch.setattr(machine, "features", lambda: ("avx2", "amx_bf16"))
-    running = comparison.build(Same(), tmp_path, comparison.QUICK, {"failed": {}, "fusions": {}})
+    found: dict = {"failed": {}, "fusions": {}, "kept": {}}
+    running = comparison.build(Same(), tmp_path, comparison.QUICK, found)
     assert running["PyTorch bf16"].bf16
     assert {CPU, OPENVINO} < set(running)
     assert running[CPU].path != running[OPENVINO].path
@@ -110,10 +113,14 @@ def test_answers_are_compared_with_pytorchs_on_the_same_sentences(here):
             raise Crashed("ended by SIGILL")
 
     running = {PYTORCH: Same(), "OpenVINO bf16": Broken(), "OpenVINO int8": Broken(), CPU: Same(1)}
+    running[POPULAR] = Same(1)  # a peer that computes something else, unlike ours, has no time
     found: dict = {"failed": {}, "quality": {}}
     comparison.check(Same(), running, replace(comparison.QUICK, texts=4), found)
     assert found["classes"] == 2
-    assert found["failed"] == {"OpenVINO int8": "ended by SIGILL"}
+    assert found["failed"] == {
+        "OpenVINO int8": "ended by SIGILL",
+        POPULAR: "it answers as PyTorch does in 75.0% only",
+    }
     assert list(running) == [PYTORCH, "OpenVINO bf16", CPU]
     assert found["quality"][CPU]["agreement"] == 0.75
 

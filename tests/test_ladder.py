@@ -83,7 +83,7 @@ def test_the_fastest_that_passes_wins_and_the_smaller_of_equal_ones(
     if wrong:
         with_wrong_answers(monkeypatch, "dynamic")
     if wrong == "always":
-        monkeypatch.setattr(variants, "SHARES", ())
+        monkeypatch.setattr(sensitivity, "SHARES", ())
     data = str(data_of(tmp_path))
     assert cli.main(command(tmp_path, "--quick", "--data", data, *LOW)) == 0
     name, result = promoted(tmp_path)
@@ -103,7 +103,7 @@ def test_the_fastest_that_passes_wins_and_the_smaller_of_equal_ones(
 def test_a_refusal_says_what_each_candidate_missed(clock, tmp_path, capsys, monkeypatch):
     """INT8 answers wrongly, whatever is in fp32; the others are too slow."""
     with_wrong_answers(monkeypatch, "recommended")
-    monkeypatch.setattr(variants, "SHARES", ())
+    monkeypatch.setattr(sensitivity, "SHARES", ())
     clock.update({"fp16": 20.0, "fused_paying": 21.0, "fused": 22.0, "exported": 23.0})
     data = str(data_of(tmp_path))
     assert cli.main(command(tmp_path, "--quick", "--data", data, *LOW)) == 1

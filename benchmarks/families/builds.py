@@ -5,22 +5,26 @@ Each function runs in a process of its own, so that its memory is free for the n
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.families import checkpoints
-from benchmarks.families.engines import BUDGET
+from benchmarks.families.engines import BUDGET, Ort, Torch, labels
+from benchmarks.peers import makers
 from tutorial_utils.core import scoped
 from tutorial_utils.data import reviews
-from tutorial_utils.graph import export, fusion, inspection, quantization, rewrites
+from tutorial_utils.graph import export, fusion, inspection, quantization, rewrites, sensitivity
 from tutorial_utils.models.classifiers import Classifier, open_classifier
 from tutorial_utils.runtime import batching
+from tutorial_utils.runtime.session import SessionRecipe
 from tutorial_utils.tasks import named
 
 Inputs = dict[str, np.ndarray]
+AGREEMENT = 0.993  # above the target, because the test's sentences are others
 
 
 def checkpoint(family: str, folder: Path, given: dict) -> Classifier:
@@ -28,27 +32,45 @@ def checkpoint(family: str, folder: Path, given: dict) -> Classifier:
     return open_classifier(checkpoints.save(family, folder, **given))
 
 
-def for_cpu(classifier: Classifier, target: Path, texts: int) -> dict[str, int]:
-    """Write our INT8 file for the CPU provider; return its fused operators, and how many of each.
+@dataclass(frozen=True)
+class Built:
+    """What is in a file of ours: fused operators, how many of each; products kept in fp32."""
 
+    fused: dict[str, int]
+    kept: int = 0
+
+
+def for_cpu(classifier: Classifier, target: Path, texts: int) -> Built:
+    """Write our INT8 file for the CPU provider.
+
+    Where too many answers change, the products that lose most stay in fp32, as in ``optimize``.
     texts: validation sentences to calibrate on, as in the functions below.
     """
+    kept = 0
     with _scratch(target) as exported:
         _export(classifier, exported)
         fusion.fuse_what_pays(exported, exported)
-        quantization.recommended(exported, target, _batches(classifier, texts))
-        return _fused(exported)
+        batches, enough = _batches(classifier, texts), _agreeing(classifier, texts)
+        quantization.recommended(exported, target, batches)
+        if not enough(target):
+            kept = sensitivity.mixed(exported, target, batches, enough).kept
+        return Built(_fused(exported), kept)
 
 
-def for_openvino(classifier: Classifier, target: Path, texts: int) -> dict[str, int]:
-    """Write our INT8 file for the OpenVINO provider, which fuses at load; return what is fused."""
+def for_openvino(classifier: Classifier, target: Path, texts: int) -> Built:
+    """Write our INT8 file for the OpenVINO provider, which fuses at load."""
     from tutorial_utils.graph import static
 
     with _scratch(target) as exported:
         _export(classifier, exported, attention="eager")
         fusion.narrow(exported, exported)
         static.recommended(exported, target, _one_by_one(classifier, texts))
-        return _fused(exported)
+        return Built(_fused(exported))
+
+
+def popular(classifier: Classifier, target: Path) -> None:
+    """Write the file of the popular recipe, which treats every family as BERT."""
+    makers.popular(classifier.module(), classifier.example(), target)
 
 
 def openvino_fp32(classifier: Classifier, target: Path) -> None:
@@ -74,6 +96,18 @@ def openvino_int8(classifier: Classifier, source: Path, target: Path, texts: int
         subset_size=len(samples),
     )
     openvino.save_model(quantized, target, compress_to_fp16=False)
+
+
+def _agreeing(classifier: Classifier, texts: int) -> Callable[[Path], bool]:
+    """Whether a file gives PyTorch's answers on the validation sentences after ``texts``."""
+    others = classifier.encode(reviews.splits().validation.texts[texts:])
+    reference = labels(Torch(classifier), others, classifier.padding)
+
+    def enough(file: Path) -> bool:
+        answers = labels(Ort(file, SessionRecipe()), others, classifier.padding)
+        return float((answers == reference).mean()) >= AGREEMENT
+
+    return enough
 
 
 def _export(classifier: Classifier, target: Path, attention: str | None = None) -> None:

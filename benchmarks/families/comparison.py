@@ -12,7 +12,7 @@ from benchmarks.common import no_bf16
 from benchmarks.families import builds, checkpoints
 from benchmarks.families.engines import Engine, OpenVino, OpenVinoParts, Ort, Torch, labels
 from benchmarks.families.report import draw_peers
-from benchmarks.families.targets import BASE, CPU, OPENVINO, SHAPES
+from benchmarks.families.targets import BASE, CPU, OPENVINO, POPULAR, SHAPES
 from benchmarks.isolated import Crashed, in_a_process
 from benchmarks.peers.candidates import Shape
 from benchmarks.peers.stages import compare
@@ -26,6 +26,7 @@ from tutorial_utils.lessons import pipeline
 from tutorial_utils.models.classifiers import Classifier
 from tutorial_utils.runtime.session import SessionRecipe, provider_problem
 
+SAME = 0.9  # agreement below which a peer's file computes something else
 VERSIONS = ("openvino", "nncf", "onnxruntime-ep-openvino")
 
 
@@ -51,7 +52,7 @@ def measure(family: str, quick: bool) -> Iterator[dict]:
     effort = QUICK if quick else Effort()
     layers = "n_layers" if family == "distilbert" else "num_hidden_layers"
     small = {layers: 2, "sentences": 200} if quick else {}
-    found: dict = {"failed": {}, "fusions": {}, "quality": {}, "comparisons": {}}
+    found: dict = {"failed": {}, "fusions": {}, "kept": {}, "quality": {}, "comparisons": {}}
     found["encoder"] = checkpoints.encoder(family)
     with tempfile.TemporaryDirectory(prefix=f"{family}-") as folder:
         checkpoint = Path(folder, "checkpoint")
@@ -85,7 +86,9 @@ def build(classifier: Classifier, folder: Path, effort: Effort, found: dict) -> 
         found["failed"]["PyTorch bf16"] = reason
     else:
         running["PyTorch bf16"] = Torch(classifier, bf16=True)
+    popular = folder / "popular.onnx"
     made: dict[str, tuple[Engine, tuple]] = {
+        POPULAR: (Ort(popular, SessionRecipe()), (builds.popular, classifier, popular)),
         "OpenVINO bf16": (OpenVino(plain, "bf16"), (builds.openvino_fp32, classifier, plain)),
         "OpenVINO int8": (
             OpenVino(eight), (builds.openvino_int8, classifier, plain, eight, texts)
@@ -103,19 +106,22 @@ def build(classifier: Classifier, folder: Path, effort: Effort, found: dict) -> 
         del made[OPENVINO]
     for name, (engine, work) in made.items():
         try:
-            fused = _made(name, *work)
+            built = _made(name, *work)
         except Crashed as crash:
             found["failed"][name] = str(crash)
             print(f"{name} left out: {crash}", flush=True)
             continue
         running[name] = engine
         if is_ours(name):
-            found["fusions"][name] = fused
+            found["fusions"][name], found["kept"][name] = built.fused, built.kept
     return running
 
 
 def check(classifier: Classifier, running: dict[str, Engine], effort: Effort, found: dict) -> None:
-    """Compare the answers of every engine in INT8 with PyTorch's; one that fails is taken out."""
+    """Compare the answers of every engine in INT8 with PyTorch's.
+
+    One that fails is taken out, and a peer that computes something else.
+    """
     test = reviews.splits().test.take(range(effort.texts))
     rows = classifier.encode(test.texts)
     reference = in_a_process(labels, running[PYTORCH], rows, classifier.padding)
@@ -130,6 +136,9 @@ def check(classifier: Classifier, running: dict[str, Engine], effort: Effort, fo
         score = quality.evaluate(answers, test.labels, reference)
         found["quality"][name] = asdict(score)
         print(f"{name}: {score}", flush=True)
+        if not is_ours(name) and score.agreement < SAME:
+            found["failed"][name] = f"it answers as PyTorch does in {score.agreement:.1%} only"
+            del running[name]
 
 
 def in_parts(running: dict[str, Engine], batch: int, length: int) -> dict[str, timer.Candidate]:

@@ -6,6 +6,7 @@ from benchmarks.families.targets import (
     BASE,
     OPENVINO,
     OURS,
+    POPULAR,
     TITLES,
     faster_peers,
     recommended,
@@ -23,6 +24,7 @@ from tutorial_utils.optimize import report as reporting
 HEADERS = ("family", "promoted", "time", "size", "agreement", "all in INT8", "F1", "flips",
            "minutes", "peak MB")  # fmt: skip
 REPORTED = ("bert", "deberta-v2", "modernbert")  # three kinds of attention
+CHECKED = ("OpenVINO int8", POPULAR)  # peers whose answers are shown
 ONE_CLASS = "– (its head gives one class only)"
 CHECKPOINTS = """\
 Each family is a checkpoint with a head fitted to 2,000 sentences. `deberta-v2` has the settings of
@@ -33,11 +35,12 @@ ENCODERS = {  # where the encoder comes from → what that means
 }
 PEERS = """\
 *fused*: operators of the file that only a fusion writes; the OpenVINO provider fuses by itself, at
-load. *PyTorch = 1*, *best peer = 1*: time with its 95 % interval; the best peer is the other tool
-with the least time, PyTorch included. Ours, and OpenVINO by itself, run a batch of 8 at once or in
-parts at the same time, whichever is faster. *agreement*: share of other sentences with PyTorch's
-answer; *F1*: on the same sentences, with the difference to PyTorch's. Of two providers, **bold** is
-the one that takes less time over both shapes, which the targets are about."""
+load. *in fp32*: products with weights that stay there, because too many answers changed in 8 bits.
+*PyTorch = 1*, *best peer = 1*: time with its 95 % interval; the best peer is the other tool with
+the least time, PyTorch included. Every tool but PyTorch runs a batch of 8 at once or in parts at
+the same time, whichever is faster. *agreement*: share of other sentences with PyTorch's answer;
+*F1*: on the same sentences, with the difference to PyTorch's. Of two providers, **bold** is the one
+that takes less time over both shapes, which the targets are about."""
 PROMOTED = """\
 Optimized with `--quick --max-score-fall 0.02` and 500 other sentences; those whose name is a link
 to their whole report, without `--quick`.
@@ -127,9 +130,10 @@ def faster(found: dict) -> str:
 
 def table(found: dict) -> Table:
     """One row for each family and provider."""
-    headers = ("family", "provider", "fused", *(f"{shape}, PyTorch = 1" for shape in TITLES))
+    headers = ("family", "provider", "fused", "in fp32")
+    headers += tuple(f"{shape}, PyTorch = 1" for shape in TITLES)
     headers += (*(f"{shape}, best peer = 1" for shape in TITLES), "agreement", "F1")
-    headers += ("agreement, OpenVINO int8",)
+    headers += tuple(f"agreement, {peer}" for peer in CHECKED)
     known = {family: found[family] for family in BASE if family in found}
     rows = [
         (family, *_compared_row(one, ours))
@@ -147,15 +151,16 @@ def _compared_row(one: dict, ours: str) -> tuple[str, ...]:
     fused = ", ".join(f"{name} {count}" for name, count in one["fusions"][ours].items())
     times = [time_of(one, ours, shape) for shape in TITLES]
     score = one["quality"].get(ours)
-    theirs = one["quality"].get("OpenVINO int8")
+    theirs = (one["quality"].get(peer) for peer in CHECKED)
     return (
         provider,
         fused or ("at load" if ours == OPENVINO else "–"),
+        str(one.get("kept", {}).get(ours, 0)),  # older results kept none
         *(interval(t.to_pytorch if t else None) for t in times),
         *(f"{t.to_peer.cell} {t.peer}" if t else "–" for t in times),
         _agreement(one, score),
         f"{score['score']:.3f} ({score['difference']:+.4f})" if score else "–",
-        _agreement(one, theirs),
+        *(_agreement(one, peer) for peer in theirs),
     )
 
 

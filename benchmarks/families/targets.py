@@ -21,6 +21,7 @@ from benchmarks.peers.targets import (
 from tutorial_utils.bench.intervals import Ratio
 
 OURS = {CPU: "CPU", OPENVINO: "OpenVINO"}  # ours → its provider in ONNX Runtime
+POPULAR = "popular recipe"
 SHAPES = ((1, 128), (8, 128))
 TITLES = tuple(f"{batch} × {length}" for batch, length in SHAPES)
 # Base-size families. The kin have BERT's attention, and a limit on every machine.

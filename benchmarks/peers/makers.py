@@ -42,6 +42,12 @@ def samples(model: str) -> list[dict[str, np.ndarray]]:
 
 
 def _popular(model: str, target: Path) -> None:
+    from tutorial_utils.graph import export
+
+    popular(load(model), export.example_inputs(), target)
+
+
+def popular(module, inputs: dict[str, np.ndarray], target: Path) -> None:
     """As often published: deprecated exporter at opset 17, ONNX Runtime's optimizer, quantize."""
     import onnxruntime
     import torch
@@ -49,10 +55,6 @@ def _popular(model: str, target: Path) -> None:
     from onnxruntime.transformers import optimizer
     from onnxruntime.transformers.fusion_options import FusionOptions
 
-    from tutorial_utils.graph import export
-
-    module = load(model)
-    inputs = export.example_inputs()
     exported, optimized = target.with_name("exported.onnx"), target.with_name("optimized.onnx")
     torch.onnx.export(
         module,

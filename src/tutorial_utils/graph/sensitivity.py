@@ -5,15 +5,54 @@ decibels. It needs no Q/DQ file here, because the ranges of dynamic quantization
 each batch.
 """
 
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from tutorial_utils.graph import inspection, smoothquant
+from tutorial_utils.graph import inspection, quantization, smoothquant
 from tutorial_utils.graph.quantization import MATRIX_OPS, quantize
+
+SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the products that may stay in fp32, tried in this order
+MEASURED = 3  # batches that the error of the products is measured on
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How many of a file's products with weights stay in fp32."""
+
+    kept: int
+    products: int
+
+    def __str__(self) -> str:
+        return f"{self.kept} of {self.products} products in fp32"
+
+
+def mixed(
+    source: Path,
+    target: Path,
+    batches: Sequence[dict[str, np.ndarray]],
+    enough: Callable[[Path], bool],
+) -> Kept:
+    """As ``quantization.recommended``, but the products that lose most stay in fp32.
+
+    As few as needed to make the file good ``enough``, and at least one, and at most half of them:
+    if that is not enough either, ``target`` is the file with half of them.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        smooth = Path(folder, target.name)
+        smoothquant.smooth(source, smooth, batches)
+        worst = list(decibels(smooth, batches[:: -(-len(batches) // MEASURED)]))
+        for share in SHARES:
+            kept = worst[: max(1, round(share * len(worst)))]
+            quantization.dynamic(smooth, target, exclude=kept)
+            if enough(target):
+                break
+    return Kept(len(kept), len(worst))
 
 
 def decibels(source: Path, batches: Iterable[dict[str, np.ndarray]]) -> dict[str, float]:

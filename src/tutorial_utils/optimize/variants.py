@@ -4,7 +4,6 @@ Nothing is timed here. A variant that cannot be built or gives other answers is 
 problem, and the run continues with the others.
 """
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from tutorial_utils.graph import (
     inspection,
     quantization,
     sensitivity,
-    smoothquant,
     static,
 )
 from tutorial_utils.optimize import answers, long_inputs
@@ -30,7 +28,6 @@ from tutorial_utils.runtime.session import SessionRecipe
 from tutorial_utils.tasks import named
 
 CALIBRATED = 512  # most texts for measuring the ranges of activations
-SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the products that may stay in fp32, tried in this order
 
 
 class CannotExport(TutorialError, RuntimeError):
@@ -101,24 +98,16 @@ def mixed(job: Job, source: str, enough: Callable[[Fidelity], bool]) -> Variant:
     As few as needed to make the file good ``enough``, and at most half of them.
     """
     inputs, path = _calibration(job), job.file(f"{source}_mixed")
-    note = ""
+    kept: list[sensitivity.Kept] = []
+
+    def passes(file: Path) -> bool:
+        return enough(answers.fidelity(job, file)) and not problem_at_length(job, file)
 
     def make() -> None:
-        nonlocal note
-        with tempfile.TemporaryDirectory(dir=job.folder) as folder:
-            smooth = Path(folder, path.name)
-            smoothquant.smooth(job.file(source), smooth, inputs)
-            lost = sensitivity.decibels(smooth, inputs[:: -(-len(inputs) // 3)])
-            worst = list(lost)
-            for share in SHARES:
-                kept = worst[: max(1, round(share * len(worst)))]
-                note = f"{len(kept)} of {len(worst)} products in fp32"
-                quantization.dynamic(smooth, path, exclude=kept)
-                if enough(answers.fidelity(job, path)) and not problem_at_length(job, path):
-                    return
+        kept.append(sensitivity.mixed(job.file(source), path, inputs, passes))
 
     made = _made(job, path, make)
-    return replace(made, note=note)
+    return replace(made, note=str(kept[0]) if kept else None)
 
 
 def fp16(job: Job, source: str) -> Variant:
