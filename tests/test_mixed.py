@@ -27,6 +27,7 @@ def test_as_few_products_as_needed_stay_in_fp32(good_at, share, tiny_fused, tmp_
     found = sensitivity.mixed(tiny_fused, target, BATCHES, enough)
     assert found.kept == max(1, round(share * found.products))
     assert len(seen) == min(good_at, 3)
+    assert found.enough == (good_at <= 3)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]  # nothing else is left
     whole = quantization.recommended(tiny_fused, tmp_path / "whole.onnx", BATCHES)
     assert in_8_bits(target) == seen[-1] == in_8_bits(whole) - found.kept

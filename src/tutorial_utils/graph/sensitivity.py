@@ -23,10 +23,11 @@ MEASURED = 3  # batches that the error of the products is measured on
 
 @dataclass(frozen=True)
 class Kept:
-    """How many of a file's products with weights stay in fp32."""
+    """How many of a file's products with weights stay in fp32, and whether that is enough."""
 
     kept: int
     products: int
+    enough: bool
 
     def __str__(self) -> str:
         return f"{self.kept} of {self.products} products in fp32"
@@ -46,13 +47,14 @@ def mixed(
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         smooth = Path(folder, target.name)
         smoothquant.smooth(source, smooth, batches)
+        kept, good = [], False
         worst = list(decibels(smooth, batches[:: -(-len(batches) // MEASURED)]))
         for share in SHARES:
             kept = worst[: max(1, round(share * len(worst)))]
             quantization.dynamic(smooth, target, exclude=kept)
-            if enough(target):
+            if good := enough(target):
                 break
-    return Kept(len(kept), len(worst))
+    return Kept(len(kept), len(worst), good)
 
 
 def decibels(source: Path, batches: Iterable[dict[str, np.ndarray]]) -> dict[str, float]:
