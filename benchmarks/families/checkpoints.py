@@ -42,9 +42,6 @@ FAMILIES: dict[str, dict] = {
                           "num_hidden_layers": 24, "num_attention_heads": 16},
 }  # fmt: skip
 WORDS = 0.1  # standard deviation of the vectors of words; that of other weights is 0.02
-HEARD = 3.0  # how much larger attention's values and outputs are in a random encoder
-MIXING = ("attention.value", "attention.dense", "attn.Wo",  # ALBERT, ModernBERT
-          "attention.self.value", "attention.output.dense")  # RoBERTa
 SENTENCES, EPOCHS, RATE = 2_000, 20, 1e-3
 
 
@@ -66,7 +63,6 @@ def save(family: str, folder: Path, sentences: int = SENTENCES, **settings) -> P
             widened.widen(model, family, finetuning.load())
         else:
             give_words(model)
-            hear(model)
         fit(model, reviews.splits().train.take(range(sentences)))
         model.save_pretrained(folder)
     special = {
@@ -98,17 +94,6 @@ def give_words(model: torch.nn.Module) -> None:
     if table.shape[1] < words.shape[1]:
         words = words @ torch.randn(words.shape[1], table.shape[1]) / words.shape[1] ** 0.5
     table[: len(words), : words.shape[1]] = words
-
-
-def hear(model: torch.nn.Module) -> None:
-    """Let the tokens of a random encoder hear each other, in place.
-
-    Random attention is the mean of all tokens. With the usual small weights, little of it reaches
-    the token that the head reads, and its answers hang on rounding.
-    """
-    for name, module in model.base_model.named_modules():
-        if isinstance(module, torch.nn.Linear) and name.endswith(MIXING):
-            module.weight.data *= HEARD
 
 
 def fit(model: torch.nn.Module, texts: Reviews) -> float:
