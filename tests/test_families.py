@@ -175,6 +175,13 @@ def test_answers_are_judged_of_the_form_that_the_speed_is_claimed_for(quality, e
     assert met(run(bert=slower), "bert")["F1 and agreement"] is False
 
 
+def test_agreement_of_random_layers_decides_nothing():
+    bad = {"score": 0.6, "difference": -0.05, "agreement": 0.95}
+    one = family({CPU: 20.0}, quality={CPU: bad}, encoder="random")
+    assert met(run(bert=one), "bert")["F1 and agreement"] is None
+    assert met(run(bert=one | {"encoder": "classifier"}), "bert")["F1 and agreement"] is False
+
+
 def test_a_head_with_one_class_has_no_agreement_to_judge():
     one = family({CPU: 20.0}, classes=1)
     assert met(run(bert=one), "bert")["F1 and agreement"] is None

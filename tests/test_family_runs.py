@@ -63,12 +63,12 @@ class Same:
 @pytest.fixture
 def here(monkeypatch):
     """Everything in this process, with made-up texts; returns what was built."""
-    built = []
+    built = {}
 
     def run_here(function, *arguments):
         if function is engines.labels:
             return function(*arguments)
-        built.append(function)
+        built[function] = arguments
         if function is builds.openvino_int8:
             raise Crashed("ImportError: no nncf")
         if function in (builds.for_cpu, builds.for_openvino):
@@ -84,7 +84,7 @@ def here(monkeypatch):
 def test_what_cannot_run_here_is_left_out_with_its_reason(here, monkeypatch, tmp_path):
     monkeypatch.setattr(comparison, "provider_problem", lambda name: f"no {name} here")
     monkeypatch.setattr(machine, "features", lambda: ("avx2",))
-    found: dict = {"failed": {}, "fusions": {}, "kept": {}}
+    found: dict = {"failed": {}, "fusions": {}, "kept": {}, "encoder": "classifier"}
     running = comparison.build(Same(), tmp_path, comparison.QUICK, found)
     assert list(running) == [PYTORCH, POPULAR, "OpenVINO bf16", CPU]
     assert (found["fusions"], found["kept"]) == ({CPU: {"Attention": 12}}, {CPU: 3})
@@ -99,12 +99,22 @@ def test_what_cannot_run_here_is_left_out_with_its_reason(here, monkeypatch, tmp
 def test_each_provider_that_runs_here_gets_its_own_file(here, monkeypatch, tmp_path):
     monkeypatch.setattr(comparison, "provider_problem", lambda name: None)
     monkeypatch.setattr(machine, "features", lambda: ("avx2", "amx_bf16"))
-    found: dict = {"failed": {}, "fusions": {}, "kept": {}}
+    found: dict = {"failed": {}, "fusions": {}, "kept": {}, "encoder": "classifier"}
     running = comparison.build(Same(), tmp_path, comparison.QUICK, found)
     assert running["PyTorch bf16"].bf16
     assert {CPU, OPENVINO} < set(running)
     assert running[CPU].path != running[OPENVINO].path
     assert [running[name].recipe.provider for name in (CPU, OPENVINO)] == ["cpu", "openvino"]
+
+
+@pytest.mark.parametrize(("encoder", "careful"), [("classifier", True), ("random", False)])
+def test_products_are_kept_in_fp32_only_for_answers_that_say_something(
+    encoder, careful, here, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(comparison, "provider_problem", lambda name: f"no {name} here")
+    found: dict = {"failed": {}, "fusions": {}, "kept": {}, "encoder": encoder}
+    comparison.build(Same(), tmp_path, comparison.QUICK, found)
+    assert here[builds.for_cpu][-1] is careful
 
 
 def test_answers_are_compared_with_pytorchs_on_the_same_sentences(here):

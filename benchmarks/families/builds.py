@@ -40,20 +40,20 @@ class Built:
     kept: int = 0
 
 
-def for_cpu(classifier: Classifier, target: Path, texts: int) -> Built:
+def for_cpu(classifier: Classifier, target: Path, texts: int, careful: bool = True) -> Built:
     """Write our INT8 file for the CPU provider.
 
-    Where too many answers change, the products that lose most stay in fp32, as in ``optimize``. If
-    half of them are not enough, the loss is not theirs, and all stay in 8 bits.
-    texts: validation sentences to calibrate on, as in the functions below.
+    texts: validation sentences to calibrate on, as in the functions below. careful: where too many
+    answers change, the products that lose most stay in fp32, as in ``optimize``. If half of them
+    are not enough, the loss is not theirs, and all stay in 8 bits.
     """
     kept = 0
     with _scratch(target) as exported:
         _export(classifier, exported)
         fusion.fuse_what_pays(exported, exported)
-        batches, enough = _batches(classifier, texts), _agreeing(classifier)
+        batches = _batches(classifier, texts)
         quantization.recommended(exported, target, batches)
-        if not enough(target):
+        if careful and not (enough := _agreeing(classifier))(target):
             mixed = exported.with_name("mixed.onnx")
             found = sensitivity.mixed(exported, mixed, batches, enough)
             if found.enough:

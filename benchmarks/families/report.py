@@ -35,7 +35,8 @@ ENCODERS = {  # where the encoder comes from → what that means
 }
 PEERS = """\
 *fused*: operators of the file that only a fusion writes; the OpenVINO provider fuses by itself, at
-load. *in fp32*: products with weights that stay there, because too many answers changed in 8 bits.
+load. *in fp32*: products with weights that stay there, because too many answers changed in 8 bits;
+none if the layers are random.
 *PyTorch = 1*, *best peer = 1*: time with its 95 % interval; the best peer is the other tool with
 the least time, PyTorch included. Every tool but PyTorch runs a batch of 8 at once or in parts at
 the same time, whichever is faster. *agreement*: share of other sentences with PyTorch's answer;

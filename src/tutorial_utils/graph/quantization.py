@@ -115,13 +115,15 @@ def dynamic(
             quantize_rows(model)
             plain = rewrites.without_shapes(model)
         kept = [node.name for node in plain.graph.node if node.name.startswith(smoothquant.KEPT)]
+        kept += exclude
         quantize_dynamic(
             plain,
             temporary,
             use_external_data_format=storage.is_large(storage.size(plain)),
             op_types_to_quantize=list(ops),
             per_channel=per_channel,
-            nodes_to_exclude=[*exclude, *kept],
+            # The quantizer first makes a MatMul of each Gemm, under another name.
+            nodes_to_exclude=[*kept, *(f"{name}_MatMul" for name in kept)],
             reduce_range=machine.saturates() if reduce_range is None else reduce_range,
             # Fused operators hide the types of their outputs from shape inference.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
