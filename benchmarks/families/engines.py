@@ -98,18 +98,9 @@ class OpenVinoParts:
 
 
 def labels(engine: Engine, rows: Sequence[Sequence[int]], padding: batching.Padding) -> np.ndarray:
-    """The label of each row of token ids, int64 (n,)."""
-    return logits(engine, rows, padding).argmax(axis=1)
-
-
-def logits(engine: Engine, rows: Sequence[Sequence[int]], padding: batching.Padding) -> np.ndarray:
-    """The answers to rows of token ids, float32 (n, labels), in batches sorted by length.
-
-    Raises:
-        ArithmeticError: one is NaN or infinite. A comparison would make some label of it.
-    """
+    """The label of each row of token ids, int64 (n,), in batches sorted by length."""
     batches = batching.by_tokens([len(row) for row in rows], BUDGET)
-    found = batching.run(engine.predict(), rows, batches, padding=padding)
-    if not np.isfinite(found).all():
+    logits = batching.run(engine.predict(), rows, batches, padding=padding)
+    if not np.isfinite(logits).all():  # argmax would make some label of it
         raise ArithmeticError("some of its answers are NaN or infinite")
-    return found
+    return logits.argmax(axis=1)
