@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from tutorial_utils.bench.intervals import Ratio
-from tutorial_utils.optimize import QUICK, Effort, gate, ladder, target, variants
+from tutorial_utils.graph import sensitivity
+from tutorial_utils.optimize import QUICK, Effort, gate, ladder, target
 from tutorial_utils.optimize.run import LONGER
 
 PAGE = (Path(__file__).parents[1] / "docs" / "reading-the-report.md").read_text(encoding="utf-8")
@@ -36,4 +37,4 @@ def test_the_numbers_are_those_of_the_code():
         f"s, on at most {QUICK.max_texts:,} texts instead of {usual.max_texts:,}"
     )
     assert told in WORDS
-    assert (LONGER, variants.SHARES) == (3, (1 / 8, 1 / 4, 1 / 2))
+    assert (LONGER, sensitivity.SHARES) == (3, (1 / 8, 1 / 4, 1 / 2))
