@@ -241,7 +241,7 @@ def test_both_runs_are_on_one_page_and_the_comparison_comes_first(page):
         "- bert 1 × 128: OpenVINO int8",
         "| bert ",
         "### Targets",
-        f"- bert: {OPENVINO}: its plugin is missing",
+        f"- {OPENVINO}: its plugin is missing (bert)",
         "What `optimize` promotes",
         "peak MB",
     ]

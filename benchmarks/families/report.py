@@ -80,11 +80,11 @@ def _compared(found: dict) -> list[str]:
     origins = found.get("stages", {}).values()
     more = next((origin["peers"] for origin in origins), {})
     known = versions(found, {name: version for name, version in more.items() if version})
-    reasons = {
-        f"- {family}: {name}: {reason}"
-        for family in BASE
-        for name, reason in found.get(family, {}).get("failed", {}).items()
-    }
+    reasons: dict[str, list[str]] = {}
+    for family in BASE:
+        for name, reason in found.get(family, {}).get("failed", {}).items():
+            reasons.setdefault(f"{name}: {reason}", []).append(family)
+    told = sorted(f"- {why} ({', '.join(families)})" for why, families in reasons.items())
     parts = [
         "## Compared with other tools",
         f"Measured by `python -m benchmarks.families.peers` on: {Machine(**found['machine'])}, "
@@ -95,7 +95,7 @@ def _compared(found: dict) -> list[str]:
         PEERS,
         table(found).markdown(),
         f"### Targets\n\n{target_table(targets(found)).markdown()}",
-        "### Could not run here\n\n" + "\n".join(sorted(reasons)) if reasons else "",
+        "### Could not run here\n\n" + "\n".join(told) if told else "",
     ]
     return [part for part in parts if part]
 
